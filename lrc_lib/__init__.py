@@ -1,0 +1,26 @@
+"""LRC-BERT (Fu et al., AAAI 2021, arXiv:2012.07335) as a small library that notebooks teach with.
+
+Importing the package is cheap: `RunSpec`, `run`, `find` and `load_profile` load on first use.
+"""
+
+from importlib import import_module
+
+__version__ = "1.0.0"
+_HOME = {
+    "RunSpec": "spec",
+    "RunResult": "runs",
+    "run": "runs",
+    "find": "runs",
+    "load_profile": "profiles",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__():
+    return sorted([*globals(), *_HOME])

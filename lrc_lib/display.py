@@ -1,0 +1,74 @@
+"""Text and tables made safe to show: data may hold HTML and control characters."""
+
+import html
+import unicodedata
+
+JOINERS = "\u200c\u200d"  # of some scripts and of emoji
+
+
+def visible(text) -> str:
+    """`text` with control and direction characters made visible, e.g. a NUL as the sign ␀.
+
+    Line breaks and tabs stay. Lone surrogates become the replacement character.
+    """
+
+    def shown(char: str) -> str:
+        code = ord(char)
+        if char in "\n\t" + JOINERS or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co"):
+            return char
+        if code < 32:
+            return chr(0x2400 + code)
+        return "\N{SYMBOL FOR DELETE}" if code == 127 else f"\N{REPLACEMENT CHARACTER}({code:04X})"
+
+    return "".join(shown(char) for char in str(text))
+
+
+def escaped(text) -> str:
+    """`text` as harmless HTML text: `visible`, then `<`, `>`, `&` and quotes escaped."""
+    return html.escape(visible(text))
+
+
+def table_html(columns, rows, caption: str, note: str = "") -> str:
+    """An HTML table: every cell escaped, the first one of a row its header.
+
+    Missing values are empty cells, floats have four significant digits.
+
+    Args:
+        columns: names.
+        rows: lists of values as long as `columns`.
+        caption, note: HTML, escaped already.
+    """
+
+    def cell(value) -> str:
+        if value is None or value != value:
+            return ""
+        return f"{value:.4g}" if isinstance(value, float) else escaped(value)
+
+    head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in columns)
+    body = []
+    for first, *rest in rows:
+        cells = "".join(f"<td>{cell(value)}</td>" for value in rest)
+        body.append(f'<tr><th scope="row">{cell(first)}</th>{cells}</tr>')
+    below = f"<p><small>{note}</small></p>" if note else ""
+    return (
+        f'<table class="lrc"><caption>{caption}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>{below}"
+    )
+
+
+def plain(value):
+    """`value` as something JSON holds: numpy numbers and arrays, paths and tuples included.
+
+    Numbers that are not finite become None, as JSON has none.
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, range)):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return None if type(value).__name__ in ("NAType", "NaTType") else str(value)

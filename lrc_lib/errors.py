@@ -1,0 +1,41 @@
+"""The kit's own errors: one sentence says what is wrong, the next one what to do about it.
+
+`reproduce.py` and `python -m lrc_lib` print these without a traceback and end with `exit_code`.
+"""
+
+import difflib
+
+
+class LrcError(Exception):
+    """Anything the user can mend. Subclasses set the exit code."""
+
+    exit_code = 1
+
+
+class InputError(LrcError, ValueError):
+    """A wrong name, value or file: exit code 2."""
+
+    exit_code = 2
+
+
+class UnavailableError(LrcError, OSError):
+    """Something that is not on this machine and could not be fetched: exit code 3."""
+
+    exit_code = 3
+
+
+class TrainingError(LrcError, RuntimeError):
+    """A run that cannot go on, e.g. a loss that is not a number: exit code 1."""
+
+
+def nearest(word: str, options) -> str:
+    """`" Did you mean 'x'?"` for the option closest to `word`, and the list of all options."""
+    options = [str(option) for option in options]
+    close = difflib.get_close_matches(str(word).lower(), options, n=1, cutoff=0.4)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return f"{hint} Known: {', '.join(options)}."
+
+
+def unknown(kind: str, word: str, options) -> InputError:
+    """The error for a name that is not in `options`, with the nearest right one."""
+    return InputError(f"Unknown {kind} '{word}'.{nearest(word, options)}")

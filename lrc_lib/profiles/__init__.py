@@ -1,0 +1,212 @@
+"""Profiles: one TOML file each says what is trained, on which tasks, how long.
+
+A profile is the kit's one dial. Everything in it can be changed by `KEY=VALUE` settings, where KEY
+is a field of `RunSpec`. Taught in notebooks/00_start_here.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError, unknown
+
+FOLDER = Path(__file__).parent
+PROFILES = ("smoke", "laptop", "gpu", "paper")
+KEYS = ("title", "tasks", "seeds", "data", "run", "task", "recipe", "recipes")
+BUILT_IN = ("reviews", "nli")  # sources that take no folder
+OWN = {  # RunSpec fields that are chosen otherwise
+    "task": "use --task (TASKS in a notebook)",
+    "data": "use --data-dir or --glue-dir (DATA in a notebook)",
+    "seed": "use --seeds (SEEDS in a notebook)",
+    "recipe": "a profile's [recipes] lists them",
+}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What to run: made by `load_profile`.
+
+    Attributes:
+        name, title: of the TOML file.
+        tasks: task names; the first is the main task, which most notebooks look at.
+        seeds: how many seeds, from 0 on; at least 1.
+        data: "" for built-in texts, a folder, or "hub".
+        values: RunSpec fields for every run.
+        by_task: RunSpec fields for one task, by task name.
+        by_recipe: RunSpec fields for one recipe, by its name: a control may need its own
+            learning rate to be a fair one.
+        recipes: for each task, the recipes of the tables.
+    """
+
+    name: str
+    title: str
+    tasks: tuple[str, ...]
+    seeds: int
+    data: str
+    values: dict
+    by_task: dict
+    by_recipe: dict
+    recipes: dict[str, tuple[str, ...]]
+    settings: dict
+
+    def spec(self, task: str = "", recipe: str = "lrc", seed: int = 0):
+        """The `RunSpec` of one run: [run], [task.NAME], [recipe.NAME], the settings; the last wins.
+
+        Args:
+            task: a task name; "" is the main task.
+            recipe: a name in `lrc_lib.schedule.RECIPES`, "teacher" or "general".
+            seed: >= 0.
+        """
+        from ..spec import KINDS, RunSpec
+        from ..tasks import get_task
+
+        task = task or self.tasks[0]
+        built_in = get_task(task, _folder(self.data)).source in BUILT_IN
+        data = "" if built_in else self.data
+        student = "lrc" if recipe in KINDS else recipe
+        values = self.values | self.by_task.get(task, {})
+        values |= self.by_recipe.get(student, {}) | self.settings
+        spec = RunSpec(task=task, recipe=student, seed=seed, data=data, **values)
+        if recipe in KINDS:
+            return spec.teacher_spec() if recipe == "teacher" else spec.general_spec()
+        return spec
+
+
+def load_profile(name="laptop", settings=(), tasks=(), data="", seeds=0, teacher="") -> Profile:
+    """Reads a profile and applies what the user set.
+
+    Args:
+        name: smoke, laptop, gpu, paper, or the path of a TOML file of your own.
+        settings: "KEY=VALUE" texts (a list, or one text separated by spaces).
+        tasks: task names (a list, or one text separated by commas or spaces); empty: the
+            profile's.
+        data: "" for built-in texts, a folder with GLUE or your own files, or "hub".
+        seeds: number of seeds; 0: the profile's.
+        teacher: see `lrc_lib.models.teacher_folder`; "": the profile's.
+
+    Raises:
+        InputError: an unknown profile, key, task or recipe (with the nearest right name), or a
+            value of the wrong type.
+    """
+    from ..schedule import get_recipe
+    from ..tasks import TASKS
+
+    table = _read(name)
+    values = _checked(table.get("run", {}), f"[run] in profile '{name}'")
+    by_task = {
+        task: _checked(value, f"[task.{task}] in profile '{name}'")
+        for task, value in table.get("task", {}).items()
+    }
+    by_recipe = {
+        recipe: _checked(value, f"[recipe.{recipe}] in profile '{name}'")
+        for recipe, value in table.get("recipe", {}).items()
+    }
+    own = _settings(settings) | ({"teacher": teacher} if teacher else {})
+    data = str(data or table.get("data", ""))
+    for task in {*by_task, *table.get("recipes", {})} - {"default"}:
+        if task not in TASKS:
+            raise unknown(f"task in profile '{name}':", task, TASKS)
+    for recipe in by_recipe:
+        get_recipe(recipe)
+    if not isinstance(seeds, int) or seeds < 0:
+        raise InputError(f"seeds must be a whole number of at least 0, not {seeds!r}.")
+    chosen = _chosen_tasks(tasks, table, data)
+    return Profile(
+        name=Path(name).stem,
+        title=table["title"],
+        tasks=chosen,
+        seeds=seeds or table["seeds"],
+        data=data,
+        values=values,
+        by_task=by_task,
+        by_recipe=by_recipe,
+        recipes={task: _recipes(table.get("recipes", {}), task, name) for task in chosen},
+        settings=own,
+    )
+
+
+def _read(name) -> dict:
+    path = FOLDER / f"{name}.toml"
+    if str(name).endswith(".toml"):
+        path = Path(name)
+    elif name not in PROFILES:
+        raise unknown("profile", name, PROFILES)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read the profile '{path}': {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: {error}") from None
+    for key in table:
+        if key not in KEYS:
+            raise unknown(f"key in {path.name}", key, KEYS)
+    for key in ("run", "task", "recipe", "recipes"):
+        if not isinstance(table.get(key, {}), dict):
+            raise InputError(f"{path}: '{key}' must be a table, like [{key}], not {table[key]!r}.")
+    for key, kind in (("title", str), ("tasks", list), ("seeds", int)):
+        if not isinstance(table.get(key), kind) or not table[key]:
+            raise InputError(f"{path} needs '{key}', a {kind.__name__} that is not empty.")
+    return table
+
+
+def _words(text) -> list[str]:
+    if isinstance(text, str):
+        text = text.replace(",", " ").split()
+    return list(dict.fromkeys(word.lower() for item in text for word in str(item).split()))
+
+
+def _settings(settings) -> dict:
+    """{"epochs": 3} from ["epochs=3"] or "epochs=3 train_rows=200"."""
+    given = {}
+    for item in settings.split() if isinstance(settings, str) else settings:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise InputError(f"A setting is KEY=VALUE, e.g. epochs=3, not '{item}'.")
+        given[key.strip()] = value.strip()
+    return _checked(given, "the settings")
+
+
+def _checked(values: dict, where: str) -> dict:
+    """The values, with the types of RunSpec's fields."""
+    from ..spec import RunSpec
+
+    for key in values:
+        if key in OWN:
+            raise InputError(f"'{key}' cannot be set in {where}: {OWN[key]}.")
+    try:
+        spec = RunSpec().replace(**values)
+    except InputError as error:
+        raise InputError(f"In {where}: {error}") from None
+    return {key: getattr(spec, key) for key in values}
+
+
+def _chosen_tasks(tasks, table: dict, data: str) -> tuple[str, ...]:
+    """The tasks asked for; else the profile's, as far as the folder `data` holds them."""
+    from ..tasks import get_task, tasks_in
+
+    named = tuple(_words(tasks))
+    here = tasks_in(data) if not named else ()
+    chosen = named or tuple(t for t in table["tasks"] if t in here) or here
+    chosen = chosen or tuple(table["tasks"])
+    sources = {get_task(task, _folder(data)).source for task in chosen}
+    if data and sources <= set(BUILT_IN):
+        raise InputError(
+            f"'{data}' holds nothing for {', '.join(chosen)}, which the kit brings itself. Name a "
+            "task that it is for, e.g. --task rte."
+        )
+    return chosen
+
+
+def _folder(data) -> str:
+    return "" if data == "hub" else str(data)
+
+
+def _recipes(table: dict, task: str, name) -> tuple[str, ...]:
+    from ..schedule import get_recipe
+
+    recipes = table.get(task, table.get("default", ["lrc", "lrc_1", "finetune"]))
+    if not isinstance(recipes, list) or not recipes:
+        raise InputError(f"[recipes] {task} in profile '{name}' must be a list of recipe names.")
+    for recipe in recipes:
+        get_recipe(recipe)
+    return tuple(recipes)

@@ -1,0 +1,94 @@
+"""Takes results into the repository and writes README.md's measured tables from them.
+
+`python -m lrc_lib.readme laptop OUT` copies OUT/results.json to results/laptop.json and README's
+figures beside it; without arguments only the tables are written. No number there is typed: a test
+fails when README and results differ.
+"""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from .data.download import cache_dir
+
+ROOT = Path(__file__).resolve().parent.parent
+PROFILES = ("smoke", "laptop", "gpu", "paper")
+BEGIN, END = "<!-- measured: {} -->", "<!-- end of measured -->"
+
+
+def load_results(name: str) -> dict:
+    """`results/<name>.json`: the results.json of one `reproduce.py` call, as committed."""
+    return json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _table(head, rows) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def cost_table() -> str:
+    """Notebook x profile: seconds to execute and peak memory, and what training took."""
+    measured = [name for name in PROFILES if (ROOT / "results" / f"{name}.json").exists()]
+    profiles = {name: load_results(name) for name in measured}
+    entries = {name: {n["name"]: n for n in r["notebooks"]} for name, r in profiles.items()}
+    head = ["notebook", *(f"{name}: s, peak MB" for name in profiles)]
+    rows = [
+        [name, *(f"{e[name]['seconds']:.0f} s, {e[name]['peak_mb']:.0f}" for e in entries.values())]
+        for name in entries["laptop"]
+    ]
+    trained = [
+        f"{sum(r['provenance'].get('seconds', 0) for r in p['runs'].values()) / 60:.1f} min of "
+        f"{len(p['runs'])} runs"
+        for p in profiles.values()
+    ]
+    total = [f"**{p['seconds'] / 60:.1f} min**" for p in profiles.values()]
+    rows += [["training, summed over processes", *trained], ["all, wall clock", *total]]
+    facts = next(iter(profiles["laptop"]["runs"].values()))["provenance"]
+    return _table(head, rows) + (
+        f"\n\nMeasured on {facts['cores']} CPU cores ({facts['device_name']}, torch "
+        f"{facts['versions']['torch']}), packages installed and data fetched."
+    )
+
+
+def result_table() -> str:
+    """Every claim with the paper's number, ours, and the verdict, from notebook 07."""
+    results = load_results("laptop")
+    seven = next(n for n in results["notebooks"] if n["name"].startswith("07"))
+    columns = ("claim", "paper", "ours", "verdict")
+    rows = [[row[c] for c in columns] for row in seven["result"]["numbers"]["verdict"]]
+    return _table(columns, rows)
+
+
+BLOCKS = {"cost": cost_table, "results": result_table}
+
+
+def refreshed(text: str) -> str:
+    """`text` with the content of every measured block made anew."""
+    for name, make in BLOCKS.items():
+        begin = BEGIN.format(name)
+        before, rest = text.split(begin, 1)
+        _, after = rest.split(END, 1)
+        text = f"{before}{begin}\n{make()}\n{END}{after}"
+    return text
+
+
+def take(name: str, out: Path) -> None:
+    """Copy the results of a finished `reproduce.py` call, and the figures README shows."""
+    text = (out / "results.json").read_text(encoding="utf-8")
+    for place, name_of_it in ((out, "OUT"), (cache_dir(), "CACHE"), (Path.home(), "HOME")):
+        text = text.replace(str(place), name_of_it)  # nothing of this machine's folders
+    (ROOT / "results" / f"{name}.json").write_text(text, encoding="utf-8")
+    shown = re.findall(r"results/figures/([\w-]+\.png)", (ROOT / "README.md").read_text())
+    (ROOT / "results" / "figures").mkdir(exist_ok=True)
+    for figure in shown:
+        shutil.copy(out / "results" / "figures" / figure, ROOT / "results" / "figures" / figure)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        take(sys.argv[1], Path(sys.argv[2]).resolve())
+    path = ROOT / "README.md"
+    path.write_text(refreshed(path.read_text(encoding="utf-8")), encoding="utf-8")

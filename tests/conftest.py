@@ -1,0 +1,106 @@
+"""Fixtures: a tiny teacher and a tiny task that it can learn, made here, in a second."""
+
+import random
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+GOOD = "fine bright warm clever lovely".split()
+BAD = "dull grey cold stupid awful".split()
+FILLER = "the a film story actor scene plot with and was is very quite one two".split()
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def sentences(count: int, seed: int) -> list[tuple[str, str]]:
+    """(text, label) rows: the label is the kind of the one opinion word."""
+    rng = random.Random(seed)
+    rows = []
+    for i in range(count):
+        words = rng.choices(FILLER, k=rng.randint(2, 9))
+        words.insert(rng.randrange(len(words)), rng.choice(GOOD if i % 2 else BAD))
+        rows.append((" ".join(words) + f" {'one ' * (i % 3)}".rstrip(), "good" if i % 2 else "bad"))
+    return rows
+
+
+def save_tokenizer(folder):
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocab = {word: i for i, word in enumerate(SPECIAL + FILLER + GOOD + BAD)}
+    raw = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    raw.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    keys = "pad_token unk_token cls_token sep_token mask_token".split()
+    names = dict(zip(keys, SPECIAL, strict=True))
+    PreTrainedTokenizerFast(tokenizer_object=raw, **names).save_pretrained(folder)
+    return len(vocab)
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(tmp_path_factory) -> str:
+    """A folder with a random 4-layer, 32-wide BERT and a word-level tokenizer."""
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("teacher")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=save_tokenizer(folder),
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory) -> str:
+    """A user's folder: train.csv and dev.csv with text and label."""
+    import csv
+
+    folder = tmp_path_factory.mktemp("opinions")
+    for name, count, seed in (("train", 160, 1), ("dev", 60, 2)):
+        with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("text", "label"), *sentences(count, seed)])
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_texts(tmp_path_factory) -> str:
+    """A text file for general distillation, one text a line."""
+    path = tmp_path_factory.mktemp("corpus") / "texts.txt"
+    path.write_text("\n".join(text for text, _ in sentences(64, 3)), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_spec(tiny_teacher, tiny_data, tiny_texts):
+    """A RunSpec that trains in about a second."""
+    from lrc_lib import RunSpec
+
+    return RunSpec(
+        task=tiny_data.rsplit("/", 1)[1],
+        data=tiny_data,
+        teacher=tiny_teacher,
+        teacher_epochs=6,
+        teacher_lr=2e-3,
+        teacher_batch_size=16,
+        student_layers=2,
+        student_hidden=24,
+        student_intermediate=32,
+        student_heads=2,
+        epochs=2,
+        learning_rate=2e-3,
+        general_data=tiny_texts,
+        general_batch_size=16,
+    )
+
+
+@pytest.fixture(scope="session")
+def out(tmp_path_factory):
+    """An output folder shared by the session's tests: each run is trained once."""
+    return tmp_path_factory.mktemp("out")

@@ -1,0 +1,122 @@
+import pytest
+import torch
+
+from lrc_lib.device import resolve_device
+from lrc_lib.errors import InputError
+from lrc_lib.models import (
+    Projection,
+    backbone,
+    build_student,
+    count_parameters,
+    embeddings_replaced,
+    layer_pairs,
+    load_encoder_classifier,
+    load_tokenizer,
+)
+
+
+def test_parameter_counts_of_the_paper():
+    from transformers import BertConfig, BertModel
+
+    student = build_student()
+    assert count_parameters(student.bert) == 14_350_248
+    shared = Projection(312, 768)
+    assert count_parameters(student.bert) + count_parameters(shared) == 14_589_864
+    with_bias = Projection(312, 768, bias=True)
+    assert count_parameters(student.bert) + count_parameters(with_bias) == 14_590_632
+    with torch.device("meta"):
+        assert count_parameters(BertModel(BertConfig())) == 109_482_240
+
+
+@pytest.mark.parametrize(
+    "student, teacher, mapping, expected",
+    [
+        (4, 12, "uniform", [3, 6, 9, 12]),
+        (4, 6, "uniform", [2, 3, 5, 6]),
+        (4, 12, "top", [9, 10, 11, 12]),
+        (4, 12, "bottom", [1, 2, 3, 4]),
+        (4, 12, "1,5,9,12", [1, 5, 9, 12]),
+        (4, 12, [12, 9, 6, 3], [12, 9, 6, 3]),
+    ],
+)
+def test_layer_map(student, teacher, mapping, expected):
+    assert layer_pairs(student, teacher, mapping) == list(enumerate(expected, start=1))
+
+
+def test_penultimate_layer_alone():
+    assert layer_pairs(4, 12, "penultimate") == [(3, 11)]
+
+
+@pytest.mark.parametrize("mapping", ["midle", "1,2", "1,2,3,13", "0,1,2,3"])
+def test_bad_layer_map(mapping):
+    with pytest.raises(InputError, match="layer_map"):
+        layer_pairs(4, 12, mapping)
+
+
+def test_student_deeper_than_teacher():
+    with pytest.raises(InputError, match="more than the teacher"):
+        layer_pairs(8, 6)
+
+
+def test_heads_must_divide_width():
+    with pytest.raises(InputError, match="multiple"):
+        build_student(hidden=100, heads=12)
+
+
+def test_projections_in_specs_are_those_of_the_model():
+    from lrc_lib.models import PROJECTIONS
+    from lrc_lib.spec import CHOICES
+
+    assert CHOICES["projection"] == PROJECTIONS
+
+
+def test_per_layer_projection():
+    shared, own = Projection(8, 16, layers=3), Projection(8, 16, layers=3, kind="per_layer")
+    assert count_parameters(own) == 3 * count_parameters(shared) == 3 * 8 * 16
+    x = torch.randn(2, 5, 8)
+    assert torch.equal(shared(x, 0), shared(x, 2))
+    assert not torch.equal(own(x, 0), own(x, 2))
+
+
+def test_replaced_embeddings_are_where_the_student_starts():
+    torch.manual_seed(0)
+    model = build_student(2, 24, 32, 2, vocab_size=40).eval()
+    ids = torch.randint(5, 40, (3, 7))
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    embeddings = model.bert.embeddings(input_ids=ids)
+    plain = model(ids, attention_mask=mask, output_hidden_states=True)
+    with embeddings_replaced(model, embeddings):
+        same = model(ids, attention_mask=mask, output_hidden_states=True)
+    assert torch.equal(plain.logits, same.logits)
+    with embeddings_replaced(model, embeddings + 1):
+        moved = model(ids, attention_mask=mask, output_hidden_states=True)
+    assert torch.equal(moved.hidden_states[0], embeddings + 1)
+    assert not torch.allclose(moved.logits, plain.logits)
+    assert torch.equal(model(ids, attention_mask=mask).logits, plain.logits)  # put back
+
+
+def test_teacher_from_a_folder(tiny_teacher):
+    model = load_encoder_classifier(tiny_teacher, 3)
+    assert model.config.num_labels == 3 and not model.training
+    assert backbone(model).config.hidden_size == 32
+    assert load_tokenizer(tiny_teacher).pad_token_id == 0
+
+
+def test_missing_and_broken_teacher_folders(tmp_path):
+    with pytest.raises(InputError, match="No teacher folder"):
+        load_encoder_classifier(str(tmp_path / "nowhere"), 2)
+    with pytest.raises(InputError, match="teacher"):
+        load_encoder_classifier(str(tmp_path), 2)
+
+
+def test_devices():
+    assert resolve_device("cpu").type == "cpu"
+    with pytest.raises(InputError, match="auto, cpu, cuda or mps"):
+        resolve_device("gpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_asked_for_without_cuda():
+    with pytest.raises(InputError, match="no CUDA GPU"):
+        resolve_device("cuda")

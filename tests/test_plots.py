@@ -1,0 +1,125 @@
+"""Figures draw what they are given, warn about nothing and leave no state; sliders build or not."""
+
+import io
+import warnings
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from lrc_lib import plots
+from lrc_lib.losses import cos_nce
+from lrc_lib.widgets import explore_cos_nce, fan
+
+STEPS = np.arange(50)
+HISTORY = pd.DataFrame(
+    {"step": STEPS, "loss": np.exp(-STEPS / 9), "soft": np.where(STEPS < 40, np.nan, 0.3)}
+)
+ROWS = pd.DataFrame(
+    {
+        "label": ["LRC-BERT", "no <b>teacher</b>", "not run"],
+        "value": [80.0, 75.0, np.nan],
+        "low": [78.0, 73.0, np.nan],
+        "high": [82.0, 77.0, np.nan],
+        "paper": [83.4, np.nan, 70.0],
+    }
+)
+DRAWN = {
+    "euclid_vs_angle": lambda: plots.euclid_vs_angle((2.4, 1.1), (-1, 1.5), (1, 0.4), (2, 2)),
+    "distance_to_negative": lambda: plots.distance_to_negative(0.35, 1.35),
+    "loss_on_circle": lambda: plots.loss_on_circle((1, 0), fan(70, 60)),
+    "loss_on_circle, no mean": lambda: plots.loss_on_circle((1, 0), [(0, 1), (0, -1)]),
+    "k_changes_variance": lambda: plots.k_changes_variance([1, 3], [1, 1], [2, 1], [0, 1], [1, 1]),
+    "curves": lambda: plots.curves({"a": (STEPS, STEPS), "b": (STEPS, 2 * STEPS)}, "x", "y", 40),
+    "training_curves": lambda: plots.training_curves(HISTORY, ["loss", "soft"], 40, window=5),
+    "interval_dots": lambda: plots.interval_dots(ROWS, "accuracy"),
+    "interval_dots, no paper": lambda: plots.interval_dots(ROWS.drop(columns="paper")),
+    "histogram": lambda: plots.histogram_by_correctness(STEPS / 50, STEPS % 3 == 0, "angle"),
+    "histogram, all right": lambda: plots.histogram_by_correctness(STEPS, STEPS >= 0, "angle"),
+    "grouped_bars": lambda: plots.grouped_bars(pd.DataFrame({"a": [1, 2], "b": [3, 4]}), "score"),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_figure_renders_without_warnings_or_open_windows(name):
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.use_style()
+        figure = DRAWN[name]()
+        assert isinstance(figure, Figure)
+        figure.savefig(io.BytesIO(), format="png", dpi=50)
+    assert plt.get_fignums() == []
+
+
+def test_svg_is_the_same_twice():
+    def svg():
+        buffer = io.BytesIO()
+        plots.distance_to_negative(0.4, 1.2).savefig(buffer, format="svg", metadata={"Date": None})
+        return buffer.getvalue()
+
+    with matplotlib.rc_context():
+        plots.use_style()
+        assert svg() == svg()
+
+
+def test_lines_differ_in_more_than_colour():
+    series = {str(i): (STEPS, i * STEPS) for i in range(7)}
+    lines = plots.curves(series, "x", "y").axes[0].lines
+    assert len({line.get_color() for line in lines}) == 7
+    assert len({str(line._unscaled_dash_pattern) for line in lines}) == 7
+
+
+def test_the_circle_marks_the_lowest_point_of_its_curve():
+    curve, *marks = plots.loss_on_circle((1, 0), fan(70, 60)).axes[1].lines
+    lowest = curve.get_xdata()[np.argmin(curve.get_ydata())]
+    optimum = [m.get_xdata()[0] for m in marks if str(m.get_label()).startswith("optimum")]
+    assert optimum == pytest.approx([lowest], abs=0.5)
+    assert lowest < -5, "negatives above the teacher push the optimum below it"
+
+
+def test_a_running_mean_leaves_gaps_where_nothing_was_measured():
+    _, soft = plots.training_curves(HISTORY, ["loss", "soft"], window=9).axes
+    smooth = soft.lines[-1].get_ydata()
+    assert np.isnan(smooth[:40]).all() and smooth[40:] == pytest.approx(0.3)
+
+
+def test_a_fan_is_centred_and_of_length_1():
+    directions = fan(70, 60, 15)
+    assert np.linalg.norm(directions, axis=1) == pytest.approx(np.ones(15))
+    degrees = np.degrees(np.arctan2(directions[:, 1], directions[:, 0]))
+    assert (degrees.min(), degrees.mean(), degrees.max()) == pytest.approx((40, 70, 100))
+    assert fan(90, 180, 1)[0] == pytest.approx((0, 1), abs=1e-12)
+
+
+def test_headless_there_is_no_widget_at_all(monkeypatch, capsys):
+    import ipywidgets
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a widget was built")
+
+    monkeypatch.setattr(ipywidgets.Widget, "__init__", refuse)
+    monkeypatch.setenv("LRC_HEADLESS", "1")
+    assert explore_cos_nce() is None
+    assert "static figure" in capsys.readouterr().out
+
+
+def test_moving_a_slider_draws_anew(monkeypatch):
+    monkeypatch.delenv("LRC_HEADLESS", raising=False)
+    *sliders, picture = explore_cos_nce().children
+    before = bytes(picture.value)
+    assert before.startswith(b"\x89PNG")
+    sliders[0].value = -90
+    assert bytes(picture.value) != before
+
+
+def test_the_curve_is_the_library_s_loss():
+    import torch
+
+    curve = plots.loss_on_circle((1, 0), fan(70, 60)).axes[1].lines[0]
+    at_teacher = np.interp(0, curve.get_xdata(), curve.get_ydata())
+    one = torch.tensor([[1.0, 0.0]]).double()
+    expected = cos_nce(one, one, torch.from_numpy(fan(70, 60))[None])
+    assert at_teacher == pytest.approx(float(expected))

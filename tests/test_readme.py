@@ -1,0 +1,22 @@
+import re
+from pathlib import Path
+
+from lrc_lib.readme import refreshed
+from lrc_lib.schedule import RECIPES
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_measured_tables_are_those_of_the_committed_results():
+    assert refreshed(README) == README, "run python -m lrc_lib.readme"
+
+
+def test_every_file_that_is_named_exists():
+    root = Path(__file__).resolve().parents[1]
+    for name in re.findall(r"(?:lrc_lib|results|notebooks)/[\w/.-]+", README):
+        assert (root / name.rstrip("./")).exists(), name
+
+
+def test_recipes_named_are_the_recipes_there_are():
+    named = set(re.findall(r"`((?:lrc|bert_m|finetune)[\w]*)`", README)) - {"lrc_lib"}
+    assert named == set(RECIPES) - {"lrc_c_last20"}

@@ -1,0 +1,80 @@
+"""The whole kit, once: `reproduce.py --profile smoke` in a process of its own, and again."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lrc_lib.notebook import NOTEBOOKS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def reproduce(out, *options):
+    command = [sys.executable, str(ROOT / "reproduce.py"), "--profile", "smoke", "--out", str(out)]
+    return subprocess.run(
+        [*command, "--device", "cpu", *options], capture_output=True, text=True, timeout=1500
+    )
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    out = tmp_path_factory.mktemp("smoke")
+    done = reproduce(out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out, json.loads((out / "results.json").read_text())
+
+
+def test_every_notebook_ran_to_its_end(first):
+    out, summary = first
+    assert [n["name"] for n in summary["notebooks"]] == list(NOTEBOOKS)
+    assert {n["status"] for n in summary["notebooks"]} == {"ok"}
+    for name in NOTEBOOKS:
+        cells = json.loads((out / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+        code = [c for c in cells if c["cell_type"] == "code" and "".join(c["source"]).strip()]
+        assert all(isinstance(c["execution_count"], int) for c in code), name
+        assert not [o for c in code for o in c["outputs"] if o["output_type"] == "error"], name
+
+
+def test_every_notebook_shows_and_concludes(first):
+    out, summary = first
+    for entry in summary["notebooks"]:
+        result = entry["result"]
+        assert result["findings"], entry["name"]
+        assert result["figures"] or result["tables"], entry["name"]
+        for figure in result["figures"]:
+            assert (out / "results" / figure["file"]).stat().st_size > 5000
+            assert len(figure["alt"]) >= 20
+
+
+def test_report_is_one_file_that_needs_nothing(first):
+    out, summary = first
+    html = (out / "report.html").read_text()
+    assert html.index("Verdict") < html.index("01_cos_nce_geometry")
+    assert not re.search(r"<script|<link|src=[\"']http|@import", html)
+    figures = sum(len(n["result"]["figures"]) for n in summary["notebooks"])
+    assert html.count("<img ") == html.count("data:image/png;base64,") == figures > 8
+
+
+def test_verdicts_cover_the_claims_and_say_so_when_not_run(first):
+    _, summary = first
+    rows = next(n for n in summary["notebooks"] if n["name"].startswith("07"))
+    rows = rows["result"]["numbers"]["verdict"]
+    assert len(rows) >= 6
+    allowed = {"reproduced", "not reproduced", "not distinguishable", "not run"}
+    assert {row["verdict"] for row in rows} <= allowed
+
+
+def test_second_time_trains_nothing(first):
+    out, summary = first
+    before = {p: p.stat().st_mtime_ns for p in (out / "runs").glob("*/metrics.json")}
+    assert len(before) == len(summary["runs"]) >= 9
+    done = reproduce(out, "--only", "03", "--offline")
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = json.loads((out / "results.json").read_text())
+    assert {run["status"] for run in again["runs"].values()} == {"read"}
+    after = {p: p.stat().st_mtime_ns for p in (out / "runs").glob("*/metrics.json")}
+    assert after == before
