@@ -158,7 +158,7 @@ def distil_general(spec, out: Path, folder: Path, device, report) -> dict:
     projection = new_projection(spec, teacher.config.hidden_size, pairs)
     teach, line = open_teacher(
         teacher, encoded, [n for _, n in pairs], spec.representation, device,
-        out / "cache" / f"general-{folder.stem}",
+        out / "cache" / folder.stem,
         spec.cache_gb if spec.general_epochs > 1 else 0,  # one pass reuses nothing
     )  # fmt: skip
     recipe = Recipe(**{**GENERAL.__dict__, "layer_loss": spec.general_loss})
@@ -188,7 +188,8 @@ def distil(spec, out: Path, folder: Path, device, report) -> dict:
         student, recipe, spec, rows, spec.epochs or task.epochs, spec.batch_size,
         spec.learning_rate, spec.seed, device, folder,
         regression=task.kind == "regression",
-        hard_target=spec.hard_target if recipe.uses_teacher else "one_hot", report=report,
+        hard_target=spec.hard_target if recipe.uses_teacher else "one_hot",
+        stage1=out / "cache" / spec.stage1_id() if spec.stage1_id() else None, report=report,
     )  # fmt: skip
     extra = {"source": data.source, "title": task.title}
     if fine_tuned:
@@ -202,11 +203,12 @@ def distil(spec, out: Path, folder: Path, device, report) -> dict:
         job.pairs = layer_pairs(
             spec.student_layers, teacher.config.num_hidden_layers, spec.layer_map
         )
-        layers = [n for _, n in job.pairs]
-        key = f"{fine_tuned.id}-{spec.representation}-{'-'.join(map(str, layers))}"
         job.teach, extra["cache"] = open_teacher(
-            teacher, rows, layers, spec.representation, device, out / "cache" / key, spec.cache_gb
-        )
+            teacher, rows, [n for _, n in job.pairs], spec.representation, device,
+            out / "cache" / fine_tuned.id, spec.cache_gb,
+        )  # fmt: skip
+        if "asked" in extra["cache"]:
+            report(0, job.steps_per_epoch * job.epochs, extra["cache"])
         if recipe.stage1[0] or recipe.stage2[0]:
             job.projection = new_projection(spec, teacher.config.hidden_size, job.pairs)
     if general:

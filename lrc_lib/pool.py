@@ -5,6 +5,7 @@ Workers are processes of their own: one that dies, say for want of memory, fails
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
@@ -83,17 +84,37 @@ def train_all(specs: dict, out: Path, device: str, jobs: int, screen) -> dict[st
     waiting = [key for key in specs if key not in outcomes]
     threads = threads_by_run(needs, jobs, os.cpu_count() or 1)
     workers = [_Worker(out, device, number) for number in range(min(jobs, len(waiting)))]
+    shared = shared_stages([specs[key] for key in waiting], out)
     try:
         while waiting or any(worker.key for worker in workers):
             _skip_hopeless(waiting, needs, specs, outcomes, screen)
-            _dispatch(waiting, needs, specs, outcomes, workers, threads, screen)
+            _dispatch(waiting, needs, specs, outcomes, workers, threads, shared, screen)
             _listen(workers, specs, outcomes, screen)
     finally:
         for worker in workers:
             worker.tell_to_stop()
         for worker in workers:
             worker.stop()
+        for folder in shared.values():
+            shutil.rmtree(folder, ignore_errors=True)
     return {key: outcomes[key] for key in specs}
+
+
+def shared_stages(specs, out: Path) -> dict[str, Path]:
+    """{stage-1 id: folder} of the first stages that several of these specs have in common.
+
+    Each folder is made: the first run that passes the boundary leaves its state there, and the
+    others start from it, with the same result as if they had trained stage 1 themselves.
+    """
+    ids = [spec.stage1_id() for spec in specs]
+    folders = {key: Path(out) / "cache" / key for key in ids if key and ids.count(key) > 1}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    return folders
+
+
+def _left(folder: Path) -> bool:
+    return (folder / "checkpoint.pt").exists()
 
 
 def _skip_hopeless(waiting, needs, specs, outcomes, screen) -> None:
@@ -109,13 +130,21 @@ def _skip_hopeless(waiting, needs, specs, outcomes, screen) -> None:
 FAILED = ("failed", "skipped")
 
 
-def _dispatch(waiting, needs, specs, outcomes, workers, threads, screen) -> None:
+def _dispatch(waiting, needs, specs, outcomes, workers, threads, shared, screen) -> None:
     for worker in workers:
-        ready = [key for key in waiting if all(d in outcomes for d in needs[key])]
+        training = {specs[other.key].stage1_id() for other in workers if other.key}
+        unfinished = {key for key in training & set(shared) if not _left(shared[key])}
+        ready = [
+            key
+            for key in waiting
+            if all(d in outcomes for d in needs[key])
+            and specs[key].stage1_id() not in unfinished
+        ]
         if worker.key or not ready:
             continue
         wanted = {d for other in waiting for d in needs[other]}  # others wait for these: first
-        key = next((key for key in ready if key in wanted), ready[0])
+        leads = {key for key in ready if specs[key].stage1_id() in shared}
+        key = min(ready, key=lambda key: (key not in wanted, key not in leads))
         waiting.remove(key)
         screen.start(specs[key].name)
         worker.give(key, specs[key], threads[key])

@@ -13,7 +13,7 @@ from .losses import HARD_TARGETS, REPRESENTATIONS
 from .perturbation import NORMS
 from .schedule import RECIPES, SCHEDULES, boundary_step, get_recipe
 
-RUN_FORMAT = 1  # raise it when the same spec would give another result
+RUN_FORMAT = 2  # raise it when the same spec would give another result
 KINDS = ("teacher", "general")  # the two recipes that are not students of a task
 SHAPE_FIELDS = (
     "teacher student_layers student_hidden student_intermediate student_heads dropout "
@@ -229,22 +229,38 @@ class RunSpec:
         """
         return _run_id(self)
 
+    def stage1_id(self) -> str:
+        """What names the state at the stage boundary: alike for runs whose stage 1 is the same.
+
+        Recipes that differ in stage 2 only (`lrc`, `lrc_s`, `lrc_h`) share it. "" for a run that
+        is not a student or learns nothing in stage 1.
+        """
+        recipe = RECIPES.get(self.recipe)
+        if recipe is None or not any(recipe.stage1):
+            return ""
+        part = [recipe.stage1, recipe.layer_loss, recipe.perturb, recipe.general]
+        return f"stage1-{_digest(self, part)}"
+
 
 @functools.lru_cache(maxsize=4096)
 def _run_id(spec: RunSpec) -> str:
+    digest = _digest(spec, spec.recipe)
+    if spec.kind == "general":
+        return f"general-{spec.general_loss}-{digest}"
+    return f"{spec.task}-{spec.recipe}-s{spec.seed}-{digest}".replace("/", "_")
+
+
+def _digest(spec: RunSpec, recipe) -> str:
     names = {"teacher": TEACHER_FIELDS, "general": GENERAL_FIELDS}.get(spec.kind, STUDENT_FIELDS)
     content = {name: getattr(spec, name) for name in names if name not in LOCATIONS}
     content["teacher"] = teacher_fingerprint(spec.teacher)
     content |= {
-        "recipe": spec.recipe,
+        "recipe": recipe,
         "format": RUN_FORMAT,
         "data": _data_fingerprint(spec),
         "needs": [dependency.run_id() for dependency in spec.dependencies()],
     }
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
-    if spec.kind == "general":
-        return f"general-{spec.general_loss}-{digest}"
-    return f"{spec.task}-{spec.recipe}-s{spec.seed}-{digest}".replace("/", "_")
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def _data_fingerprint(spec: RunSpec) -> str:

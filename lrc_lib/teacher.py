@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from .data.batches import Encoded, by_length, collate
+from .data.batches import Encoded, by_length, collate, ragged
 from .evaluate import bootstrap, compute_metrics, majority_metrics
 from .losses import reduce_states
 from .tasks import Task
@@ -43,38 +43,49 @@ class LiveTeacher:
         self.layers, self.representation = tuple(layers), representation
 
     @torch.no_grad()
-    def __call__(self, indices, batch) -> Taught:
+    def __call__(self, indices, batch, layers: bool = True) -> Taught:
         inputs = {name: value for name, value in batch.items() if name != "labels"}
-        output = self.model(**inputs, output_hidden_states=True)
+        output = self.model(**inputs, output_hidden_states=layers)
         mask = batch["attention_mask"]
         states = [
             reduce_states(output.hidden_states[n], mask, self.representation)[0].half().float()
             for n in self.layers
+            if layers
         ]
         return Taught(states, output.logits.float())
 
 
 class CachedTeacher:
-    """Reads the answers that `build_cache` wrote: memory-mapped, shared between processes."""
+    """Reads the answers that `build_cache` wrote; without states among them, asks `live` for those.
 
-    def __init__(self, folder: Path):
-        self.states = np.load(folder / "states.npy", mmap_mode="r")  # (tokens, M, D) float16
-        self.logits = torch.from_numpy(np.load(folder / "logits.npy"))  # (n, C) float32
+    On a CPU the states stay on disk, memory-mapped and shared by all processes; on a GPU they are
+    moved into its memory once, where they take less than half of what is free there.
+    """
+
+    def __init__(self, folder: Path, live: LiveTeacher, device="cpu"):
+        self.live, self.states, device = live, None, torch.device(device)
+        self.logits = torch.from_numpy(np.load(folder / "logits.npy")).to(device)  # (n, C) float32
         self.offsets = np.load(folder / "offsets.npy")  # (n + 1,)
+        if (folder / "states.npy").exists():
+            states = np.load(folder / "states.npy", mmap_mode="c")  # (tokens, M, D) float16
+            self.states = torch.from_numpy(states)
+            if device.type == "cuda" and states.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
+                self.states = self.states.to(device)
 
-    def __call__(self, indices, batch) -> Taught:
-        starts, ends = self.offsets[indices], self.offsets[np.asarray(indices) + 1]
-        length = int((ends - starts).max())
-        out = np.zeros((len(starts), length, *self.states.shape[1:]), dtype=np.float16)
-        for row, start, end in zip(out, starts, ends, strict=True):
-            row[: end - start] = self.states[start:end]
-        device = batch["input_ids"].device
-        states = torch.from_numpy(out).to(device, non_blocking=True).float()
-        return Taught(list(states.unbind(2)), self.logits[indices].to(device))
+    def __call__(self, indices, batch, layers: bool = True) -> Taught:
+        if layers and self.states is None:
+            return self.live(indices, batch)
+        indices, device, states = np.asarray(indices), batch["input_ids"].device, []
+        if layers:
+            starts, ends = self.offsets[indices], self.offsets[indices + 1]
+            where, real = ragged(starts, ends - starts, self.states.device)
+            vectors = self.states[where] * real[..., None, None]
+            states = list(vectors.to(device, non_blocking=True).float().unbind(2))
+        return Taught(states, self.logits[torch.from_numpy(indices).to(device, non_blocking=True)])
 
 
 def cache_bytes(encoded: Encoded, layers: int, width: int, representation: str) -> int:
-    """Size on disk of the cache: 2 bytes a number, one vector a token (or a row)."""
+    """Size on disk of the cached states: 2 bytes a number, one vector a token (or a row)."""
     reduced = representation in ("mean", "cls")
     return 2 * layers * width * (len(encoded) if reduced else int(encoded.lengths.sum()))
 
@@ -82,29 +93,43 @@ def cache_bytes(encoded: Encoded, layers: int, width: int, representation: str) 
 def open_teacher(
     model, encoded: Encoded, layers, representation, device, folder: Path, budget_gb: float
 ):
-    """A `CachedTeacher` if the answers for these rows fit into the budget, else a `LiveTeacher`.
+    """A teacher whose answers are cached as far as the budget allows.
+
+    The rule: states and logits if the states fit into the budget; else the logits alone, and the
+    states are asked at every step that has a layer loss; with a budget of 0 nothing is cached.
+    "flatten" and "token" share one cache.
 
     Args:
         layers: teacher layers, 1-based.
-        folder: the cache's own folder, named by teacher, data and representation.
-        budget_gb: gigabytes (1e9 bytes) that this cache may take.
+        folder: the cache's own folder, named by teacher and data.
+        budget_gb: gigabytes (1e9 bytes) that the states may take.
 
     Returns:
-        (teacher, one line that says which and why).
+        (teacher, one line that says what is cached and why).
     """
     live = LiveTeacher(model, layers, representation, device)
+    if not budget_gb:
+        return live, "teacher asked at every step: nothing is to be cached"
     size = cache_bytes(encoded, len(live.layers), model.config.hidden_size, representation) / 1e9
-    if size > budget_gb:
-        why = f"its cache would take {size:.2f} GB, the budget is {budget_gb:g}"
-        return live, f"teacher asked at every step: {why}"
+    fits = size <= budget_gb
+    kind = representation if representation in ("mean", "cls") else "tokens"
+    name = "-".join([folder.name, kind, *map(str, live.layers)]) if fits else f"{folder.name}-logits"
+    folder = folder.with_name(name)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(str(folder) + ".lock"):
         if not (folder / "meta.json").exists():
-            build_cache(live, encoded, folder, device)
-    return CachedTeacher(folder), f"teacher outputs cached: {size:.2f} GB"
+            build_cache(live, encoded, folder, device, states=fits)
+    line = f"teacher outputs cached: {size:.2f} GB"
+    if not fits:
+        line = (
+            "teacher asked for its layers at every step that uses them, its logits are cached: the "
+            f"layers would take {size:.2f} GB, the budget is {budget_gb:g} (--set cache_gb=)"
+        )
+    return CachedTeacher(folder, live, device), line
 
 
-def build_cache(teacher: LiveTeacher, encoded: Encoded, folder: Path, device) -> None:
-    """Write the teacher's answers for all rows, in float16, whole or not at all."""
+def build_cache(teacher: LiveTeacher, encoded: Encoded, folder: Path, device, states=True) -> None:
+    """Write the teacher's logits and, in float16, its states for all rows, or nothing at all."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -112,15 +137,18 @@ def build_cache(teacher: LiveTeacher, encoded: Encoded, folder: Path, device) ->
     kept = np.ones(len(encoded), dtype=np.int64) if reduced else encoded.lengths
     offsets = np.concatenate([[0], np.cumsum(kept)])
     shape = (int(offsets[-1]), len(teacher.layers), teacher.model.config.hidden_size)
-    states = np.lib.format.open_memmap(partial / "states.npy", "w+", np.float16, shape)
+    if states:
+        vectors = np.lib.format.open_memmap(partial / "states.npy", "w+", np.float16, shape)
     logits = np.zeros((len(encoded), teacher.model.config.num_labels), dtype=np.float32)
     for indices in by_length(encoded, 32):
-        taught = teacher(indices, collate(encoded, indices, device))
-        stacked = torch.stack(taught.states, dim=2).half().cpu().numpy()  # (B, l, M, D)
-        for row, index in zip(stacked, indices, strict=True):
-            states[offsets[index] : offsets[index + 1]] = row[: kept[index]]
+        taught = teacher(indices, collate(encoded, indices, device), states)
         logits[indices] = taught.logits.cpu().numpy()
-    states.flush()
+        if states:
+            stacked = torch.stack(taught.states, dim=2).half().cpu().numpy()  # (B, l, M, D)
+            for row, index in zip(stacked, indices, strict=True):
+                vectors[offsets[index] : offsets[index + 1]] = row[: kept[index]]
+    if states:
+        vectors.flush()
     np.save(partial / "logits.npy", logits)
     np.save(partial / "offsets.npy", offsets)
     meta = {"rows": len(encoded), "shape": shape, "layers": list(teacher.layers)}

@@ -7,6 +7,7 @@ loss is the hard label) and distils on unlabelled text (a recipe whose only loss
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from .losses import (
     total_loss,
     transformer_layer_loss,
 )
-from .models import backbone, embeddings_replaced
+from .models import backbone, embeddings_replaced, trim_vocabulary
 from .perturbation import perturb_embeddings
 from .schedule import Recipe, boundary_step, learning_rate_factor, loss_weights
 
@@ -40,7 +41,8 @@ class Job:
 
     `teach(indices, batch)` gives the frozen teacher's `Taught` for a batch; `pairs` are 1-based
     (student layer, teacher layer). `report(step, total, line)` is called with a readable line at
-    the end of an epoch and with "" in between.
+    the end of an epoch and with "" in between. Where the folder `stage1` exists, the state at the
+    stage boundary is read from it or left in it, for runs that have the same stage 1.
     """
 
     model: nn.Module
@@ -58,6 +60,7 @@ class Job:
     teach: Callable | None = None
     pairs: list[tuple[int, int]] = field(default_factory=list)
     projection: nn.Module | None = None
+    stage1: Path | None = None
     report: Callable = lambda step, total, line: None
 
     @property
@@ -82,11 +85,18 @@ def train(job: Job) -> None:
     per_epoch, total = job.steps_per_epoch, job.steps_per_epoch * job.epochs
     if total == 0:
         raise InputError(f"{len(job.encoded)} rows are less than one batch of {job.batch_size}.")
+    words = trim_vocabulary(job.model, job.encoded.ids)
     optimizer = build_optimizer(modules, job.learning_rate, spec.weight_decay, job.device)
     log = History(job)
-    start = load_checkpoint(job, optimizer, log)
-    if not any(recipe.stage1):  # nothing to learn before stage 2
-        start = max(start, boundary_step(total, spec.stage_boundary))
+    boundary = boundary_step(total, spec.stage_boundary)
+    first = 0 if any(recipe.stage1) else boundary  # no loss: nothing to learn in stage 1
+    start = max(first, load_checkpoint(job, optimizer, log))
+
+    def rate(step):
+        factor = learning_rate_factor(
+            step, total, spec.warmup, spec.schedule, spec.stage_boundary
+        )
+        return job.learning_rate * factor
 
     for step in range(start, total):
         epoch, position = divmod(step, per_epoch)
@@ -95,7 +105,9 @@ def train(job: Job) -> None:
         indices = order[position * job.batch_size : (position + 1) * job.batch_size]
         batch = collate(job.encoded, indices, job.device)
         weights = loss_weights(step, total, recipe, spec.stage_boundary)
-        taught = job.teach(indices, batch) if weights[0] or weights[1] else None
+        taught = None
+        if weights[0] or weights[1]:
+            taught = job.teach(indices, batch, layers=bool(weights[0]))
 
         if recipe.perturb:  # Eqs. (7)-(8): only the loss at the moved embeddings trains
             embeddings = embed(job.model, batch)
@@ -108,24 +120,30 @@ def train(job: Job) -> None:
             clean = compute_losses(job, batch, taught, weights)
             trained = clean["loss"]
 
-        factor = learning_rate_factor(step, total, spec.warmup, spec.schedule, spec.stage_boundary)
         for group in optimizer.param_groups:
-            group["lr"] = job.learning_rate * factor
+            group["lr"] = rate(step)
         trained.backward()
         nn.utils.clip_grad_norm_(modules.parameters(), spec.clip)
         optimizer.step()
         # None, not zero: AdamW would shrink the untouched head all through stage 1.
         optimizer.zero_grad(set_to_none=True)
 
-        stage = 2 if step >= boundary_step(total, spec.stage_boundary) else 1
+        stage = 2 if step >= boundary else 1
         perturbed = trained if recipe.perturb else None
         if weights[0]:
             floor = layer_floor(job, batch["attention_mask"], taught)
             clean |= {} if floor is None else {"floor": floor}
-        log.add(step, epoch, stage, job.learning_rate * factor, indices, clean, perturbed)
-        if log.due(step + 1, per_epoch, total):
-            log.flush(step + 1, total)
-            save_checkpoint(job, optimizer, step + 1, force=step + 1 == total)
+        log.add(step, epoch, stage, rate(step), indices, clean, perturbed)
+        done = step + 1
+        if done == boundary and job.stage1 is not None and job.stage1.exists():
+            log.flush(done, total)
+            share_stage1(job, optimizer, done)
+        elif log.due(done, per_epoch, total):
+            log.flush(done, total)
+            save_checkpoint(job, optimizer, done, force=done == total)
+    if words:
+        shrink = math.prod(1 - rate(step) * spec.weight_decay for step in range(first, total))
+        job.model.set_input_embeddings(words.restore(shrink))
 
 
 def embed(model: nn.Module, batch: dict) -> Tensor:
@@ -282,12 +300,25 @@ def save_checkpoint(job: Job, optimizer, step: int, force: bool = False) -> None
     os.replace(partial, path)
 
 
+def share_stage1(job: Job, optimizer, step: int) -> None:
+    """Leave the state at the stage boundary and the history up to it in the folder `job.stage1`."""
+    if not (job.stage1 / "checkpoint.pt").exists():
+        save_checkpoint(job, optimizer, step, force=True)
+        for name in ("history.jsonl", "checkpoint.pt"):  # the checkpoint last: then all is there
+            partial = job.stage1 / f"{name}.{os.getpid()}.partial"
+            shutil.copy(job.folder / name, partial)
+            os.replace(partial, job.stage1 / name)
+
+
 def load_checkpoint(job: Job, optimizer, log: History) -> int:
-    """Continue from the folder's checkpoint: returns the next step, 0 when there is none."""
+    """Continue from the folder's checkpoint, else from a shared stage 1: returns the next step."""
     path = job.folder / "checkpoint.pt"
     if not path.exists():
         log.path.unlink(missing_ok=True)
-        return 0
+        if job.stage1 is None or not (job.stage1 / "checkpoint.pt").exists():
+            return 0
+        shutil.copy(job.stage1 / "history.jsonl", log.path)
+        path = job.stage1 / "checkpoint.pt"
     state = torch.load(path, map_location=job.device, weights_only=True)
     job.modules.load_state_dict(state["modules"])
     optimizer.load_state_dict(state["optimizer"])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lrc_lib.data.batches import epoch_order, steps_per_epoch
+from lrc_lib.data.batches import Encoded, collate, epoch_order, steps_per_epoch
 
 LENGTHS = np.random.default_rng(0).integers(3, 60, 203)
 
@@ -26,3 +26,17 @@ def test_buckets_bring_rows_of_like_length_together():
 @pytest.mark.parametrize("rows, drop, expected", [(33, True, 2), (33, False, 2), (34, False, 3)])
 def test_a_last_batch_of_one_row_has_no_negative_and_is_dropped(rows, drop, expected):
     assert steps_per_epoch(rows, 16, drop) == expected
+
+
+def test_a_batch_is_padded_to_its_own_longest_row():
+    ids = np.array([2, 7, 3, 2, 3, 2, 8, 9, 3], dtype=np.int32)
+    types = np.array([0, 1, 1, 0, 1, 0, 0, 1, 1], dtype=np.int32)
+    rows = Encoded(ids, types, np.array([0, 3, 5, 9]), np.array([1, 0, 1]), pad_id=5)
+    batch = {name: tensor.tolist() for name, tensor in collate(rows, [1, 0]).items()}
+    assert batch == {
+        "input_ids": [[2, 3, 5], [2, 7, 3]],
+        "attention_mask": [[1, 1, 0], [1, 1, 1]],
+        "token_type_ids": [[0, 1, 0], [0, 1, 1]],
+        "labels": [0, 1],
+    }
+    assert collate(rows, range(3))["input_ids"].shape == (3, 4)

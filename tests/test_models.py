@@ -12,6 +12,7 @@ from lrc_lib.models import (
     layer_pairs,
     load_encoder_classifier,
     load_tokenizer,
+    trim_vocabulary,
 )
 
 
@@ -94,6 +95,27 @@ def test_replaced_embeddings_are_where_the_student_starts():
     assert torch.equal(moved.hidden_states[0], embeddings + 1)
     assert not torch.allclose(moved.logits, plain.logits)
     assert torch.equal(model(ids, attention_mask=mask).logits, plain.logits)  # put back
+
+
+def test_trimmed_embedding_reads_and_learns_as_the_whole_one():
+    model = build_student(1, 8, 8, 2, vocab_size=20, pad_token_id=1)
+    before = model.get_input_embeddings().weight.detach().clone()
+    ids = torch.tensor([[7, 3, 7, 1], [3, 12, 1, 1]])
+    plain = model.get_input_embeddings()(ids)
+    trimmed = trim_vocabulary(model, ids.numpy())
+    assert trimmed.weight.shape == (4, 8)  # tokens 1, 3, 7 and 12
+    assert count_parameters(model) == count_parameters(build_student(1, 8, 8, 2, 4))
+    assert torch.equal(trimmed(ids), plain)
+    trimmed(ids).sum().backward()
+    assert trimmed.weight.grad[:, 0].tolist() == [0, 2, 2, 1]  # padding learns nothing
+    with torch.no_grad():
+        trimmed.weight += 1
+    model.set_input_embeddings(trimmed.restore(0.5))
+    after = model.get_input_embeddings().weight
+    used = [1, 3, 7, 12]
+    assert torch.equal(after[used], before[used] + 1)
+    rest = [i for i in range(20) if i not in used]
+    assert torch.equal(after[rest], before[rest] * 0.5)
 
 
 def test_teacher_from_a_folder(tiny_teacher):

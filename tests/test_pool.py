@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+import torch
 
 from lrc_lib import find, run
 from lrc_lib.plan import all_specs, cost, disk_needed, encoder_flops, encoder_parameters, total_disk
@@ -60,6 +61,20 @@ def test_runs_are_trained_side_by_side_and_then_read(tiny_spec, out):
     again = Screen()
     outcomes = train_all(specs, out, "cpu", 2, again)
     assert {outcome.status for outcome in outcomes.values()} == {"read"} and not again.lines
+
+
+def test_recipes_that_differ_in_stage_2_only_train_stage_1_once(tiny_spec, out, tmp_path):
+    students = [tiny_spec.replace(recipe=recipe) for recipe in ("lrc_g", "lrc", "lrc_s", "lrc_h")]
+    specs, screen = close_over(students), Screen()
+    outcomes = train_all(specs, tmp_path, "cpu", 2, screen)
+    assert {outcome.status for outcome in outcomes.values()} == {"trained"}
+    for spec in students:
+        alone = run(spec, out, device="cpu")
+        ours, theirs = alone.student().state_dict(), find(spec, tmp_path).student().state_dict()
+        assert all(torch.allclose(ours[k], theirs[k], atol=1e-5) for k in ours), spec.name
+    ends_of_epochs = {step for name, step, _ in screen.steps if "/lrc_s" in name}
+    assert ends_of_epochs == {20}  # the first epoch, 10 steps, was another's
+    assert not list((tmp_path / "cache").glob("stage1-*"))
 
 
 def test_a_failed_run_fails_those_that_need_it_and_no_other(tiny_spec, tmp_path):

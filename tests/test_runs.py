@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -177,6 +178,9 @@ def test_cached_and_live_teacher_teach_the_same(tiny_spec, out, tmp_path):
     live = run(spec.replace(cache_gb=0.0), tmp_path, device="cpu")
     assert "cached" in cached.metrics["cache"] and "every step" in live.metrics["cache"]
     assert np.allclose(cached.history.loss, live.history.loss, atol=2e-3)
+    small = run(spec.replace(cache_gb=1e-9), tmp_path / "small", device="cpu")
+    assert re.search(r"logits are cached: .* budget is 1e-09", small.metrics["cache"])
+    assert np.allclose(small.history.loss, live.history.loss, atol=2e-3)
 
 
 def interrupted(spec, out, at):
@@ -207,6 +211,50 @@ def test_interrupted_run_goes_on_to_the_bit_identical_result(tiny_spec, out, tmp
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)
     assert whole.history.equals(resumed.history)
     assert not (resumed.path / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("recipe", ["lrc_s", "lrc_h"])
+def test_a_shared_first_stage_gives_the_bit_identical_result(
+    tiny_spec, out, tmp_path, monkeypatch, recipe
+):
+    spec = tiny_spec.replace(recipe=recipe)
+    alone = run(spec, out, device="cpu")
+    (tmp_path / "cache" / spec.stage1_id()).mkdir(parents=True)
+    run(tiny_spec, tmp_path, device="cpu")
+    steps, add = [], train_module.History.add
+
+    def spy(self, step, *rest):
+        steps.append(step)
+        add(self, step, *rest)
+
+    monkeypatch.setattr(train_module.History, "add", spy)
+    shared = run(spec, tmp_path, device="cpu")
+    assert steps == [16, 17, 18, 19]  # stage 2 of 20 steps
+    ours, theirs = weights(alone), weights(shared)
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    assert alone.history.equals(shared.history)
+
+
+def test_only_runs_with_the_same_first_stage_share_it(tiny_spec):
+    def shared(**change):
+        return tiny_spec.replace(**change).stage1_id() == tiny_spec.stage1_id()
+
+    assert all(shared(recipe=recipe) for recipe in ("lrc", "lrc_s", "lrc_h"))
+    assert not any(shared(recipe=r) for r in ("lrc_1", "lrc_2", "lrc_g", "bert_m", "finetune"))
+    assert not shared(seed=1) and not shared(learning_rate=1e-3) and not shared(epochs=3)
+    assert tiny_spec.replace(recipe="lrc_c_last20").stage1_id() == ""
+    assert tiny_spec.teacher_spec().stage1_id() == ""
+
+
+def test_a_trimmed_vocabulary_changes_nothing_but_rounding(tiny_spec, out, tmp_path, monkeypatch):
+    spec = tiny_spec.replace(recipe="finetune", weight_decay=1.0, train_rows=32, epochs=4)
+    trimmed = run(spec, tmp_path / "a", device="cpu")
+    monkeypatch.setattr(train_module, "trim_vocabulary", lambda model, ids: None)
+    whole = run(spec, tmp_path / "b", device="cpu")
+    assert np.allclose(trimmed.history.loss, whole.history.loss, rtol=1e-4)
+    ours, theirs = weights(trimmed), weights(whole)
+    for name in ours:
+        assert torch.allclose(ours[name], theirs[name], atol=2e-4), name
 
 
 def test_not_a_number_stops_the_run_and_says_where(tiny_spec, tmp_path):

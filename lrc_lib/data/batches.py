@@ -3,6 +3,7 @@
 No DataLoader: the permutation is a pure function, so a resumed run meets the same batches.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,20 +17,36 @@ from .rows import Row
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tokenised rows: a list of id arrays each, unpadded, and the labels as one array."""
+    """Tokenised rows, unpadded, one after the other: row i is `ids[offsets[i]:offsets[i + 1]]`."""
 
-    input_ids: list[np.ndarray]
-    token_type_ids: list[np.ndarray] | None
-    labels: np.ndarray  # (n,), int64 classes or float32 scores
+    ids: np.ndarray  # (tokens,) int32
+    types: np.ndarray | None  # (tokens,) int32, where the model uses token types
+    offsets: np.ndarray  # (n + 1,) int64
+    labels: np.ndarray  # (n,) int64 classes or float32 scores
     pad_id: int
 
     def __len__(self) -> int:
-        return len(self.input_ids)
+        return len(self.offsets) - 1
 
     @cached_property
     def lengths(self) -> np.ndarray:
         """(n,) tokens a row, special tokens included."""
-        return np.array([len(ids) for ids in self.input_ids])
+        return np.diff(self.offsets)
+
+    @cached_property
+    def _on_device(self) -> dict:
+        return {}
+
+    def tensors(self, device) -> dict[str, Tensor]:
+        """All rows as tensors on `device`, moved there once: "ids", "labels", perhaps "types"."""
+        if device not in self._on_device:
+            arrays = {"ids": self.ids, "types": self.types, "labels": self.labels}
+            self._on_device[device] = {
+                name: torch.from_numpy(array).to(device)
+                for name, array in arrays.items()
+                if array is not None
+            }
+        return self._on_device[device]
 
 
 def encode(rows: Sequence[Row], tokenizer, max_length: int) -> Encoded:
@@ -48,18 +65,35 @@ def encode(rows: Sequence[Row], tokenizer, max_length: int) -> Encoded:
     types = out.get("token_type_ids")
     labels = np.array([row.label for row in rows])
     return Encoded(
-        [np.array(ids, dtype=np.int64) for ids in out["input_ids"]],
-        None if types is None else [np.array(t, dtype=np.int64) for t in types],
+        _flat(out["input_ids"]),
+        None if types is None else _flat(types),
+        np.cumsum([0, *map(len, out["input_ids"])]),
         labels.astype(np.float32 if labels.dtype.kind == "f" else np.int64),
         tokenizer.pad_token_id,
     )
 
 
-def _padded(arrays: list[np.ndarray], fill: int) -> Tensor:
-    out = np.full((len(arrays), max(map(len, arrays))), fill, dtype=np.int64)
-    for row, values in zip(out, arrays, strict=True):
-        row[: len(values)] = values
-    return torch.from_numpy(out)
+def _flat(lists) -> np.ndarray:
+    return np.fromiter(itertools.chain.from_iterable(lists), dtype=np.int32)
+
+
+def ragged(starts: np.ndarray, lengths: np.ndarray, device) -> tuple[Tensor, Tensor]:
+    """Where the items of some rows lie in a flat array, and which places are padding.
+
+    Args:
+        starts, lengths: (B,) of the rows.
+
+    Returns:
+        (B, L) int64 positions (padding points to the row's first item) and (B, L) bool, True for
+        items; L is the longest length. No value is read back from the device.
+    """
+    bounds = torch.from_numpy(np.stack([starts, lengths]))
+    if torch.device(device).type == "cuda":
+        bounds = bounds.pin_memory()
+    start, length = bounds.to(device, non_blocking=True).unsqueeze(-1)
+    step = torch.arange(int(lengths.max()), device=device)
+    real = step < length
+    return start + step * real, real
 
 
 def collate(encoded: Encoded, indices: Sequence[int], device="cpu") -> dict[str, Tensor]:
@@ -69,15 +103,16 @@ def collate(encoded: Encoded, indices: Sequence[int], device="cpu") -> dict[str,
         "input_ids", "attention_mask" and, where used, "token_type_ids", each (B, L) int64;
         "labels" (B,).
     """
-    ids = [encoded.input_ids[i] for i in indices]
+    indices, rows = np.asarray(indices), encoded.tensors(device)
+    where, real = ragged(encoded.offsets[indices], encoded.lengths[indices], device)
     batch = {
-        "input_ids": _padded(ids, encoded.pad_id),
-        "attention_mask": _padded([np.ones(len(row), dtype=np.int64) for row in ids], 0),
-        "labels": torch.from_numpy(encoded.labels[list(indices)]),
+        "input_ids": rows["ids"][where].long().masked_fill(~real, encoded.pad_id),
+        "attention_mask": real.long(),
+        "labels": rows["labels"][torch.from_numpy(indices).to(device, non_blocking=True)],
     }
-    if encoded.token_type_ids is not None:
-        batch["token_type_ids"] = _padded([encoded.token_type_ids[i] for i in indices], 0)
-    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+    if "types" in rows:
+        batch["token_type_ids"] = rows["types"][where].long() * real
+    return batch
 
 
 def steps_per_epoch(rows: int, batch_size: int, drop_last: bool = True) -> int:
