@@ -1,0 +1,92 @@
+"""Clocks, counters and the record that every benchmark writes."""
+
+import json
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from lrc_lib.provenance import provenance
+
+GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
+
+
+class Clock:
+    """Seconds of work: CPU seconds of this process on a CPU, wall seconds on an accelerator.
+
+    CPU seconds do not count what other processes take, so they are the steadier of the two here.
+    """
+
+    def __init__(self, device):
+        self.device = torch.device(device)
+
+    def __call__(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            return time.perf_counter()
+        return time.process_time()
+
+
+def gemm_rate(device="cpu", seconds: float = 1.0) -> float:
+    """FLOP a second of this machine's own float32 matrix product, the best of several."""
+    clock, size = Clock(device), GEMM_SIZE.get(torch.device(device).type, 1024)
+    a, b = (torch.randn(size, size, device=device) for _ in range(2))
+    best, begun = 0.0, time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        start = clock()
+        for _ in range(5):
+            a @ b
+        best = max(best, 5 * 2 * size**3 / max(clock() - start, 1e-9))
+    return best
+
+
+def count_flops(work) -> int:
+    """FLOPs of calling `work()`, as torch counts them: matrix products, two a multiply-add."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def peak_memory_mb(device) -> float:
+    """Of this process so far (CPU), or of the accelerator since it was last reset."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def spread(values) -> dict:
+    """Median, least and greatest of some numbers."""
+    values = list(values)
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+def slope(x, y) -> float:
+    """Exponent of y ~ x**slope by least squares on logarithms: 0 costs nothing, 1 is linear."""
+    import numpy as np
+
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+def write(lines: list[dict], name: str, out: str, device) -> None:
+    """Print the lines as JSON and, if `out` is a folder, write them to `out/name.jsonl`.
+
+    The first line says where the numbers are from.
+    """
+    facts = provenance(torch.device(device))
+    head = {"benchmark": name, "command": " ".join(["python -m", *_command()]), "made": facts}
+    text = "\n".join(json.dumps(line) for line in (head, *lines)) + "\n"
+    print(text)
+    if out:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        (Path(out) / f"{name}.jsonl").write_text(text, encoding="utf-8")
+
+
+def _command() -> list[str]:
+    module = sys.modules["__main__"].__spec__
+    return [module.name if module else sys.argv[0], *sys.argv[1:]]

@@ -1,0 +1,199 @@
+"""What a step of LRC-BERT costs: plain, TextBrewer's, and ours with each saving switched on in turn.
+
+Every row runs on the same texts in the same process, in turn, for several rounds; ratios are taken
+within a round. On a CPU, seconds are CPU seconds of the process (wall seconds stand beside them).
+
+  python -m benchmarks.step                                  packaged MiniLM teacher, reviews
+  python -m benchmarks.step --glue-dir DIR                   CoLA and MRPC rows
+  python -m benchmarks.step --teacher bert-base-shape
+  python -m benchmarks.step --device cuda --teacher bert-base-shape
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from lrc_lib.data.batches import epoch_order
+from lrc_lib.device import resolve_device
+from lrc_lib.schedule import Recipe
+
+from .measure import Clock, count_flops, gemm_rate, peak_memory_mb, spread, write
+from .reference import WEIGHTS, PlainLrc, Savings
+from .workload import MAX_LENGTH, Workload, seconds_of_training
+
+BATCH = 16
+BUCKET = 16
+LRC = Recipe("step", "LRC-BERT, all losses", stage1=WEIGHTS, stage2=WEIGHTS)
+KD = Recipe(
+    "kd", "no perturbation, MSE", stage1=WEIGHTS, stage2=WEIGHTS, layer_loss="mse", perturb=False
+)
+LADDER = (
+    ("b", "plain, dynamic padding", ""),
+    ("d1", "+ cached teacher", "cached_teacher"),
+    ("d2", "+ closed-form COS-NCE", "closed_form"),
+    ("d3", "+ first backward to the embeddings only", "narrow_backward"),
+    ("d4", "+ fused AdamW", "fused_adamw"),
+    ("d5", "+ trimmed vocabulary", "trimmed_vocabulary"),
+)
+
+
+class Plain:
+    """A rung of the ladder: `PlainLrc` over some batches."""
+
+    def __init__(self, work: Workload, savings: Savings, pad_to=0, batches=None, bucket=0):
+        student, projection = work.student()
+        self.step = PlainLrc(
+            student, projection, work.teacher, work.cached, work.pairs, work.encoded, pad_to,
+            savings, work.device,
+        )  # fmt: skip
+        order = epoch_order(work.encoded.lengths, 0, 0, BATCH, bucket)
+        self.batches = order[: len(order) // BATCH * BATCH].reshape(-1, BATCH)[:batches]
+        self.steps = len(self.batches)
+
+    def run(self):
+        for indices in self.batches:
+            self.step(indices)
+
+    def seconds(self, clock) -> float:
+        begun = clock()
+        self.run()
+        return clock() - begun
+
+
+class Ours:
+    """The library's own loop, `lrc_lib.train.train`, with everything it does beside the step."""
+
+    def __init__(self, work: Workload, recipe: Recipe, bucket=BUCKET):
+        self.work, self.recipe, self.bucket = work, recipe, bucket
+        self.steps = len(work.encoded) // BATCH
+
+    def run(self):
+        self.seconds(time.perf_counter)
+
+    def seconds(self, clock) -> float:
+        job = self.work.job(self.recipe, batch_size=BATCH, bucket=self.bucket)
+        return seconds_of_training(job, clock)
+
+
+def variants(work: Workload) -> dict:
+    """{key: (what it is, something with `run`, `seconds` and `steps`)} in the order of the table."""
+    found, switched = {}, {}
+    narrow = max(2, len(work.encoded) // BATCH // 6)  # padded to 128, length does not matter
+    found["a"] = ("plain, padded to 128", Plain(work, Savings(), MAX_LENGTH, narrow))
+    for key, what, saving in LADDER:
+        switched |= {saving: True} if saving else {}
+        found[key] = (what, Plain(work, Savings(**switched)))
+    found["d6"] = ("+ length buckets", Plain(work, Savings(**switched), bucket=BUCKET))
+    found["ours"] = ("lrc_lib's own loop", Ours(work, LRC))
+    try:
+        from .textbrewer_kd import TextBrewer
+
+        found["c"] = ("TextBrewer, KD part, dynamic padding", TextBrewer(work, cached=False))
+        found["c+"] = ("TextBrewer, KD part, cached teacher", TextBrewer(work, cached=True))
+    except ImportError as error:
+        print(f"TextBrewer skipped: {error} (pip install textbrewer tensorboard)", file=sys.stderr)
+    found["ours kd"] = ("lrc_lib's own loop, KD part", Ours(work, KD))
+    return found
+
+
+def measure(work: Workload, rounds: int, keys=()) -> list[dict]:
+    """One line a variant: seconds a step, ratios to (b) and (a), FLOPs, share of the GEMM rate."""
+    chosen = {k: v for k, v in variants(work).items() if not keys or k in keys}
+    clock, walls, seconds, gemm = Clock(work.device), {}, {}, []
+    flops = {key: count_flops(v.run) / v.steps for key, (_, v) in chosen.items()}  # warms up, too
+    for _ in range(rounds):
+        gemm.append(gemm_rate(work.device))
+        for key, (_, variant) in chosen.items():
+            begun = time.perf_counter()
+            seconds.setdefault(key, []).append(variant.seconds(clock) / variant.steps)
+            walls.setdefault(key, []).append((time.perf_counter() - begun) / variant.steps)
+    lines = [{"gemm_gflops": spread(rate / 1e9 for rate in gemm), "rounds": rounds}]
+    for key, (what, variant) in chosen.items():
+        line = {"key": key, "what": what, "steps_a_round": variant.steps}
+        line["seconds_a_step"] = spread(seconds[key])
+        line["wall_seconds_a_step"] = spread(walls[key])
+        line["samples_a_second"] = BATCH / line["seconds_a_step"]["median"]
+        line["gflop_a_step"] = flops[key] / 1e9
+        rates = zip(seconds[key], gemm, strict=True)
+        line["share_of_gemm_rate"] = spread(flops[key] / s / rate for s, rate in rates)
+        against = ("c", "c+") if "kd" in key else ("a", "b")
+        for other in against:
+            if other in seconds and key not in against:
+                both = zip(seconds[other], seconds[key], strict=True)
+                line[f"times_faster_than_{other}"] = spread(a / b for a, b in both)
+        lines.append(line)
+    return lines
+
+
+def peak_memory(options, key) -> float:
+    """Of a process of its own that runs the variant once."""
+    command = [sys.executable, "-m", "benchmarks.step", "--_peak", key]
+    for name in ("device", "teacher", "glue_dir", "rows"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return float(done.stdout.split()[-1]) if done.returncode == 0 else float("nan")
+
+
+def figure(lines, path) -> None:
+    """Bars of seconds a step, in the order of the table."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    from lrc_lib.plots import use_style
+
+    use_style()
+    rows = [line for line in lines if "key" in line]
+    fig, ax = plt.subplots(figsize=(8, 0.4 * len(rows) + 1.2))
+    places = np.arange(len(rows))
+    middle = [line["seconds_a_step"]["median"] for line in rows]
+    errors = [
+        [m - line["seconds_a_step"]["low"] for m, line in zip(middle, rows, strict=True)],
+        [line["seconds_a_step"]["high"] - m for m, line in zip(middle, rows, strict=True)],
+    ]
+    ax.barh(places, middle, xerr=errors, color=["C0" if "ours" in r["key"] else "C7" for r in rows])
+    ax.set_yticks(places, [f"{line['what']}  ({line['key']})" for line in rows])
+    ax.invert_yaxis()
+    ax.set_xlabel("seconds a step of 16 rows (median, least and greatest of the rounds)")
+    fig.savefig(path, dpi=120, bbox_inches="tight")
+    plt.close(fig)
+
+
+def main(arguments=None) -> None:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.step", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--teacher", default="package", help="package, bert-base-shape or a folder")
+    parser.add_argument("--glue-dir", default="", metavar="DIR")
+    parser.add_argument("--rows", type=int, default=192)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", default=[], metavar="KEY", help="keys of the table")
+    parser.add_argument("--out", default="", metavar="DIR", help="write JSON lines and a figure")
+    parser.add_argument("--_peak", default="", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    device = resolve_device(options.device)
+    work = Workload(options.rows, options.teacher, options.glue_dir, device)
+    if options._peak:
+        variants(work)[options._peak][1].run()
+        print(peak_memory_mb(device))
+        return
+    lines = measure(work, options.rounds, options.only)
+    for line in lines[1:]:
+        line["peak_memory_mb"] = peak_memory(options, line["key"])
+    lengths = work.encoded.lengths
+    facts = {"teacher": options.teacher, "rows": len(lengths), "texts": work.what}
+    facts |= {"mean_tokens": float(lengths.mean()), "batch_size": BATCH}
+    name = f"step-{device.type}-{options.teacher if '/' not in options.teacher else 'folder'}"
+    write([facts, *lines], name, options.out, device)
+    if options.out:
+        figure(lines, f"{options.out}/{name}.png")
+
+
+if __name__ == "__main__":
+    main()

