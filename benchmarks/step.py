@@ -1,7 +1,7 @@
-"""What a step of LRC-BERT costs: plain, TextBrewer's, and ours with each saving switched on in turn.
+"""What a step of LRC-BERT costs: plain, TextBrewer's, and ours, each saving switched on in turn.
 
-Every row runs on the same texts in the same process, in turn, for several rounds; ratios are taken
-within a round. On a CPU, seconds are CPU seconds of the process (wall seconds stand beside them).
+Every row runs on the same texts in the same process, in turn, for several rounds; ratios are
+taken within a round. On a CPU, seconds are CPU seconds of the process, wall seconds beside them.
 
   python -m benchmarks.step                                  packaged MiniLM teacher, reviews
   python -m benchmarks.step --glue-dir DIR                   CoLA and MRPC rows
@@ -13,6 +13,7 @@ import argparse
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from lrc_lib.schedule import Recipe
 
 from .measure import Clock, count_flops, gemm_rate, peak_memory_mb, spread, write
 from .reference import WEIGHTS, PlainLrc, Savings
-from .workload import MAX_LENGTH, Workload, seconds_of_training
+from .workload import MAX_LENGTH, Workload, mixed_rows, seconds_of_training
 
 BATCH = 16
 BUCKET = 16
@@ -30,6 +31,7 @@ LRC = Recipe("step", "LRC-BERT, all losses", stage1=WEIGHTS, stage2=WEIGHTS)
 KD = Recipe(
     "kd", "no perturbation, MSE", stage1=WEIGHTS, stage2=WEIGHTS, layer_loss="mse", perturb=False
 )
+PEAKS = ("a", "b", "ours", "c+", "ours kd")  # of these, peak memory in a process of their own
 LADDER = (
     ("b", "plain, dynamic padding", ""),
     ("d1", "+ cached teacher", "cached_teacher"),
@@ -79,29 +81,34 @@ class Ours:
 
 
 def variants(work: Workload) -> dict:
-    """{key: (what it is, something with `run`, `seconds` and `steps`)} in the order of the table."""
+    """{key: (what it is, a function that makes it)} in the order of the table.
+
+    What is made has `run()`, `seconds(clock)` and `steps`.
+    """
     found, switched = {}, {}
-    narrow = max(2, len(work.encoded) // BATCH // 6)  # padded to 128, length does not matter
-    found["a"] = ("plain, padded to 128", Plain(work, Savings(), MAX_LENGTH, narrow))
+    few = max(2, len(work.encoded) // BATCH // 6)  # padded to 128 all batches cost the same
+    found["a"] = ("plain, padded to 128", lambda: Plain(work, Savings(), MAX_LENGTH, few))
     for key, what, saving in LADDER:
-        switched |= {saving: True} if saving else {}
-        found[key] = (what, Plain(work, Savings(**switched)))
-    found["d6"] = ("+ length buckets", Plain(work, Savings(**switched), bucket=BUCKET))
-    found["ours"] = ("lrc_lib's own loop", Ours(work, LRC))
+        switched = switched | ({saving: True} if saving else {})
+        found[key] = (what, partial(Plain, work, Savings(**switched)))
+    found["d6"] = ("+ length buckets", lambda: Plain(work, Savings(**switched), bucket=BUCKET))
+    found["ours"] = ("lrc_lib's own loop", lambda: Ours(work, LRC))
     try:
         from .textbrewer_kd import TextBrewer
 
-        found["c"] = ("TextBrewer, KD part, dynamic padding", TextBrewer(work, cached=False))
-        found["c+"] = ("TextBrewer, KD part, cached teacher", TextBrewer(work, cached=True))
+        found["c"] = ("TextBrewer, KD part, dynamic padding", lambda: TextBrewer(work, False))
+        found["c+"] = ("TextBrewer, KD part, cached teacher", lambda: TextBrewer(work, True))
     except ImportError as error:
         print(f"TextBrewer skipped: {error} (pip install textbrewer tensorboard)", file=sys.stderr)
-    found["ours kd"] = ("lrc_lib's own loop, KD part", Ours(work, KD))
+    found["ours kd"] = ("lrc_lib's own loop, KD part", lambda: Ours(work, KD))
     return found
 
 
 def measure(work: Workload, rounds: int, keys=()) -> list[dict]:
     """One line a variant: seconds a step, ratios to (b) and (a), FLOPs, share of the GEMM rate."""
-    chosen = {k: v for k, v in variants(work).items() if not keys or k in keys}
+    chosen = {
+        k: (what, make()) for k, (what, make) in variants(work).items() if not keys or k in keys
+    }
     clock, walls, seconds, gemm = Clock(work.device), {}, {}, []
     flops = {key: count_flops(v.run) / v.steps for key, (_, v) in chosen.items()}  # warms up, too
     for _ in range(rounds):
@@ -178,16 +185,17 @@ def main(arguments=None) -> None:
     parser.add_argument("--_peak", default="", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     device = resolve_device(options.device)
-    work = Workload(options.rows, options.teacher, options.glue_dir, device)
+    rows, what = mixed_rows(options.rows, options.glue_dir)
+    work = Workload(rows, options.teacher, device)
     if options._peak:
-        variants(work)[options._peak][1].run()
+        variants(work)[options._peak][1]().run()
         print(peak_memory_mb(device))
         return
     lines = measure(work, options.rounds, options.only)
-    for line in lines[1:]:
+    for line in (line for line in lines[1:] if line["key"] in PEAKS):
         line["peak_memory_mb"] = peak_memory(options, line["key"])
     lengths = work.encoded.lengths
-    facts = {"teacher": options.teacher, "rows": len(lengths), "texts": work.what}
+    facts = {"teacher": options.teacher, "rows": len(lengths), "texts": what}
     facts |= {"mean_tokens": float(lengths.mean()), "batch_size": BATCH}
     name = f"step-{device.type}-{options.teacher if '/' not in options.teacher else 'folder'}"
     write([facts, *lines], name, options.out, device)

@@ -1,6 +1,6 @@
-"""TextBrewer's GeneralDistiller on the part of LRC-BERT that it can do: no COS-NCE, no perturbation.
+"""TextBrewer's GeneralDistiller on what it can do of LRC-BERT: no COS-NCE, no perturbation.
 
-Hidden states by MSE on the same layer pairs through a linear projection, soft labels, hard labels.
+Hidden states by MSE on the same layers through a linear projection each, soft and hard labels.
 It is given what its user could give it: dynamic padding, and (`cached`) a teacher that looks its
 answers up. Optional: `pip install textbrewer tensorboard`.
 """

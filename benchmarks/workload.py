@@ -33,9 +33,11 @@ def mixed_rows(count: int, glue_dir: str = "") -> tuple[list[Row], str]:
         texts = [row.text_a for row in load_task_data("reviews", "", 3 * count // 2).train]
         single = [Row(text, None, i % 2) for i, text in enumerate(texts[: count // 2])]
         rest = texts[count // 2 :]
-        paired = [Row(a, b, i % 2) for i, (a, b) in enumerate(zip(rest[::2], rest[1::2]))]
+        paired = [
+            Row(a, b, i % 2) for i, (a, b) in enumerate(zip(rest[::2], rest[1::2], strict=False))
+        ]
         what = "single reviews and pairs of reviews in turn"
-    rows = [row for two in zip(single, paired, strict=True) for row in two]
+    rows = [row for both in zip(single, paired, strict=True) for row in both]
     return rows, what
 
 
@@ -43,42 +45,32 @@ class Workload:
     """Everything a benchmark of training steps needs.
 
     Args:
-        count: rows.
+        rows: singles and pairs may be mixed.
         teacher: "package", "bert-base-shape" (random weights, BERT-base's size) or a model folder.
         shape: (layers, width, feed-forward width, heads) of the student.
+        values: other fields of `RunSpec`.
     """
 
-    def __init__(
-        self,
-        count,
-        teacher="package",
-        glue_dir="",
-        device="cpu",
-        shape=(4, 312, 1200, 12),
-        **values,
-    ):
+    def __init__(self, rows, teacher="package", device="cpu", shape=(4, 312, 1200, 12), **values):
         self.device = torch.device(device)
-        self.rows, self.what = mixed_rows(count, glue_dir)
-        self.tokenizer = load_tokenizer(PACKAGE)
-        self.encoded = _joined([encode([row], self.tokenizer, MAX_LENGTH) for row in self.rows])
-        self.teacher = self._teacher(teacher)
-        layers = self.teacher.config.num_hidden_layers
+        folder = PACKAGE if teacher in ("package", "bert-base-shape") else teacher
+        self.tokenizer = load_tokenizer(folder)
+        self.encoded = _joined([encode([row], self.tokenizer, MAX_LENGTH) for row in rows])
+        if teacher == "bert-base-shape":
+            from transformers import BertConfig, BertForSequenceClassification
+
+            self.teacher = BertForSequenceClassification(BertConfig()).eval()
+        else:
+            self.teacher = load_encoder_classifier(folder, 2)
         names = ("student_layers", "student_hidden", "student_intermediate", "student_heads")
-        sizes = dict(zip(names, shape, strict=True))
-        self.spec = RunSpec(teacher=PACKAGE, **sizes, **values)
-        self.pairs = layer_pairs(shape[0], layers, self.spec.layer_map)
+        self.spec = RunSpec(teacher=folder, **dict(zip(names, shape, strict=True)), **values)
+        depth = self.teacher.config.num_hidden_layers
+        self.pairs = layer_pairs(shape[0], depth, self.spec.layer_map)
         self.folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
         self.cached, _ = open_teacher(
             self.teacher, self.encoded, [n for _, n in self.pairs], self.spec.representation,
             self.device, self.folder / "cache", 1e3,
         )  # fmt: skip
-
-    def _teacher(self, teacher):
-        if teacher == "bert-base-shape":
-            from transformers import BertConfig, BertForSequenceClassification
-
-            return BertForSequenceClassification(BertConfig()).eval()
-        return load_encoder_classifier(PACKAGE if teacher == "package" else teacher, 2)
 
     def student(self, seed: int = 0):
         """(a fresh student, a fresh W): the same for the same seed."""
@@ -106,7 +98,7 @@ class Workload:
 def _joined(parts: list[Encoded]) -> Encoded:
     return Encoded(
         np.concatenate([part.ids for part in parts]),
-        np.concatenate([part.types for part in parts]),
+        None if parts[0].types is None else np.concatenate([part.types for part in parts]),
         np.cumsum([0, *(len(part.ids) for part in parts)]),
         np.concatenate([part.labels for part in parts]),
         parts[0].pad_id,

@@ -125,11 +125,11 @@ def cos_nce(student: Tensor, teacher: Tensor, negatives: Tensor, reduction: str 
 def in_batch_cos_nce(student: Tensor, teacher: Tensor, reduction: str = "mean") -> Tensor:
     r"""COS-NCE whose negatives are the teacher's other B - 1 rows, in O(B D). (Eq. 1)
 
-    Eq. (1) is linear in the cosines, so the sum over negatives is one dot product with the sum of
-    the teacher's unit vectors $S = \sum_j \hat t_j$:
+    Eq. (1) is linear in the cosines, so all negatives enter through their mean direction
+    $\bar n_i$, the mean of the other rows' unit vectors:
 
-    $$\mathcal L_i = 2 - \tfrac32\langle u_i, \hat t_i\rangle
-                     + \tfrac12\,\frac{\langle u_i, S\rangle - \langle u_i, \hat t_i\rangle}{B-1}$$
+    $$\mathcal L_i = 2 - \langle u_i, v_i\rangle,\qquad
+      v_i = \tfrac32\hat t_i - \tfrac12\bar n_i$$
 
     Args:
         student, teacher: (B, D), B >= 2. The paper's batch of 16 gives K = 15.
@@ -145,10 +145,15 @@ def in_batch_cos_nce(student: Tensor, teacher: Tensor, reduction: str = "mean") 
     """
     _same_shape(student, teacher)
     _at_least_two(student)
-    u, t = _unit(student), _unit(teacher)
-    positive = (u * t).sum(-1)
-    others = (u @ t.sum(0) - positive) / (len(t) - 1)
-    return _reduce(2 - 1.5 * positive + 0.5 * others, reduction)
+    length = student.norm(dim=-1).clamp_min(NORM_FLOOR)
+    return _reduce(2 - torch.einsum("id,id->i", student, _pull(teacher)) / length, reduction)
+
+
+def _pull(teacher: Tensor) -> Tensor:
+    """v of `in_batch_cos_nce`: the vector that each row's student is drawn along."""
+    t = _unit(teacher)
+    mean_negative = (t.sum(0) - t) / (len(t) - 1)
+    return 1.5 * t - 0.5 * mean_negative
 
 
 def _at_least_two(batch: Tensor, letters: str = "(B, D)") -> None:
@@ -163,9 +168,9 @@ def _at_least_two(batch: Tensor, letters: str = "(B, D)") -> None:
 def cos_nce_floor(teacher: Tensor) -> Tensor:
     r"""The least value that `in_batch_cos_nce` can take for each row: $2 - |v_i|$.
 
-    With $v = \tfrac32\hat t - \tfrac12\bar n$ Eq. (1) reads $2 - \langle v, u\rangle$, so the
-    minimum is reached at $u = v/|v|$, and a raw loss says little until this floor is taken off:
-    loss minus floor is the *excess* loss that the run store logs.
+    With v as in `in_batch_cos_nce` the loss is $2 - \langle u, v\rangle$, so the minimum is
+    reached at $u = v/|v|$, and a raw loss says little until this floor is taken off: loss minus
+    floor is the *excess* loss that the run store logs.
 
     Args:
         teacher: (B, D), B >= 2.
@@ -176,9 +181,7 @@ def cos_nce_floor(teacher: Tensor) -> Tensor:
     Taught in: notebooks/01_cos_nce_geometry.
     """
     _at_least_two(teacher)
-    t = _unit(teacher)
-    mean_negative = (t.sum(0) - t) / (len(t) - 1)
-    return 2 - (1.5 * t - 0.5 * mean_negative).norm(dim=-1)
+    return 2 - _pull(teacher).norm(dim=-1)
 
 
 def reduce_states(states: Tensor, mask: Tensor, representation: str = "flatten"):

@@ -270,8 +270,8 @@ class TrimmedEmbedding(nn.Module):
 def trim_vocabulary(model: nn.Module, ids) -> TrimmedEmbedding | None:
     """Train only the word embeddings of the token `ids` that occur (an array, repeats allowed).
 
-    The padding token stays as well. None, and the model stays as it is, where its input embedding is
-    not a plain `nn.Embedding`. `model.set_input_embeddings(trimmed.restore(shrink))` ends it.
+    The padding token stays as well. `model.set_input_embeddings(trimmed.restore(shrink))` ends it.
+    None, and the model stays as it is, where its input embedding is not a plain `nn.Embedding`.
     """
     full = model.get_input_embeddings()
     if type(full) is not nn.Embedding:

@@ -137,8 +137,7 @@ def _dispatch(waiting, needs, specs, outcomes, workers, threads, shared, screen)
         ready = [
             key
             for key in waiting
-            if all(d in outcomes for d in needs[key])
-            and specs[key].stage1_id() not in unfinished
+            if all(d in outcomes for d in needs[key]) and specs[key].stage1_id() not in unfinished
         ]
         if worker.key or not ready:
             continue

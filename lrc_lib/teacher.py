@@ -113,7 +113,9 @@ def open_teacher(
     size = cache_bytes(encoded, len(live.layers), model.config.hidden_size, representation) / 1e9
     fits = size <= budget_gb
     kind = representation if representation in ("mean", "cls") else "tokens"
-    name = "-".join([folder.name, kind, *map(str, live.layers)]) if fits else f"{folder.name}-logits"
+    name = (
+        "-".join([folder.name, kind, *map(str, live.layers)]) if fits else f"{folder.name}-logits"
+    )
     folder = folder.with_name(name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(str(folder) + ".lock"):

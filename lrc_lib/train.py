@@ -93,9 +93,7 @@ def train(job: Job) -> None:
     start = max(first, load_checkpoint(job, optimizer, log))
 
     def rate(step):
-        factor = learning_rate_factor(
-            step, total, spec.warmup, spec.schedule, spec.stage_boundary
-        )
+        factor = learning_rate_factor(step, total, spec.warmup, spec.schedule, spec.stage_boundary)
         return job.learning_rate * factor
 
     for step in range(start, total):

@@ -1,0 +1,135 @@
+"""How the cost of a step grows: with batch size, negatives, length, layers and recipes.
+
+  python -m benchmarks.scale [--device cuda] [--out DIR]
+
+For each quantity the exponent of seconds ~ quantity ** slope is fitted: 0 costs nothing, 1 is
+linear. Random tokens and random teacher states of MiniLM's width; the paper's student unless the
+quantity says otherwise.
+"""
+
+import argparse
+import statistics
+
+import numpy as np
+import torch
+
+from lrc_lib.device import resolve_device
+from lrc_lib.losses import cos_nce, in_batch_cos_nce, transformer_layer_loss
+from lrc_lib.models import Projection, build_student, embeddings_replaced
+from lrc_lib.perturbation import perturb_embeddings
+
+from .measure import Clock, slope, write
+
+WIDTH, TEACHER_WIDTH, LENGTH, BATCH = 312, 384, 32, 16
+
+
+def median_seconds(works: dict, clock, rounds: int) -> dict:
+    """{key: median seconds} of calling each of `works`, in turn, `rounds` times after a warm-up."""
+    seconds = {key: [] for key in works}
+    for turn in range(rounds + 1):
+        for key, work in works.items():
+            begun = clock()
+            work()
+            if turn:
+                seconds[key].append(clock() - begun)
+    return {key: statistics.median(values) for key, values in seconds.items()}
+
+
+def lrc_step(device, batch=BATCH, length=LENGTH, layers=4):
+    """A function that does one perturbed step of layer distillation, without an optimiser."""
+    torch.manual_seed(0)
+    student = build_student(layers=layers, vocab_size=2000).to(device).train()
+    projection = Projection(WIDTH, TEACHER_WIDTH).to(device)
+    ids = torch.randint(5, 2000, (batch, length), device=device)
+    mask = torch.ones_like(ids)
+    taught = [torch.randn(batch, length, TEACHER_WIDTH, device=device) for _ in range(layers)]
+
+    def loss(embeddings):
+        with embeddings_replaced(student, embeddings):
+            states = student(ids, attention_mask=mask, output_hidden_states=True).hidden_states[1:]
+        return sum(
+            transformer_layer_loss(projection(s), t, mask)
+            for s, t in zip(states, taught, strict=True)
+        )
+
+    def step():
+        embeddings = student.bert.embeddings(input_ids=ids)
+        loss(perturb_embeddings(embeddings, loss(embeddings), mask=mask)).backward()
+        student.zero_grad()
+
+    return step
+
+
+def loss_alone(device, batch, negatives=None, tokens=BATCH * LENGTH):
+    """COS-NCE and its gradient; in-batch at the same number of tokens, or with K explicit ones."""
+    width = tokens // batch * TEACHER_WIDTH
+    student = torch.randn(batch, width, device=device, requires_grad=True)
+    teacher = torch.randn(batch, width, device=device)
+    if negatives is None:
+        return lambda: torch.autograd.grad(in_batch_cos_nce(student, teacher), student)
+    others = torch.randn(batch, negatives, width, device=device)
+    return lambda: torch.autograd.grad(cos_nce(student, teacher, others), student)
+
+
+def sweeps(device) -> dict:
+    """{quantity: {value: work}}."""
+    return {
+        "batch size": {b: lrc_step(device, batch=b) for b in (4, 8, 16, 32)},
+        "length": {n: lrc_step(device, length=n) for n in (16, 32, 64, 128)},
+        "layers": {n: lrc_step(device, layers=n) for n in (2, 4, 8)},
+        "K in the batch, loss alone": {
+            b - 1: loss_alone(device, b, tokens=256 * 2) for b in (16, 32, 64, 128, 256)
+        },
+        "K given one by one, loss alone": {
+            k: loss_alone(device, BATCH, k, tokens=BATCH * 2) for k in (15, 63, 255)
+        },
+    }
+
+
+def figure(lines, path) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    from lrc_lib.plots import use_style
+
+    use_style()
+    fig, axes = plt.subplots(1, len(lines), figsize=(3.2 * len(lines), 3), layout="constrained")
+    for ax, line in zip(axes, lines, strict=True):
+        x, y = zip(*line["seconds"], strict=True)
+        ax.plot(x, y, marker="o")
+        ax.set(xscale="log", yscale="log", xlabel=line["quantity"])
+        ax.set_title(f"slope {line['slope']:.2f}")
+    axes[0].set_ylabel("seconds")
+    fig.savefig(path, dpi=120)
+    plt.close(fig)
+
+
+def main(arguments=None) -> None:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.scale", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--out", default="", metavar="DIR", help="write JSON lines and a figure")
+    options = parser.parse_args(arguments)
+    device = resolve_device(options.device)
+    clock, lines = Clock(device), []
+    for quantity, works in sweeps(device).items():
+        measured = median_seconds(works, clock, options.rounds)
+        fitted = slope(np.array(list(measured)), np.array(list(measured.values())))
+        lines.append({"quantity": quantity, "seconds": list(measured.items()), "slope": fitted})
+    share = median_seconds(
+        {"loss": loss_alone(device, BATCH), "step": lrc_step(device)}, clock, options.rounds
+    )
+    extra = {"cos_nce_share_of_a_step": 2 * 4 * share["loss"] / share["step"]}  # 4 layers, twice
+    name = f"scale-{device.type}"
+    write([*lines, extra], name, options.out, device)
+    if options.out:
+        figure(lines, f"{options.out}/{name}.png")
+
+
+if __name__ == "__main__":
+    main()
