@@ -31,7 +31,7 @@ from ..errors import InputError
 from .rows import Row
 from .vectors import WORD, WordVectors, whole_words
 
-BATCH_TOKENS = 4096  # of a forward pass, padding included
+BATCH_TOKENS = {"cpu": 1024, "cuda": 16384, "mps": 4096}  # of a forward pass, with padding
 BATCH_ROWS = 256
 
 
@@ -104,7 +104,8 @@ class MaskedLM:
         ids, places = self.places(texts)
         places.sort(key=lambda place: len(ids[place[0]]))  # stable: least padding
         found: list[list[Slot]] = [[] for _ in texts]
-        for batch in _batches(places, [len(ids[place[0]]) for place in places]):
+        tokens = BATCH_TOKENS[torch.device(self.device).type]
+        for batch in _batches(places, [len(ids[place[0]]) for place in places], tokens):
             pieces = self._ask([ids[p[0]] for p in batch], [p[1] for p in batch], count)
             for (index, _, start, end), row in zip(batch, pieces, strict=True):
                 words = tuple(self.words[piece] for piece in row if piece >= 0)
@@ -139,13 +140,12 @@ class MaskedLM:
         return best.sort(dim=1).values.tolist()
 
 
-def _batches(items: list, lengths: list[int]):
-    """Cuts items, sorted by length, into batches of at most BATCH_TOKENS and BATCH_ROWS."""
+def _batches(items: list, lengths: list[int], tokens: int):
+    """Cuts items, sorted by length, into batches of at most so many tokens and BATCH_ROWS rows."""
     start = 0
     for end in range(1, len(items) + 1):
         rows = end - start + 1  # with the next one
-        full = end == len(items) or rows * lengths[end] > BATCH_TOKENS or rows > BATCH_ROWS
-        if full:
+        if end == len(items) or rows > BATCH_ROWS or rows * lengths[end] > tokens:
             yield items[start:end]
             start = end
 
