@@ -34,15 +34,20 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--out", default="", metavar="DIR")
         command.add_argument("--device", default="auto")
     augment = commands.add_parser(
-        "augment", help="write copies of a task's training rows with words replaced (TinyBERT's way)"
+        "augment",
+        help="write copies of a task's training rows with words replaced (TinyBERT's way)",
     )
     augment.add_argument("--task", required=True, metavar="T")
     augment.add_argument("--data-dir", "--glue-dir", default="", metavar="DIR")
-    augment.add_argument("--mlm", default="", metavar="ID_OR_FOLDER", help="a masked language model")
+    augment.add_argument(
+        "--mlm", default="", metavar="ID_OR_FOLDER", help="a masked language model"
+    )
     augment.add_argument("--glove", default="", metavar="FILE", help="word vectors as text")
     augment.add_argument("--teacher", default="", help="its embeddings serve without --glove")
     augment.add_argument("--copies", type=int, default=20, metavar="N")
-    augment.add_argument("--limit", type=int, default=0, metavar="ROWS", help="a fixed sample; 0: all")
+    augment.add_argument(
+        "--limit", type=int, default=0, metavar="ROWS", help="a fixed sample; 0: all"
+    )
     augment.add_argument("--seed", type=int, default=0)
     augment.add_argument("--device", default="auto")
     augment.add_argument("--out", required=True, metavar="FILE.jsonl")

@@ -202,7 +202,9 @@ def read_augmented(path: Path, task: Task, count: int) -> tuple[Row, ...]:
                 texts = item.get("text", item.get("text_a")), item.get("text_b")
                 found.append(Row(*texts, to_label(str(item["label"]), task, where)))
             except (ValueError, KeyError, AttributeError):
-                raise InputError(f"{where}: expected a row; delete the file and run again.") from None
+                raise InputError(
+                    f"{where}: expected a row; delete the file and run again."
+                ) from None
     if len(found) != count:
         raise InputError(
             f"'{path}' has {len(found):,} rows, not {count:,}; delete it and run again."

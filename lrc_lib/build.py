@@ -179,7 +179,8 @@ def distil_augmented(spec, out: Path, folder: Path, device, report) -> dict:
 
     The student is that of general distillation; labels are not looked at.
     """
-    data, how = load_task_data(spec.task, spec.data, spec.train_rows, spec.dev_rows), spec.augmentation
+    fine_tuned, how = _fit_teacher(spec, out), spec.augmentation
+    data = load_task_data(spec.task, spec.data, spec.train_rows, spec.dev_rows)
     path = out / "cache" / f"augment-{how.key(data.train)}.jsonl"
     rows = augmented_rows(data.train, data.task, how, path, device, report)
     tokenizer = load_tokenizer(spec.teacher)
@@ -191,7 +192,7 @@ def distil_augmented(spec, out: Path, folder: Path, device, report) -> dict:
         student, recipe, spec, encoded, spec.augment_epochs, spec.batch_size,
         spec.learning_rate, spec.general_seed, device, folder, report=report,
     )  # fmt: skip
-    line = _taught_by(job, _fit_teacher(spec, out), out, f"-{path.stem}")
+    line = _taught_by(job, fine_tuned, out, f"-{path.stem}")
     start = _start(job, out)
     train(job)
     facts = {"rows": len(rows), "source": f"{data.source} {how.source}", "general": start.id}

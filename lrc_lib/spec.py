@@ -5,7 +5,6 @@ import functools
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from .augmentation import Augmentation, file_fingerprint, model_fingerprint
 from .data import load_task_data, load_texts
@@ -98,10 +97,10 @@ class RunSpec:
     """One training, completely described. 0 or "" means "as the task or the paper says".
 
     `recipe` is a name of `lrc_lib.schedule.RECIPES`, "teacher" (fine-tune the teacher on the task),
-    "general" (distil on unlabelled text) or "augmented" (distil on `augment` copies of each row, made
-    by `lrc_lib.augmentation`, after "general" and before the task). DESIGN decisions and their alternatives are the
-    fields from `representation` on; `lrc_lib.losses`, `models`, `perturbation` and `schedule`
-    explain them. The paper's values are the defaults.
+    "general" (distil on unlabelled text) or "augmented" (after that, and before the task, distil
+    on `augment` copies of each of its rows; `lrc_lib.augmentation` makes them). DESIGN decisions
+    and their alternatives are the fields from `representation` on; `lrc_lib.losses`, `models`,
+    `perturbation` and `schedule` explain them. The paper's values are the defaults.
     """
 
     task: str = "reviews"
@@ -266,7 +265,9 @@ def _run_id(spec: RunSpec) -> str:
     content["teacher"] = model_fingerprint(spec.teacher)
     if spec.kind == "augmented":
         content["augment_mlm"] = model_fingerprint(spec.augment_mlm) if spec.augment_mlm else ""
-        content["augment_glove"] = file_fingerprint(spec.augment_glove) if spec.augment_glove else ""
+        content["augment_glove"] = (
+            file_fingerprint(spec.augment_glove) if spec.augment_glove else ""
+        )
     content |= {
         "recipe": spec.recipe,
         "format": RUN_FORMAT,

@@ -134,7 +134,9 @@ def read_glove(path) -> WordVectors:
         raise InputError(f"{path}, line {lines[wrong[0]]}: expected {width} finite numbers.")
     first = {word: i for i, word in reversed(list(enumerate(words)))}  # of a word that comes twice
     kept = sorted(first.values())
-    return WordVectors([words[i] for i in kept], matrix if len(kept) == len(words) else matrix[kept])
+    return WordVectors(
+        [words[i] for i in kept], matrix if len(kept) == len(words) else matrix[kept]
+    )
 
 
 def _decoded(raw: bytes, where: str) -> str:
