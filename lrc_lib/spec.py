@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from .augmentation import Augmentation, file_fingerprint, model_fingerprint
+from .augmentation import Augmentation, model_fingerprint
 from .data import load_task_data, load_texts
 from .errors import InputError, unknown
 from .losses import HARD_TARGETS, REPRESENTATIONS
@@ -21,7 +21,7 @@ SHAPE_FIELDS = (
     "projection_bias"
 ).split()
 DATA_FIELDS = "task data train_rows dev_rows max_length".split()
-LOCATIONS = ("data", "general_data", "cache_gb")
+LOCATIONS = ("data", "general_data", "augment_mlm", "augment_glove", "cache_gb")
 TEACHER_FIELDS = tuple(
     DATA_FIELDS + "bucket teacher teacher_epochs teacher_lr teacher_batch_size teacher_seed".split()
 )
@@ -264,10 +264,7 @@ def _run_id(spec: RunSpec) -> str:
     content = {name: getattr(spec, name) for name in names if name not in LOCATIONS}
     content["teacher"] = model_fingerprint(spec.teacher)
     if spec.kind == "augmented":
-        content["augment_mlm"] = model_fingerprint(spec.augment_mlm) if spec.augment_mlm else ""
-        content["augment_glove"] = (
-            file_fingerprint(spec.augment_glove) if spec.augment_glove else ""
-        )
+        content["rows"] = spec.augmentation.key(data_of(spec).train)
     content |= {
         "recipe": spec.recipe,
         "format": RUN_FORMAT,
