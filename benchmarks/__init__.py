@@ -1,1 +1,1 @@
-"""What is fast, against what, measured in one run. See `python -m benchmarks.step --help`."""
+"""What is fast, against what, both measured in one run: `python -m benchmarks.NAME`."""

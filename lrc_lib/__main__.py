@@ -1,4 +1,4 @@
-"""`python -m lrc_lib run SPEC.json | plan | fetch | list`: the kit without its notebooks.
+"""`python -m lrc_lib run SPEC.json | plan | fetch | augment | list`: the kit without its notebooks.
 
 exit codes: 0 all is well; 1 a training failed; 2 wrong input; 3 something is missing and could not
 be fetched; 130 interrupted (a run goes on from its checkpoint when it is asked for again).
@@ -33,6 +33,24 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--data-dir", default="", metavar="DIR")
         command.add_argument("--out", default="", metavar="DIR")
         command.add_argument("--device", default="auto")
+    augment = commands.add_parser(
+        "augment",
+        help="write copies of a task's training rows with words replaced (TinyBERT's way)",
+    )
+    augment.add_argument("--task", required=True, metavar="T")
+    augment.add_argument("--data-dir", "--glue-dir", default="", metavar="DIR")
+    augment.add_argument(
+        "--mlm", default="", metavar="ID_OR_FOLDER", help="a masked language model"
+    )
+    augment.add_argument("--glove", default="", metavar="FILE", help="word vectors as text")
+    augment.add_argument("--teacher", default="", help="its embeddings serve without --glove")
+    augment.add_argument("--copies", type=int, default=20, metavar="N")
+    augment.add_argument(
+        "--limit", type=int, default=0, metavar="ROWS", help="a fixed sample; 0: all"
+    )
+    augment.add_argument("--seed", type=int, default=0)
+    augment.add_argument("--device", default="auto")
+    augment.add_argument("--out", required=True, metavar="FILE.jsonl")
     commands.add_parser("list", help="notebooks, profiles, tasks and recipes")
     return parser
 
@@ -98,10 +116,33 @@ def _fetch(options) -> int:
             folder = fetch(teacher)
         load_tokenizer(teacher)
         print(f"teacher {teacher}: {folder}")
+    for masked_lm in dict.fromkeys(s.augment_mlm for s in specs if s.augment and s.augment_mlm):
+        print(f"masked LM {masked_lm}: {teacher_folder(masked_lm)}")
     sources = dict.fromkeys(
         texts_of(spec)[1] if spec.kind == "general" else data_of(spec).source for spec in specs
     )
     print("\n".join(f"data: {source}" for source in sources))
+    return 0
+
+
+def _augment(options) -> int:
+    from .augmentation import Augmentation, augmented_rows
+    from .data import load_task_data
+    from .device import resolve_device
+
+    path = Path(options.out)
+    if path.exists():
+        raise InputError(f"'{path}' exists already. Give another --out FILE, or delete it.")
+    values = {name: getattr(options, name) for name in ("copies", "glove", "seed")}
+    values |= {"masked_lm": options.mlm} | ({"teacher": options.teacher} if options.teacher else {})
+    data = load_task_data(options.task, options.data_dir, options.limit)
+    rows = augmented_rows(
+        data.train, data.task, Augmentation(**values), path, resolve_device(options.device),
+        lambda done, total, line: line and print(line, flush=True),
+    )  # fmt: skip
+    print(f"{path}: {len(rows):,} rows, {options.copies} of each of {len(data.train):,}, such as")
+    for mark, row in zip("<>>>>", (data.train[0], *rows), strict=False):
+        print(f"  {mark} " + " | ".join(text for text in row[:2] if text is not None))
     return 0
 
 
@@ -117,7 +158,7 @@ def _list(options) -> int:
     return 0
 
 
-COMMANDS = {"run": _run, "plan": _plan, "fetch": _fetch, "list": _list}
+COMMANDS = {"run": _run, "plan": _plan, "fetch": _fetch, "augment": _augment, "list": _list}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .augmentation import augmented_rows
 from .data import load_task_data
 from .data.batches import encode
 from .data.rows import Row
@@ -173,13 +174,35 @@ def distil_general(spec, out: Path, folder: Path, device, report) -> dict:
     return {"splits": {}} | facts | _save(folder, job, tokenizer)
 
 
-def distil(spec, out: Path, folder: Path, device, report) -> dict:
-    """Train one student of a task by its recipe, from its teacher and its general start."""
-    from .runs import find
+def distil_augmented(spec, out: Path, folder: Path, device, report) -> dict:
+    """Distil the layers on the task's augmented rows, alpha only, from its fine-tuned teacher.
 
+    The student is that of general distillation; labels are not looked at.
+    """
+    fine_tuned, how = _fit_teacher(spec, out), spec.augmentation
+    data = load_task_data(spec.task, spec.data, spec.train_rows, spec.dev_rows)
+    path = out / "cache" / f"augment-{how.key(data.train)}.jsonl"
+    rows = augmented_rows(data.train, data.task, how, path, device, report)
+    tokenizer = load_tokenizer(spec.teacher)
+    encoded = encode(rows, tokenizer, spec.max_length or data.task.max_length)
+    torch.manual_seed(spec.general_seed)
+    student = new_student(spec, tokenizer, data.task.num_labels)
+    recipe = Recipe(**{**GENERAL.__dict__, "layer_loss": spec.general_loss})
+    job = Job(
+        student, recipe, spec, encoded, spec.augment_epochs, spec.batch_size,
+        spec.learning_rate, spec.general_seed, device, folder, report=report,
+    )  # fmt: skip
+    line = _taught_by(job, fine_tuned, out, f"-{path.stem}")
+    start = _start(job, out)
+    train(job)
+    facts = {"rows": len(rows), "source": f"{data.source} {how.source}", "general": start.id}
+    return {"splits": {}, "cache": line} | facts | _save(folder, job, tokenizer)
+
+
+def distil(spec, out: Path, folder: Path, device, report) -> dict:
+    """Train one student of a task by its recipe, from its teacher and its start."""
     recipe = get_recipe(spec.recipe)
-    general = find(spec.general_spec(), out) if recipe.general else None
-    fine_tuned = find(spec.teacher_spec(), out) if recipe.uses_teacher else None
+    fine_tuned = _fit_teacher(spec, out) if recipe.uses_teacher else None
     tokenizer = load_tokenizer(spec.teacher)
     data, rows, dev = _encoded(spec, tokenizer)
     task = data.task
@@ -193,33 +216,62 @@ def distil(spec, out: Path, folder: Path, device, report) -> dict:
     )  # fmt: skip
     extra = {"source": data.source, "title": task.title}
     if fine_tuned:
-        check = fine_tuned.metrics["check"]
-        if not check["passed"]:
-            raise InputError(
-                f"The teacher of {spec.task} ({fine_tuned.id}) is not fit to teach. "
-                f"{check['reason']} Give another --set teacher=, more teacher_epochs or more rows."
-            )
-        teacher = fine_tuned.student()
-        job.pairs = layer_pairs(
-            spec.student_layers, teacher.config.num_hidden_layers, spec.layer_map
-        )
-        job.teach, extra["cache"] = open_teacher(
-            teacher, rows, [n for _, n in job.pairs], spec.representation, device,
-            out / "cache" / fine_tuned.id, spec.cache_gb,
-        )  # fmt: skip
-        if "asked" in extra["cache"]:
-            report(0, job.steps_per_epoch * job.epochs, extra["cache"])
-        if recipe.stage1[0] or recipe.stage2[0]:
-            job.projection = new_projection(spec, teacher.config.hidden_size, job.pairs)
-    if general:
-        start = {k: v for k, v in general.student().state_dict().items() if "classifier" not in k}
-        missing = student.load_state_dict(start, strict=False).missing_keys
-        assert all("classifier" in name for name in missing), missing
-        if job.projection is not None:
-            job.projection.load_state_dict(general.projection().state_dict())
-        extra["general"] = general.id
+        extra["cache"] = _taught_by(job, fine_tuned, out)
+    start = _start(job, out)
+    if start:
+        extra[start.spec.kind] = start.id
     train(job)
     return _finish(folder, job, task, tokenizer, dev, rows.labels, extra)
 
 
-TRAINERS = {"teacher": fine_tune_teacher, "general": distil_general, "student": distil}
+def _fit_teacher(spec, out: Path):
+    """The run that fine-tuned this run's teacher, if it passed its check."""
+    from .runs import find
+
+    fine_tuned = find(spec.teacher_spec(), out)
+    check = fine_tuned.metrics["check"]
+    if not check["passed"]:
+        raise InputError(
+            f"The teacher of {spec.task} ({fine_tuned.id}) is not fit to teach. "
+            f"{check['reason']} Give another --set teacher=, more teacher_epochs or more rows."
+        )
+    return fine_tuned
+
+
+def _taught_by(job: Job, fine_tuned, out: Path, rows: str = "") -> str:
+    """Gives a job its teacher, layer pairs and W; `rows` names other rows than the task's own."""
+    spec, recipe, teacher = job.spec, job.recipe, fine_tuned.student()
+    job.pairs = layer_pairs(spec.student_layers, teacher.config.num_hidden_layers, spec.layer_map)
+    job.teach, line = open_teacher(
+        teacher, job.encoded, [n for _, n in job.pairs], spec.representation, job.device,
+        out / "cache" / f"{fine_tuned.id}{rows}", spec.cache_gb,
+    )  # fmt: skip
+    if "asked" in line:
+        job.report(0, job.steps_per_epoch * job.epochs, line)
+    if recipe.stage1[0] or recipe.stage2[0]:
+        job.projection = new_projection(spec, teacher.config.hidden_size, job.pairs)
+    return line
+
+
+def _start(job: Job, out: Path):
+    """Gives a job's student and W the weights of the run that it starts from, if there is one."""
+    from .runs import find
+
+    start = job.spec.start_spec()
+    if start is None:
+        return None
+    start = find(start, out)
+    weights = {k: v for k, v in start.student().state_dict().items() if "classifier" not in k}
+    missing = job.model.load_state_dict(weights, strict=False).missing_keys
+    assert all("classifier" in name for name in missing), missing
+    if job.projection is not None:
+        job.projection.load_state_dict(start.projection().state_dict())
+    return start
+
+
+TRAINERS = {
+    "teacher": fine_tune_teacher,
+    "general": distil_general,
+    "augmented": distil_augmented,
+    "student": distil,
+}

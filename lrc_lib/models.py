@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
@@ -102,6 +103,31 @@ def load_encoder_classifier(teacher: str, num_labels: int) -> nn.Module:
         ignore_mismatched_sizes=True,
     )
     return model.eval()
+
+
+def load_masked_lm(name: str):
+    """(model, tokenizer) of a masked language model: a hub id or a folder.
+
+    Raises:
+        InputError, UnavailableError: it cannot be loaded, or has no masked-LM head.
+    """
+    try:
+        model, info = _pretrained(AutoModelForMaskedLM, name, "model", output_loading_info=True)
+        tokenizer = _pretrained(AutoTokenizer, name, "tokenizer")
+    except InputError as error:
+        raise InputError(f"The masked LM: {error}") from error
+    if info["missing_keys"]:
+        raise InputError(
+            f"'{name}' has no masked-LM head (no {min(info['missing_keys'])}): it cannot be asked "
+            "for a word. Give one that has, such as google-bert/bert-base-uncased, or none."
+        )
+    return model.eval(), tokenizer
+
+
+def load_input_embeddings(teacher: str):
+    """A teacher's input embeddings as an array (pieces, width), float32."""
+    model = load_encoder_classifier(teacher, 2)
+    return model.get_input_embeddings().weight.detach().float().numpy().copy()
 
 
 def load_saved(folder) -> nn.Module:

@@ -14,6 +14,7 @@ from .errors import LrcError
 
 TOKENS_PER_WORD = 1.35  # BERT word pieces in English text
 SPECIAL_TOKENS = 2
+BYTES_PER_TOKEN = 5  # of English text
 CALIBRATION_SECONDS = 5.0
 NOTEBOOK_MINUTES = 0.5  # start, imports and figures; an assumption until one was measured
 KNOWN_TEACHERS = {  # layers, width, feed-forward width, vocabulary
@@ -86,6 +87,7 @@ def row_facts(spec) -> tuple[int, int, str]:
         texts, _ = texts_of(spec)
         length = padded_length(texts, spec.general_max_length, spec.general_batch_size, spec.bucket)
         return len(texts), length, ""
+    augmented = spec.kind == "augmented"
     try:
         data = None if spec.data == "hub" else data_of(spec)
     except LrcError:
@@ -94,12 +96,13 @@ def row_facts(spec) -> tuple[int, int, str]:
         data = None
     if data is None:
         rows = FORMATS[spec.task].official[0]
-        rows = min(rows, spec.train_rows or rows)
+        rows = min(rows, spec.train_rows or rows) * max(1, spec.augment * augmented)
         return rows, spec.max_length or get_task(spec.task).max_length, "GLUE's published size"
     texts = [f"{row.text_a} {row.text_b or ''}" for row in data.train]
     batch = spec.teacher_batch_size if spec.kind == "teacher" else spec.batch_size
     limit = spec.max_length or data.task.max_length
-    return len(texts), padded_length(texts, limit, batch, spec.bucket), ""
+    rows = len(texts) * max(1, spec.augment * augmented)
+    return rows, padded_length(texts, limit, batch, spec.bucket), ""
 
 
 def padded_length(texts, limit: int, batch_size: int, bucket: int = 0) -> int:
@@ -144,16 +147,33 @@ def cost(spec) -> Cost:
         cache = 0.0
     teacher_flops = (rows if cache else seen) * teacher_row * taught
     disk = 4 * encoder_parameters(*student, vocabulary) + 200 * steps
+    if spec.kind == "augmented":
+        teacher_flops += masked_lm_flops(spec, rows // spec.augment, length)
+        disk += rows * length * BYTES_PER_TOKEN
+        note = f"{spec.augment} copies a row{note and ', '}{note}"
     return Cost(steps, seen * length, student_flops, teacher_flops, disk, cache, note)
 
 
+def masked_lm_flops(spec, rows: int, length: int) -> float:
+    """Forward FLOPs of the masked LM: a pass a word, over its text alone; 0 without one.
+
+    An upper bound: words of several pieces take none, and the two texts of a pair are shorter.
+    """
+    if not spec.augment_mlm:
+        return 0.0
+    words = max(1, length - SPECIAL_TOKENS) / TOKENS_PER_WORD
+    return rows * words * encoder_flops(*teacher_shape(spec.augment_mlm)[:3], length)
+
+
 def _training(spec) -> tuple[int, int, bool, bool]:
-    """(epochs, batch size, perturbed, taught) of a student's or a general run."""
+    """(epochs, batch size, perturbed, taught) of any run but a teacher's."""
     from .schedule import get_recipe
     from .tasks import get_task
 
     if spec.kind == "general":
         return spec.general_epochs, spec.general_batch_size, False, True
+    if spec.kind == "augmented":
+        return spec.augment_epochs, spec.batch_size, False, True
     recipe = get_recipe(spec.recipe)
     task = get_task(spec.task, "" if spec.data == "hub" else spec.data)
     return spec.epochs or task.epochs, spec.batch_size, recipe.perturb, recipe.uses_teacher
@@ -205,10 +225,14 @@ def all_specs(specs) -> list:
     Specs are compared as they are: unlike run ids, this needs no data.
     """
     found: dict = {}
-    for spec in specs:
+
+    def add(spec):
         for dependency in spec.dependencies():
-            found.setdefault(dependency)
+            add(dependency)
         found.setdefault(spec)
+
+    for spec in specs:
+        add(spec)
     return list(found)
 
 

@@ -11,10 +11,13 @@ SPARE_BYTES = 200e6
 
 
 def uses_hub(specs) -> bool:
-    """Whether a spec's data or teacher comes from the hub."""
+    """Whether a spec's data, teacher or masked LM comes from the hub."""
+
+    def remote(model):
+        return not (model.startswith("package:") or Path(model).is_dir())
+
     return any(
-        spec.data == "hub"
-        or not (spec.teacher.startswith("package:") or Path(spec.teacher).is_dir())
+        spec.data == "hub" or remote(spec.teacher) or (spec.augment and remote(spec.augment_mlm))
         for spec in specs
     )
 

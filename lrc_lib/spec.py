@@ -5,8 +5,8 @@ import functools
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
+from .augmentation import Augmentation, model_fingerprint
 from .data import load_task_data, load_texts
 from .errors import InputError, unknown
 from .losses import HARD_TARGETS, REPRESENTATIONS
@@ -14,14 +14,14 @@ from .perturbation import NORMS
 from .schedule import RECIPES, SCHEDULES, boundary_step, get_recipe
 
 RUN_FORMAT = 2  # raise it when the same spec would give another result
-KINDS = ("teacher", "general")  # the two recipes that are not students of a task
+KINDS = ("teacher", "general", "augmented")  # the recipes that are not students of a task
 SHAPE_FIELDS = (
     "teacher student_layers student_hidden student_intermediate student_heads dropout "
     "weight_decay clip warmup drop_last bucket representation layer_map layer_reduction projection "
     "projection_bias"
 ).split()
 DATA_FIELDS = "task data train_rows dev_rows max_length".split()
-LOCATIONS = ("data", "general_data", "cache_gb")
+LOCATIONS = ("data", "general_data", "augment_mlm", "augment_glove", "cache_gb")
 TEACHER_FIELDS = tuple(
     DATA_FIELDS + "bucket teacher teacher_epochs teacher_lr teacher_batch_size teacher_seed".split()
 )
@@ -36,6 +36,13 @@ STUDENT_FIELDS = tuple(
     + "seed epochs batch_size learning_rate schedule stage_boundary temperature hard_target "
     "perturb_norm epsilon cache_gb".split()
 )
+AUGMENT_FIELDS = "augment augment_mlm augment_glove augment_epochs".split()
+AUGMENTED_FIELDS = tuple(  # what the run itself follows from; its teacher and its start come on top
+    DATA_FIELDS
+    + SHAPE_FIELDS
+    + AUGMENT_FIELDS
+    + "batch_size learning_rate general_loss general_seed cache_gb".split()
+)
 CHOICES = {
     "representation": REPRESENTATIONS,
     "hard_target": HARD_TARGETS,
@@ -47,7 +54,7 @@ CHOICES = {
 }
 POSITIVE = (
     "batch_size learning_rate temperature clip teacher_batch_size teacher_lr general_batch_size "
-    "general_lr general_epochs general_max_length student_layers student_hidden "
+    "general_lr general_epochs general_max_length augment_epochs student_layers student_hidden "
     "student_intermediate student_heads"
 ).split()
 
@@ -65,6 +72,8 @@ def check_spec(spec) -> None:
     for name in ("batch_size", "general_batch_size"):
         if getattr(spec, name) < 2:
             raise InputError(f"{name} must be at least 2: the batch holds the negatives.")
+    if spec.augment < (spec.recipe == "augmented"):
+        raise InputError(f"augment must be 1 or more copies of a row (0: off), not {spec.augment}.")
     boundary_step(1, spec.stage_boundary)
 
 
@@ -83,29 +92,15 @@ def as_type(name: str, value, kind):
         raise InputError(f"{name} must be of type {kind.__name__}, not {value!r}.") from None
 
 
-@functools.lru_cache(maxsize=32)
-def teacher_fingerprint(teacher: str) -> str:
-    """The teacher's name, or for a folder a hash of its configuration and weights."""
-    if not Path(teacher).is_dir():
-        return teacher
-    digest = hashlib.sha256()
-    for path in sorted(Path(teacher).iterdir()):
-        if path.suffix in (".json", ".safetensors", ".bin", ".txt"):
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                for block in iter(lambda: file.read(1 << 20), b""):
-                    digest.update(block)
-    return digest.hexdigest()[:16]
-
-
 @dataclass(frozen=True)
 class RunSpec:
     """One training, completely described. 0 or "" means "as the task or the paper says".
 
-    `recipe` is a name of `lrc_lib.schedule.RECIPES`, "teacher" (fine-tune the teacher on the task)
-    or "general" (distil on unlabelled text). DESIGN decisions and their alternatives are the
-    fields from `representation` on; `lrc_lib.losses`, `models`, `perturbation` and `schedule`
-    explain them. The paper's values are the defaults.
+    `recipe` is a name of `lrc_lib.schedule.RECIPES`, "teacher" (fine-tune the teacher on the task),
+    "general" (distil on unlabelled text) or "augmented" (after that, and before the task, distil
+    on `augment` copies of each of its rows; `lrc_lib.augmentation` makes them). DESIGN decisions
+    and their alternatives are the fields from `representation` on; `lrc_lib.losses`, `models`,
+    `perturbation` and `schedule` explain them. The paper's values are the defaults.
     """
 
     task: str = "reviews"
@@ -158,6 +153,11 @@ class RunSpec:
     general_seed: int = 0
     general_loss: str = "cos_nce"
 
+    augment: int = 0
+    augment_mlm: str = ""
+    augment_glove: str = ""
+    augment_epochs: int = 20
+
     cache_gb: float = 1.0
 
     def __post_init__(self):
@@ -165,7 +165,7 @@ class RunSpec:
 
     @property
     def kind(self) -> str:
-        """ "teacher", "general" or "student"."""
+        """ "teacher", "general", "augmented" or "student"."""
         return self.recipe if self.recipe in KINDS else "student"
 
     @property
@@ -173,6 +173,8 @@ class RunSpec:
         """Readable, not unique: "reviews/lrc seed 0"."""
         if self.kind == "general":
             return f"general distillation ({self.general_loss})"
+        if self.kind == "augmented":
+            return f"{self.task}/augmented ({self.general_loss})"
         suffix = f" seed {self.seed}" if self.kind == "student" else ""
         return f"{self.task}/{self.recipe}{suffix}"
 
@@ -206,8 +208,31 @@ class RunSpec:
 
     def general_spec(self) -> "RunSpec":
         """The run that distils this run's student on unlabelled text before the task."""
-        loss = get_recipe(self.recipe).layer_loss if self.kind == "student" else self.general_loss
-        return self._only("general", GENERAL_FIELDS, general_loss=loss)
+        return self._only("general", GENERAL_FIELDS, general_loss=self._layer_loss)
+
+    def augmented_spec(self) -> "RunSpec":
+        """The run that distils the student of `general_spec` on augmented rows before the task."""
+        names = {*AUGMENTED_FIELDS, *TEACHER_FIELDS, *GENERAL_FIELDS}
+        return self._only("augmented", names, general_loss=self._layer_loss)
+
+    def start_spec(self) -> "RunSpec | None":
+        """The run whose student this one starts from; None: from random weights."""
+        if self.kind == "augmented":
+            return self.general_spec()
+        if self.kind != "student" or not get_recipe(self.recipe).general:
+            return None
+        return self.augmented_spec() if self.augment else self.general_spec()
+
+    @property
+    def _layer_loss(self) -> str:
+        return get_recipe(self.recipe).layer_loss if self.kind == "student" else self.general_loss
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How the rows of an "augmented" run are made."""
+        return Augmentation(
+            self.augment, self.augment_mlm, self.augment_glove, self.teacher, self.general_seed
+        )
 
     def _only(self, recipe, names, **values):
         kept = {name: getattr(self, name) for name in names}
@@ -215,11 +240,10 @@ class RunSpec:
 
     def dependencies(self) -> list["RunSpec"]:
         """Runs that must exist before this one can start."""
-        if self.kind != "student":
-            return []
-        recipe = get_recipe(self.recipe)
-        found = [self.teacher_spec()] if recipe.uses_teacher else []
-        return found + ([self.general_spec()] if recipe.general else [])
+        student = self.kind == "student"
+        taught = get_recipe(self.recipe).uses_teacher if student else self.kind == "augmented"
+        needed = [self.teacher_spec() if taught else None, self.start_spec()]
+        return [spec for spec in needed if spec]
 
     def run_id(self) -> str:
         """`task-recipe-sSEED-xxxxxxxxxx`, hashed from this spec, its data and its dependencies.
@@ -251,9 +275,15 @@ def _run_id(spec: RunSpec) -> str:
 
 
 def _digest(spec: RunSpec, recipe) -> str:
-    names = {"teacher": TEACHER_FIELDS, "general": GENERAL_FIELDS}.get(spec.kind, STUDENT_FIELDS)
+    names = {
+        "teacher": TEACHER_FIELDS,
+        "general": GENERAL_FIELDS,
+        "augmented": AUGMENTED_FIELDS,
+    }.get(spec.kind, STUDENT_FIELDS)
     content = {name: getattr(spec, name) for name in names if name not in LOCATIONS}
-    content["teacher"] = teacher_fingerprint(spec.teacher)
+    content["teacher"] = model_fingerprint(spec.teacher)
+    if spec.kind == "augmented":
+        content["rows"] = spec.augmentation.key(data_of(spec).train)
     content |= {
         "recipe": recipe,
         "format": RUN_FORMAT,

@@ -54,7 +54,7 @@ class Profile:
 
         Args:
             task: a task name; "" is the main task.
-            recipe: a name in `lrc_lib.schedule.RECIPES`, "teacher" or "general".
+            recipe: a name in `lrc_lib.schedule.RECIPES`, "teacher", "general" or "augmented".
             seed: >= 0.
         """
         from ..spec import KINDS, RunSpec
@@ -68,7 +68,7 @@ class Profile:
         values |= self.by_recipe.get(student, {}) | self.settings
         spec = RunSpec(task=task, recipe=student, seed=seed, data=data, **values)
         if recipe in KINDS:
-            return spec.teacher_spec() if recipe == "teacher" else spec.general_spec()
+            return getattr(spec, f"{recipe}_spec")()
         return spec
 
 

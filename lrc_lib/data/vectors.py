@@ -1,0 +1,167 @@
+"""Word vectors and their nearest neighbours: a GloVe file, or a model's own input embeddings."""
+
+import re
+from array import array
+
+import numpy as np
+
+from ..errors import InputError
+
+# Letters, with apostrophes between them: "don't" is one word, "well-known" two, "1990s" none.
+WORD = re.compile(r"(?<!\w)[^\W\d_]+(?:['’][^\W\d_]+)*(?!\w)")
+BLOCK = 1 << 24  # similarities that are held at once: 64 MB
+
+
+class WordVectors:
+    """Words and their vectors, made unit vectors: similarity is the cosine.
+
+    Args:
+        words: V different words.
+        matrix: (V, D) float32.
+    """
+
+    def __init__(self, words, matrix):
+        self.words = tuple(words)
+        lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
+        self.matrix = matrix / np.maximum(lengths, 1e-12)
+        self.index = {word: i for i, word in enumerate(self.words)}
+        self.groups = {}  # words that differ in case only are the same word
+        folded = (word.casefold() for word in self.words)
+        self.group = np.array([self.groups.setdefault(w, len(self.groups)) for w in folded])
+
+    def vector(self, word: str):
+        """(D,) the vector of a word as it is written, else of its small letters; None if none."""
+        index = self.index.get(word, self.index.get(word.lower()))
+        return None if index is None else self.matrix[index]
+
+    def neighbours(self, words, count: int) -> list[tuple[str, ...]]:
+        """For each word the `count` nearest other words; () where it has no vector.
+
+        They come in the order of the vocabulary, not of their similarity: which of two near-equal
+        ones is nearer may depend on the machine, their order here does not.
+        """
+        found = [(i, vector) for i, w in enumerate(words) if (vector := self.vector(w)) is not None]
+        out: list[tuple[str, ...]] = [()] * len(words)
+        count, size = min(count, len(self.words)), max(1, BLOCK // max(1, len(self.words)))
+        for start in range(0, len(found), size):
+            rows, queries = zip(*found[start : start + size], strict=True)
+            scores = np.stack(queries) @ self.matrix.T  # (b, V)
+            own = np.array([self.groups.get(words[row].casefold(), -1) for row in rows])
+            scores[self.group == own[:, None]] = -np.inf
+            best = np.sort(np.argpartition(scores, -count, axis=1)[:, -count:], axis=1)
+            for row, columns, values in zip(rows, best, scores, strict=True):
+                out[row] = tuple(self.words[c] for c in columns if values[c] > -np.inf)
+        return out
+
+
+class PieceVectors(WordVectors):
+    """A model's input embeddings as word vectors.
+
+    The words are the pieces that are words by themselves; a word of several pieces has the mean
+    of their embeddings, one with an unknown piece has none.
+
+    Args:
+        tokenizer: of the model.
+        embeddings: (V, D) float32, a row a piece.
+    """
+
+    def __init__(self, tokenizer, embeddings):
+        whole = whole_words(tokenizer)
+        first = {}
+        for piece, word in whole.items():
+            first.setdefault(word, piece)
+        super().__init__(first, embeddings[list(first.values())])
+        self.tokenizer, self.embeddings = tokenizer, embeddings
+
+    def vector(self, word: str):
+        """(D,) the mean of the embeddings of a word's pieces, as a unit vector."""
+        pieces = self.tokenizer(" " + word, add_special_tokens=False)["input_ids"]
+        if not pieces or self.tokenizer.unk_token_id in pieces:
+            return None
+        mean = self.embeddings[pieces].mean(axis=0)
+        return mean / max(float(np.linalg.norm(mean)), 1e-12)
+
+
+def whole_words(tokenizer) -> dict[int, str]:
+    """{piece id: word} of the pieces that are a word by themselves.
+
+    Such a piece, written after a space, is read back as that one piece; special ones, inner parts
+    of words, marks and numbers are not.
+    """
+    ids = range(len(tokenizer))
+    texts = [text.strip() for text in tokenizer.batch_decode([[i] for i in ids])]
+    special = set(tokenizer.all_special_ids)
+    likely = [i for i in ids if i not in special and WORD.fullmatch(texts[i])]
+    if not likely:
+        return {}
+    again = tokenizer([" " + texts[i] for i in likely], add_special_tokens=False)["input_ids"]
+    return {i: texts[i] for i, pieces in zip(likely, again, strict=True) if list(pieces) == [i]}
+
+
+def read_glove(path) -> WordVectors:
+    """Reads word vectors in GloVe's text format: a word and D numbers a line, between spaces.
+
+    Lines whose first field is no word (marks, numbers, addresses) are checked and left out.
+
+    Raises:
+        InputError: no such file, not UTF-8, no words, or a line that is not a word and as many
+            numbers as line 1 has (file, line, what was expected).
+    """
+    words, lines, numbers, width = [], [], array("f"), 0
+    try:
+        with open(path, "rb") as file:
+            for number, raw in enumerate(file, 1):
+                where = f"{path}, line {number}"
+                fields = _decoded(raw, where).rstrip("\r\n ").split(" ")
+                width = width or len(fields) - 1
+                if width < 2:
+                    raise InputError(
+                        f"{where}: expected a word and its vector's numbers, with a space between "
+                        f"them; found {' '.join(fields)!r:.60}."
+                    )
+                vector, word = _parsed(fields, width, where)
+                if WORD.fullmatch(word):
+                    words.append(word)
+                    lines.append(number)
+                    numbers.extend(vector)
+    except OSError as error:
+        raise InputError(f"Cannot read the word vectors '{path}': {error.strerror}.") from None
+    if not words:
+        raise InputError(f"'{path}' holds no word; expected a word and its vector a line.")
+    matrix = np.frombuffer(numbers, dtype=np.float32).reshape(-1, width)
+    wrong = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+    if len(wrong):
+        raise InputError(f"{path}, line {lines[wrong[0]]}: expected {width} finite numbers.")
+    first = {word: i for i, word in reversed(list(enumerate(words)))}  # of a word that comes twice
+    kept = sorted(first.values())
+    return WordVectors(
+        [words[i] for i in kept], matrix if len(kept) == len(words) else matrix[kept]
+    )
+
+
+def _decoded(raw: bytes, where: str) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: expected UTF-8 text.") from None
+
+
+def _parsed(fields: list[str], width: int, where: str):
+    """(numbers, word). A word may hold spaces, as some in GloVe's largest file do."""
+    expected = f"{where}: expected a word and {width} numbers, as in line 1; "
+    more = [field for field in fields[1 : len(fields) - width] if _is_number(field)]
+    if len(fields) <= width or more:
+        raise InputError(f"{expected}found {sum(map(_is_number, fields[1:]))} numbers.")
+    try:
+        return [float(field) for field in fields[-width:]], " ".join(fields[:-width])
+    except ValueError:
+        wrong = next(field for field in fields[-width:] if not _is_number(field))
+        raise InputError(f"{expected}found {wrong!r:.40} among them.") from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+        return True
+    except ValueError:
+        return False
