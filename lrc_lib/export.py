@@ -7,7 +7,7 @@ file. Both need the extra `export`. A file whose logits are not the student's is
 import importlib.util
 import logging
 import os
-import shutil
+import tempfile
 import types
 import warnings
 from contextlib import contextmanager, redirect_stdout
@@ -26,6 +26,7 @@ from .spec import data_of
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 INSTALL = 'python -m pip install -c constraints.txt -e ".[export]"'
+VERSIONS = "The versions in constraints.txt are those it was tried with."
 LARGEST = 1e-4  # difference between two logits of the same row
 ROWS = 256  # dev rows compared
 BATCHES = {1: 32, 16: 64}  # batch size -> rows timed
@@ -62,7 +63,9 @@ class OnnxClassifier(nn.Module):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()  # as many as the other model has
         providers = ["CPUExecutionProvider"]
-        self.session = onnxruntime.InferenceSession(path, options, providers=providers)
+        self.session = onnxruntime.InferenceSession(
+            Path(path).read_bytes(), options, providers=providers
+        )
         self.names = [item.name for item in self.session.get_inputs()]
         self.place = nn.Parameter(torch.zeros(0))  # tells `latency` the device
 
@@ -77,12 +80,12 @@ def export(result: RunResult, folder) -> Export:
 
     Args:
         result: a finished run of a task.
-        folder: a new or empty folder; it appears whole or not at all.
+        folder: a new folder; it appears whole or not at all.
 
     Raises:
-        InputError: the extra is not installed, the run is general distillation, the folder is not
-            empty, or the run's data are no longer where they were.
-        LrcError: the logits differ by more than 1e-4.
+        InputError: the extra is not installed, the run is general distillation, the folder is
+            there already, or the run's data are no longer where they were.
+        LrcError: the model cannot be exported, or its logits differ by more than 1e-4.
     """
     folder = Path(folder)
     absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
@@ -90,36 +93,35 @@ def export(result: RunResult, folder) -> Export:
         raise InputError(f"Export needs {', '.join(absent)}. Install the extra: {INSTALL}")
     if result.spec.kind == "general":
         raise InputError(f"{result.id} has learned no task yet; export a student or a teacher.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"'{folder}' is there already and not empty. Name a new folder.")
+    if folder.exists():
+        raise InputError(f"'{folder}' is there already. Name a new folder.")
     model, tokenizer = result.student(), result.tokenizer()
     data = data_of(result.spec)
     rows = next(iter(data.dev.values()))[:ROWS]
     encoded = encode(rows, tokenizer, result.spec.max_length or data.task.max_length)
-    partial = folder.with_name(folder.name + ".partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        write_onnx(model, encoded, partial / "model.onnx")
-        model.config.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        onnx = OnnxClassifier(partial / "model.onnx")
-        difference = largest_difference(model, onnx, encoded)
-        if not difference <= LARGEST:
-            raise LrcError(
-                f"The exported model's logits differ by {difference:.1e} from the student's, more "
-                f"than {LARGEST:g}; nothing was written. Try the versions in constraints.txt."
-            )
-        seconds = {
-            (name, size): latency(one, encoded, count, size) / -(-min(count, len(rows)) // size)
-            for name, one in (("torch", model), ("onnx", onnx))
-            for size, count in BATCHES.items()
-        }
-        os.replace(partial, folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as place:
+            made = Path(place) / "export"
+            made.mkdir()
+            write_onnx(model, encoded, made / "model.onnx")
+            model.config.save_pretrained(made)
+            tokenizer.save_pretrained(made)
+            onnx = OnnxClassifier(made / "model.onnx")
+            difference = largest_difference(model, onnx, encoded)
+            if not difference <= LARGEST:
+                raise LrcError(
+                    f"The exported model's logits differ by {difference:.1e} from the student's, "
+                    f"more than {LARGEST:g}; nothing was written. {VERSIONS}"
+                )
+            os.replace(made, folder)
     except OSError as error:
         raise InputError(f"Cannot write '{folder}': {error}.") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    seconds = {
+        (name, size): latency(one, encoded, count, size) / -(-min(count, len(rows)) // size)
+        for name, one in (("torch", model), ("onnx", onnx))
+        for size, count in BATCHES.items()
+    }
     return Export(folder, difference, len(rows), seconds)
 
 
@@ -128,15 +130,22 @@ def write_onnx(model: nn.Module, encoded: Encoded, path: Path) -> None:
 
     Args:
         encoded: its longest row, twice, is the example that the exporter follows.
+
+    Raises:
+        LrcError: the exporter cannot follow this model.
     """
     batch = collate(encoded, [encoded.lengths.argmax()] * 2, "cpu")
     batch.pop("labels")
-    with _quiet():
-        torch.onnx.export(
-            model, (), path, kwargs=batch, input_names=list(batch), output_names=["logits"],
-            dynamic_shapes={name: {0: "batch", 1: "length"} for name in batch},
-            dynamo=True, external_data=False,
-        )  # fmt: skip
+    shapes = {name: {0: "batch", 1: "length"} for name in batch}
+    try:
+        with _quiet():
+            torch.onnx.export(
+                model, (), path, kwargs=batch, input_names=list(batch), output_names=["logits"],
+                dynamic_shapes=shapes, dynamo=True, external_data=False,
+            )  # fmt: skip
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise LrcError(f"torch cannot export this model: {reason} {VERSIONS}") from error
 
 
 def largest_difference(model: nn.Module, other: nn.Module, encoded: Encoded) -> float:

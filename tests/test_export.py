@@ -4,7 +4,6 @@ import importlib.util
 import re
 import shutil
 
-import numpy as np
 import pytest
 import torch
 
@@ -90,7 +89,20 @@ def test_what_is_not_exported(learned, out, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="has learned no task"):
         export(general, tmp_path / "onnx")
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "file").touch()
-    with pytest.raises(InputError, match="there already and not empty"):
+    with pytest.raises(InputError, match="is there already"):
         export(learned, tmp_path / "full")
-    assert np.array_equal([p.name for p in (tmp_path / "full").iterdir()], ["file"])
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="Cannot write"):
+        export(learned, tmp_path / "file" / "onnx")
+
+
+@needs_extra
+def test_a_model_that_the_exporter_cannot_follow(learned, tmp_path, monkeypatch):
+    class Branching(torch.nn.Module):
+        def forward(self, input_ids, **rest):
+            return input_ids if input_ids.sum() > 3 else input_ids + 1
+
+    monkeypatch.setattr(type(learned), "student", lambda self: Branching())
+    with pytest.raises(LrcError, match="torch cannot export this model: .*constraints.txt"):
+        export(learned, tmp_path / "onnx")
+    assert not list(tmp_path.iterdir())

@@ -16,6 +16,7 @@ from test_glue import FILES, write_glue
 
 from lrc_lib import run, submission
 from lrc_lib.__main__ import main
+from lrc_lib.data.glue_dir import read_test
 from lrc_lib.errors import InputError
 from lrc_lib.runs import open_run
 from lrc_lib.submission import ANSWERS, predictions, write_submission
@@ -70,7 +71,7 @@ def write_test_file(path: Path, header: str, rows: int = ROWS) -> None:
     path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
 
 
-def test_files_for(folder: Path, rows: int = ROWS) -> None:
+def fill_with_test_files(folder: Path, rows: int = ROWS) -> None:
     for answer in ANSWERS:
         if answer.task and answer.test:
             place = folder / FILES[answer.task][0]
@@ -78,7 +79,14 @@ def test_files_for(folder: Path, rows: int = ROWS) -> None:
     write_test_file(folder / "diagnostic" / "diagnostic.tsv", HEADERS[""], rows)
 
 
-test_files_for.__test__ = False
+@pytest.mark.parametrize("task", GLUE)
+def test_texts_come_from_the_right_columns(task, tmp_path):
+    path = tmp_path / "test.tsv"
+    write_test_file(path, HEADERS[task])
+    texts = [text for text, _ in sentences(2 * ROWS, 5)]
+    pairs = zip(texts[::2], texts[1::2], strict=True)
+    expected = pairs if TASKS[task].pair else [(text, None) for text in texts[:ROWS]]
+    assert [row[:2] for row in read_test(path, TASKS[task], ROWS)] == list(expected)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +106,7 @@ def glue(store, tmp_path, monkeypatch):
     monkeypatch.setattr(submission, "ANSWERS", tuple(a._replace(rows=ROWS) for a in ANSWERS))
     folder = tmp_path / "glue"
     folder.mkdir()
-    test_files_for(folder)
+    fill_with_test_files(folder)
     return store[0], folder
 
 
