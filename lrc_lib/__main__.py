@@ -1,7 +1,8 @@
-"""`python -m lrc_lib run SPEC.json | plan | fetch | augment | list`: the kit without its notebooks.
+"""`python -m lrc_lib run SPEC.json | predict | export | augment | plan | fetch | list`.
 
-exit codes: 0 all is well; 1 a training failed; 2 wrong input; 3 something is missing and could not
-be fetched; 130 interrupted (a run goes on from its checkpoint when it is asked for again).
+exit codes: 0 all is well; 1 a training, or the check of an export, failed; 2 wrong input; 3
+something is missing and could not be fetched; 130 interrupted (a run goes on from its checkpoint
+when it is asked for again).
 """
 
 import argparse
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from .errors import InputError, LrcError
 from .notebook import NOTEBOOKS, output_root
+
+RUNS_HELP = "output folder that holds runs/ (default: $LRC_OUT, else out/)"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -23,6 +26,19 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("spec", metavar="SPEC.json", help='fields of RunSpec, e.g. {"task": "rte"}')
     run.add_argument("--out", default="", metavar="DIR")
     run.add_argument("--device", default="auto")
+    predict = commands.add_parser("predict", help="answer GLUE's test sets: the server's zip")
+    predict.add_argument(
+        "runs", nargs="+", metavar="RUN",
+        help="a run id, a run folder, or a task name for its best run by dev score",
+    )  # fmt: skip
+    predict.add_argument("--glue-dir", required=True, metavar="DIR", help="holds the test files")
+    predict.add_argument("--out", default="submission.zip", metavar="ZIP")
+    predict.add_argument("--device", default="auto")
+    export = commands.add_parser("export", help="write a run's student as ONNX, checked and timed")
+    export.add_argument("run", metavar="RUN", help="a run id, a run folder, or a task name")
+    export.add_argument("--out", required=True, metavar="DIR", help="a new folder")
+    for command in (predict, export):
+        command.add_argument("--runs", dest="root", default="", metavar="DIR", help=RUNS_HELP)
     for name, text in (
         ("plan", "what a profile costs here; trains nothing"),
         ("fetch", "bring a profile's data and teacher into the caches, for work without network"),
@@ -79,6 +95,41 @@ def _run(options) -> int:
 
     result = run(RunSpec.from_json(text), output_root(options.out), options.device)
     print(json.dumps({"id": result.id, "path": str(result.path)} | result.metrics, indent=1))
+    return 0
+
+
+def _predict(options) -> int:
+    from .submission import write_submission
+
+    root = output_root(options.root)
+    made = write_submission(options.runs, options.glue_dir, options.out, root, options.device)
+    for name, result in made.runs.items():
+        metrics, (split, scores) = result.metrics, next(iter(result.metrics["splits"].items()))
+        print(
+            f"{name + '.tsv':<12} from {result.id} "
+            f"({metrics['primary']} {result.score():.3f} on {scores['n']:,} rows of {split})"
+        )
+    print(f"wrote {made.path}: {len(made.runs)} of {len(made.runs) + len(made.missing)} files")
+    if made.missing:
+        print("missing, and the GLUE server scores only a zip that holds all of them:")
+        print("\n".join(f"  {name + '.tsv':<12} {why}" for name, why in made.missing.items()))
+    return 0
+
+
+def _export(options) -> int:
+    from .export import BATCHES, LARGEST, export
+    from .runs import open_run
+
+    result = open_run(options.run, output_root(options.root))
+    made = export(result, options.out)
+    print(f"wrote {made.path} from {result.id}")
+    print(
+        f"largest difference of a logit on {made.rows} dev rows: {made.difference:.1e} "
+        f"(at most {LARGEST:g} allowed)"
+    )
+    for size in BATCHES:
+        torch, onnx = (made.seconds[engine, size] * 1e3 for engine in ("torch", "onnx"))
+        print(f"batch of {size:>2}: torch {torch:.1f} ms, onnx {onnx:.1f} ms")
     return 0
 
 
@@ -158,7 +209,15 @@ def _list(options) -> int:
     return 0
 
 
-COMMANDS = {"run": _run, "plan": _plan, "fetch": _fetch, "augment": _augment, "list": _list}
+COMMANDS = {
+    "run": _run,
+    "predict": _predict,
+    "export": _export,
+    "augment": _augment,
+    "plan": _plan,
+    "fetch": _fetch,
+    "list": _list,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -57,6 +57,7 @@ def _check_fits(teacher, tokenizer, encoded, spec) -> None:
 def _finish(folder: Path, job: Job, task, tokenizer, dev: dict, train_labels, extra: dict) -> dict:
     """Evaluate on every dev split, save model, tokenizer, W and predictions; return metrics."""
     metrics = {"primary": task.primary, "splits": {}, "majority": {}, "rows": len(train_labels)}
+    metrics |= {"pair": task.pair, "max_length": job.spec.max_length or task.max_length}
     arrays = {}
     for split, encoded in dev.items():
         logits = predict(job.model, encoded, job.device)

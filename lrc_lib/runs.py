@@ -1,8 +1,8 @@
 """Every training is a run: a spec, an id, a folder; asked for again, it is read, not repeated.
 
 A run folder holds `spec.json`, `history.jsonl`, `metrics.json`, `predictions.npz`, `student/` (a
-plain transformers model with its tokenizer), `projection.pt` (W) and `provenance.json`. It gets
-its final name by one rename, so a folder that exists is whole.
+plain transformers model with its tokenizer and its card, README.md), `projection.pt` (W) and
+`provenance.json`. It gets its final name by one rename, so a folder that exists is whole.
 """
 
 import functools
@@ -112,6 +112,40 @@ def find(spec: RunSpec, out=None) -> RunResult | None:
     return RunResult(spec, folder) if (folder / "metrics.json").exists() else None
 
 
+def open_run(name: str, out=None) -> RunResult:
+    """A finished run by its id in `out`, by its folder, or the best run of a task by its name.
+
+    Best is the student with the highest primary metric on the first dev split; runs scored on
+    more dev rows come before runs scored on fewer.
+
+    Raises:
+        InputError: there is no such run (with the nearest id).
+    """
+    root = Path(out or default_out()) / "runs"
+    for folder in (root / name, Path(name)):
+        if (folder / "metrics.json").exists() and folder.suffix != ".partial":
+            return _read(folder)
+    folders = [path.parent for path in sorted(root.glob("*/metrics.json"))]
+    finished = [folder for folder in folders if folder.suffix != ".partial"]
+    students = [run for run in map(_read, finished) if run.spec.kind == "student"]
+    of_task = [run for run in students if run.spec.task == name]
+    if of_task:
+        return max(of_task, key=_merit)
+    if not finished:
+        raise InputError(f"There is no run '{name}': '{root}' holds no finished run.")
+    tasks = sorted({run.spec.task for run in students})
+    raise unknown(f"run in '{root}':", name, [*tasks, *(folder.name for folder in finished)])
+
+
+def _merit(result: RunResult) -> tuple[int, float]:
+    return next(iter(result.metrics["splits"].values()))["n"], result.score()
+
+
+def _read(folder: Path) -> RunResult:
+    spec = RunSpec.from_json((folder / "spec.json").read_text(encoding="utf-8"))
+    return RunResult(spec, folder.resolve())
+
+
 def run(
     spec: RunSpec, out=None, device: str = "auto", progress: Callable | None = None
 ) -> RunResult:
@@ -169,6 +203,11 @@ def _train(spec: RunSpec, out, folder: Path, device: str, progress) -> RunResult
     facts = provenance(device) | {"seconds": seconds, "peak_memory_mb": peak_memory_mb()}
     (partial / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     (partial / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    if spec.kind != "general":
+        from .card import model_card
+
+        card = model_card(RunResult(spec, partial))
+        (partial / "student" / "README.md").write_text(card, encoding="utf-8")
     (partial / "checkpoint.pt").unlink(missing_ok=True)
     if folder.exists():  # left without metrics by something that is not this kit
         shutil.rmtree(folder)

@@ -104,3 +104,16 @@ def tiny_spec(tiny_teacher, tiny_data, tiny_texts):
 def out(tmp_path_factory):
     """An output folder shared by the session's tests: each run is trained once."""
     return tmp_path_factory.mktemp("out")
+
+
+LEARNS = dict(recipe="finetune", learning_rate=1e-2, epochs=12, dropout=0.0)
+
+
+@pytest.fixture(scope="session")
+def learned(tiny_spec, out):
+    """A run whose student has learned its task, so that its logits differ from row to row."""
+    from lrc_lib import run
+
+    result = run(tiny_spec.replace(**LEARNS), out, device="cpu")
+    assert result.score() > 0.95
+    return result

@@ -19,7 +19,8 @@ def plain(name):
 
 
 def direct():
-    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
+    extras = PROJECT["optional-dependencies"]
+    wanted = PROJECT["dependencies"] + [line for extra in extras.values() for line in extra]
     return {plain(re.match(r"[A-Za-z0-9_.-]+", line)[0]): line for line in wanted}
 
 

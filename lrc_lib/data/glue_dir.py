@@ -16,6 +16,10 @@ LAYOUT = (
     "GLUE's folders are CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI and RTE, each with train.tsv and "
     "dev.tsv (MNLI: dev_matched.tsv and dev_mismatched.tsv)."
 )
+TEST_LAYOUT = (
+    "The GLUE server asks for predictions on each folder's test.tsv (MNLI: test_matched.tsv and "
+    "test_mismatched.tsv)."
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Format:
         labels: how the file writes the class ids; () means as `Task.labels` does.
         official: GLUE's own row counts, training and then each dev split.
         skip_torn: the published file has lines cut in two; they are left out and counted.
+        test_columns: text columns of the test file, where not those of `columns`.
     """
 
     folder: str
@@ -37,12 +42,13 @@ class Format:
     labels: tuple[str, ...] = ()
     width: int = 0
     skip_torn: bool = False
+    test_columns: tuple[str, ...] = ()
 
 
 _BINARY = ("0", "1")
 _PAIR = ("sentence1", "sentence2", "label")
 FORMATS = {
-    "cola": Format("CoLA", (3, 1), (8551, 1043), _BINARY, width=4),
+    "cola": Format("CoLA", (3, 1), (8551, 1043), _BINARY, width=4, test_columns=("sentence",)),
     "sst-2": Format("SST-2", ("sentence", "label"), (67349, 872), _BINARY),
     "mrpc": Format("MRPC", ("#1 String", "#2 String", "Quality"), (3668, 408), _BINARY),
     "sts-b": Format("STS-B", ("sentence1", "sentence2", "score"), (5749, 1500)),
@@ -55,6 +61,8 @@ FORMATS = {
 }
 MAX_TORN = 0.001  # share of lines
 MAX_SCORE = 5.0  # STS-B
+INDEX = ("index", "id")  # how a test file names the row's number
+DIAGNOSTIC = ("diagnostic.tsv", "ax.tsv")
 
 
 def _plain(name: str) -> str:
@@ -112,15 +120,7 @@ def read_file(path: Path, task: Task) -> tuple[tuple[Row, ...], int]:
     lines = read_lines(path, LAYOUT)
     columns, width, first = how.columns, how.width, 1
     if not width:
-        if not lines:
-            raise InputError(f"{path} is empty; expected a header line and rows.")
-        header = [name.strip() for name in lines.pop(0).split("\t")]
-        for name in how.columns:
-            if name not in header:
-                raise InputError(
-                    f"{path}, line 1: expected a header with the column '{name}'; "
-                    f"found {', '.join(header)!r:.200}."
-                )
+        header = _header(path, lines, how.columns)
         columns, width, first = tuple(map(header.index, how.columns)), len(header), 2
     rows, torn = [], 0
     for number, line in enumerate(lines, first):
@@ -129,10 +129,7 @@ def read_file(path: Path, task: Task) -> tuple[tuple[Row, ...], int]:
             if how.skip_torn:
                 torn += 1
                 continue
-            raise InputError(
-                f"{path}, line {number}: expected {width} fields between tabs, "
-                f"found {len(fields)}: {line!r:.80}."
-            )
+            raise _wrong_width(path, number, width, line)
         rows.append(_row([fields[i] for i in columns], task, f"{path}, line {number}"))
     if torn > max(10, MAX_TORN * len(lines)):
         raise InputError(
@@ -141,9 +138,77 @@ def read_file(path: Path, task: Task) -> tuple[tuple[Row, ...], int]:
     return tuple(rows), torn
 
 
+def _header(path: Path, lines: list[str], columns) -> list[str]:
+    """Takes the first line off `lines`: the names in it, which must hold `columns`."""
+    if not lines:
+        raise InputError(f"{path} is empty; expected a header line and rows.")
+    header = [name.strip() for name in lines.pop(0).split("\t")]
+    for name in columns:
+        if name not in header:
+            raise InputError(
+                f"{path}, line 1: expected a header with the column '{name}'; "
+                f"found {', '.join(header)!r:.200}."
+            )
+    return header
+
+
+def _wrong_width(path: Path, number: int, width: int, line: str) -> InputError:
+    found = len(line.split("\t"))
+    return InputError(
+        f"{path}, line {number}: expected {width} fields between tabs, found {found}: {line!r:.80}."
+    )
+
+
 def _row(fields: list[str], task: Task, where: str) -> Row:
     *texts, label = fields
     value = to_label(label.strip(), task, where, FORMATS[task.name].labels)
     if task.kind == "regression" and not 0 <= value <= MAX_SCORE:
         raise InputError(f"{where}: expected a score from 0 to {MAX_SCORE:g}, found {label}.")
     return Row(texts[0], texts[1] if task.pair else None, value)
+
+
+def find_diagnostic(data: str) -> Path | None:
+    """GLUE's diagnostic set without labels, in any folder of `data`; None if it is not there."""
+    found = (path for path in Path(data).glob("*/*") if path.name.lower() in DIAGNOSTIC)
+    return min(found, default=None)
+
+
+def read_test(path: Path, task: Task, count: int) -> tuple[Row, ...]:
+    """The rows of a test file in the order of their index, 0 to count - 1; their label is 0.
+
+    A file without an index column, such as MRPC's original one, is numbered as it stands.
+
+    Args:
+        path: test.tsv, or the diagnostic set, which has MNLI's columns.
+        task: which texts a row has.
+        count: rows that the GLUE server scores.
+
+    Raises:
+        InputError: the file or a column is missing, a line does not fit, or a row is missing,
+            occurs twice or is one too many.
+    """
+    columns = FORMATS[task.name].test_columns or FORMATS[task.name].columns[:-1]
+    lines = read_lines(path, TEST_LAYOUT)
+    header = _header(path, lines, columns)
+    places = [header.index(name) for name in columns]
+    index = next((header.index(name) for name in INDEX if name in header), None)
+    rows = {}
+    for position, line in enumerate(lines):
+        fields = line.split("\t")
+        if len(fields) != len(header):
+            raise _wrong_width(path, position + 2, len(header), line)
+        number = str(position) if index is None else fields[index].strip()
+        if not number.isdecimal() or int(number) >= count or int(number) in rows:
+            raise InputError(
+                f"{path}, line {position + 2}: expected an index from 0 to {count - 1:,} that has "
+                f"not been there yet, found {number!r:.80}."
+            )
+        texts = [fields[place] for place in places]
+        rows[int(number)] = Row(texts[0], texts[1] if task.pair else None, 0)
+    if len(rows) < count:
+        first = next(i for i in range(count) if i not in rows)
+        raise InputError(
+            f"{path} has {len(rows):,} rows, the GLUE server wants {count:,}: the row with index "
+            f"{first} is missing. Get the file again."
+        )
+    return tuple(rows[i] for i in range(count))
