@@ -62,7 +62,36 @@ def result_table() -> str:
     return _table(columns, rows)
 
 
-BLOCKS = {"cost": cost_table, "results": result_table}
+def step_table() -> str:
+    """What a step costs, from results/benchmarks: plain code, TextBrewer's and ours."""
+    head, facts, machine, *lines = load_benchmark("step-cpu-package")
+    rows = []
+    for line in lines:
+        seconds, ratios = line["seconds_a_step"], [
+            f"{line[key]['median']:.1f} ({line[key]['low']:.1f} to {line[key]['high']:.1f})"
+            if (key := f"times_faster_than_{other}") in line else ""
+            for other in ("b", "a")
+        ]
+        share = f"{line['share_of_gemm_rate']['median']:.2f}"
+        rows.append([line["key"], line["what"], f"{seconds['median']:.2f}", *ratios, share])
+    columns = ("", "a step of 16 rows", "CPU s", "times faster than (b)", "than (a)", "of GEMM rate")
+    made = head["made"]
+    return _table(columns, rows) + (
+        f"\n\nMedian (least to greatest) of {machine['rounds']} rounds on {facts['texts']}, "
+        f"{facts['rows']} rows of {facts['mean_tokens']:.0f} tokens on average; "
+        f"{made['cores']} CPU cores ({made['device_name']}), {made['threads']} thread(s), torch "
+        f"{made['versions']['torch']}. Two rows for TextBrewer's part: it has no COS-NCE and no "
+        "perturbation, so it is to be compared with the last row."
+    )
+
+
+def load_benchmark(name: str) -> list[dict]:
+    """The lines of `results/benchmarks/<name>.jsonl`; the first says where they are from."""
+    path = ROOT / "results" / "benchmarks" / f"{name}.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+BLOCKS = {"cost": cost_table, "results": result_table, "step": step_table}
 
 
 def refreshed(text: str) -> str:
