@@ -229,7 +229,7 @@ class RunSpec:
 
     @property
     def augmentation(self) -> Augmentation:
-        """How the rows of an "augmented" run are made."""
+        """How the rows of an "augmented" run are made; `general_seed` seeds it."""
         return Augmentation(
             self.augment, self.augment_mlm, self.augment_glove, self.teacher, self.general_seed
         )

@@ -167,6 +167,36 @@ def test_a_word_that_differs_in_case_only_is_the_same_word():
     assert vectors.neighbours(["The", "the"], 3) == [("film",), ("film",)]
 
 
+def test_a_tokenizer_whose_pieces_hold_the_space_before_them(monkeypatch):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    special = "<s> <pad> </s> <mask>".split()
+    trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=special, show_progress=False)
+    raw.train_from_iterator([" the film was fine, the finest film was dull"] * 9, trainer)
+    raw.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    names = dict(bos_token="<s>", pad_token="<pad>", eos_token="</s>", mask_token="<mask>")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, model_max_length=30, **names)
+    shape = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    torch.manual_seed(0)
+    model = RobertaForMaskedLM(
+        RobertaConfig(
+            vocab_size=len(tokenizer), max_position_embeddings=32, pad_token_id=1, **shape
+        )
+    )
+    masked_lm = MaskedLM(model, tokenizer)
+    assert {"the", "film", "was", "fine", "finest", "dull"} <= set(masked_lm.words.values())
+    texts = ["so the film was, fine dull!", "the finest"]
+    slots = masked_lm.slots(texts, 3)
+    found = [texts[0][slot.start : slot.end] for slot in slots[0]]
+    assert found == ["the", "film", "was", "fine", "dull"]
+    monkeypatch.setitem(method.BATCH_TOKENS, "cpu", 1)
+    assert masked_lm.slots(texts, 3) == slots
+
+
 def test_a_text_over_the_model_s_limit_is_augmented_as_far_as_it_reads(tokenizer, vectors):
     short = MaskedLM(random_model(tokenizer, positions=12), tokenizer)
     text = "the film was fine " * 20
@@ -493,8 +523,7 @@ def test_a_student_starts_from_its_augmented_run(tiny_spec, out):
     frozen = run(spec.replace(learning_rate=1e-12, epochs=1), out, device="cpu")
     begun = find(spec.replace(learning_rate=1e-12).augmented_spec(), out)
     assert frozen.metrics["augmented"] == begun.id
-    run(spec.replace(seed=1), out, device="cpu")
-    augmented = find(spec.augmented_spec(), out)
+    augmented = run(spec.augmented_spec(), out, device="cpu")
     assert augmented.metrics["rows"] == 320 and augmented.metrics["splits"] == {}
     assert augmented.metrics["general"] == find(spec.general_spec(), out).id
     assert "No masked LM was given" in augmented.metrics["source"]
