@@ -1,4 +1,4 @@
-"""`python -m lrc_lib run SPEC.json | plan | fetch | list`: the kit without its notebooks.
+"""`python -m lrc_lib run SPEC.json | plan | fetch | edition | list`: what the shell can ask for.
 
 exit codes: 0 all is well; 1 a training failed; 2 wrong input; 3 something is missing and could not
 be fetched; 130 interrupted (a run goes on from its checkpoint when it is asked for again).
@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+from .edition import EDITIONS, make_edition
 from .errors import InputError, LrcError
 from .notebook import NOTEBOOKS, output_root
 
@@ -33,6 +34,12 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--data-dir", default="", metavar="DIR")
         command.add_argument("--out", default="", metavar="DIR")
         command.add_argument("--device", default="auto")
+    edition = commands.add_parser(
+        "edition", help="the notebooks without solutions (student), or solved (instructor)"
+    )
+    edition.add_argument("kind", choices=EDITIONS)
+    edition.add_argument("out", metavar="OUT", help="a new or empty folder")
+    edition.add_argument("--force", action="store_true", help="write into it though it is not")
     commands.add_parser("list", help="notebooks, profiles, tasks and recipes")
     return parser
 
@@ -105,6 +112,12 @@ def _fetch(options) -> int:
     return 0
 
 
+def _edition(options) -> int:
+    paths = make_edition(options.kind, options.out, options.force)
+    print(f"{options.kind} edition: {len(paths)} notebooks in {paths[0].parent}")
+    return 0
+
+
 def _list(options) -> int:
     from .profiles import PROFILES
     from .schedule import RECIPES
@@ -117,7 +130,7 @@ def _list(options) -> int:
     return 0
 
 
-COMMANDS = {"run": _run, "plan": _plan, "fetch": _fetch, "list": _list}
+COMMANDS = {"run": _run, "plan": _plan, "fetch": _fetch, "edition": _edition, "list": _list}
 
 if __name__ == "__main__":
     sys.exit(main())
