@@ -132,7 +132,7 @@ def as_array(value, name: str, nan: str = "") -> np.ndarray:
     if isinstance(value, Tensor):
         value = value.detach().cpu().numpy()
     try:
-        value = np.asarray(value, dtype=float)
+        value = np.asarray(value).astype(float, casting="same_kind")
     except (TypeError, ValueError):
         raise Mistake(
             f"`{name}` returned {_kind(value)}: numbers, or a NumPy array of them, are asked for."
