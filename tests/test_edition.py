@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 import torch
@@ -107,11 +108,18 @@ def store(smoke, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("number", range(1, 8))
+def drawn_elsewhere(self, figure, *rest, **more):
+    """In place of `Session.figure`: the smoke run has drawn and saved them all."""
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("number", [1, 3, 4, 5, 6])
 def test_the_instructor_edition_runs_with_all_checks_right(
     number, editions, store, monkeypatch, capsys
 ):
+    """Not 02 and 07, which time BERT-base; test_check.py has their solutions, as all others."""
     monkeypatch.setenv("LRC_HEADLESS", "1")
+    monkeypatch.setattr("lrc_lib.session.Session.figure", drawn_elsewhere)
     path, space = editions["instructor"][number], {}
     try:
         for cell in cells(path):
