@@ -1,4 +1,4 @@
-"""`python -m lrc_lib run SPEC.json | predict | export | augment | plan | fetch | list`.
+"""`python -m lrc_lib run SPEC.json | predict | export | augment | edition | plan | fetch | list`.
 
 exit codes: 0 all is well; 1 a training, or the check of an export, failed; 2 wrong input; 3
 something is missing and could not be fetched; 130 interrupted (a run goes on from its checkpoint
@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from .edition import EDITIONS, make_edition
 from .errors import InputError, LrcError
 from .notebook import NOTEBOOKS, output_root
 
@@ -67,6 +68,12 @@ def build_parser() -> argparse.ArgumentParser:
     augment.add_argument("--seed", type=int, default=0)
     augment.add_argument("--device", default="auto")
     augment.add_argument("--out", required=True, metavar="FILE.jsonl")
+    edition = commands.add_parser(
+        "edition", help="the notebooks without solutions (student), or solved (instructor)"
+    )
+    edition.add_argument("kind", choices=EDITIONS)
+    edition.add_argument("out", metavar="OUT", help="a new or empty folder")
+    edition.add_argument("--force", action="store_true", help="write into it though it is not")
     commands.add_parser("list", help="notebooks, profiles, tasks and recipes")
     return parser
 
@@ -197,6 +204,12 @@ def _augment(options) -> int:
     return 0
 
 
+def _edition(options) -> int:
+    paths = make_edition(options.kind, options.out, options.force)
+    print(f"{options.kind} edition: {len(paths)} notebooks in {paths[0].parent}")
+    return 0
+
+
 def _list(options) -> int:
     from .profiles import PROFILES
     from .schedule import RECIPES
@@ -214,6 +227,7 @@ COMMANDS = {
     "predict": _predict,
     "export": _export,
     "augment": _augment,
+    "edition": _edition,
     "plan": _plan,
     "fetch": _fetch,
     "list": _list,

@@ -67,14 +67,25 @@ def step_table() -> str:
     head, facts, machine, *lines = load_benchmark("step-cpu-package")
     rows = []
     for line in lines:
-        seconds, ratios = line["seconds_a_step"], [
-            f"{line[key]['median']:.1f} ({line[key]['low']:.1f} to {line[key]['high']:.1f})"
-            if (key := f"times_faster_than_{other}") in line else ""
-            for other in ("b", "a")
-        ]
+        seconds, ratios = (
+            line["seconds_a_step"],
+            [
+                f"{line[key]['median']:.1f} ({line[key]['low']:.1f} to {line[key]['high']:.1f})"
+                if (key := f"times_faster_than_{other}") in line
+                else ""
+                for other in ("b", "a")
+            ],
+        )
         share = f"{line['share_of_gemm_rate']['median']:.2f}"
         rows.append([line["key"], line["what"], f"{seconds['median']:.2f}", *ratios, share])
-    columns = ("", "a step of 16 rows", "CPU s", "times faster than (b)", "than (a)", "of GEMM rate")
+    columns = (
+        "",
+        "a step of 16 rows",
+        "CPU s",
+        "times faster than (b)",
+        "than (a)",
+        "of GEMM rate",
+    )
     made = head["made"]
     return _table(columns, rows) + (
         f"\n\nMedian (least to greatest) of {machine['rounds']} rounds on {facts['texts']}, "

@@ -1,6 +1,10 @@
-"""Fixtures: a tiny teacher and a tiny task that it can learn, made here, in a second."""
+"""Fixtures: a tiny teacher and a tiny task that it can learn, made in a second; the smoke run."""
 
+import json
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -117,3 +121,21 @@ def learned(tiny_spec, out):
     result = run(tiny_spec.replace(**LEARNS), out, device="cpu")
     assert result.score() > 0.95
     return result
+
+
+def reproduce_smoke(out, *options):
+    """`reproduce.py --profile smoke` in a process of its own."""
+    script = Path(__file__).resolve().parents[1] / "reproduce.py"
+    command = [sys.executable, str(script), "--profile", "smoke", "--out", str(out)]
+    return subprocess.run(
+        [*command, "--device", "cpu", *options], capture_output=True, text=True, timeout=1500
+    )
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """The output folder of the whole kit, run once, and its results.json."""
+    out = tmp_path_factory.mktemp("smoke")
+    done = reproduce_smoke(out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out, json.loads((out / "results.json").read_text())

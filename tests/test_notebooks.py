@@ -25,7 +25,7 @@ PARAMETERS = {
     "OUT": "",
     "SETTINGS": "",
 }
-TAGS = {"parameters", "interactive", "exercise"}
+TAGS = {"parameters", "interactive", "exercise", "check"}
 LONGEST, MEDIAN = 25, 10  # lines of code in a cell
 TEXT = re.compile(r"""\s*((alt=|caption=|note=)?[rf]{0,2}["'].*|[][(){},]*)""")
 
@@ -206,7 +206,32 @@ def test_worked_solutions_are_python(path):
     ]
     for block in solutions:
         ast.parse(block)
-    assert len(solutions) >= len(cells(path, "code", "exercise"))
+    assert len(solutions) == len(cells(path, "code", "exercise"))
+
+
+@each_notebook
+def test_exercises_have_their_four_cells_and_a_number_of_their_own(path):
+    numbers, all_cells = [], read(path).cells
+    for index, cell in enumerate(all_cells):
+        if "exercise" not in cell.metadata.get("tags", []):
+            continue
+        question, check, folds = (all_cells[index + i] for i in (-1, 1, 2))
+        head = r"### Exercise (\d)\.(\d) .+\n\n[●○]{3} (easy|medium|hard), \d+ minutes. Trains: "
+        notebook, number, _ = re.match(head, question.source).groups()
+        assert notebook == path.stem[1]
+        numbers.append(int(number))
+        assert check.metadata["tags"] == ["check"]
+        assert check.source.startswith(f"result = check.ex_0{notebook}_{number}(")
+        assert re.findall(r"<summary>(.*?)</summary>", folds.source) == [
+            "Hint 1",
+            "Hint 2",
+            "Solution",
+        ]
+        for function in ast.parse(cell.source).body:
+            assert isinstance(function, ast.FunctionDef) and function.returns
+            assert ast.unparse(function.body[-1]) == "raise NotImplementedError"
+            assert ast.get_docstring(function)
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(ROOT / "lrc_lib")))

@@ -2,34 +2,14 @@
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
-import pytest
+from conftest import reproduce_smoke
 
 from lrc_lib.notebook import NOTEBOOKS
 
-ROOT = Path(__file__).resolve().parents[1]
 
-
-def reproduce(out, *options):
-    command = [sys.executable, str(ROOT / "reproduce.py"), "--profile", "smoke", "--out", str(out)]
-    return subprocess.run(
-        [*command, "--device", "cpu", *options], capture_output=True, text=True, timeout=1500
-    )
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory):
-    out = tmp_path_factory.mktemp("smoke")
-    done = reproduce(out)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return out, json.loads((out / "results.json").read_text())
-
-
-def test_every_notebook_ran_to_its_end(first):
-    out, summary = first
+def test_every_notebook_ran_to_its_end(smoke):
+    out, summary = smoke
     assert [n["name"] for n in summary["notebooks"]] == list(NOTEBOOKS)
     assert {n["status"] for n in summary["notebooks"]} == {"ok"}
     for name in NOTEBOOKS:
@@ -39,8 +19,8 @@ def test_every_notebook_ran_to_its_end(first):
         assert not [o for c in code for o in c["outputs"] if o["output_type"] == "error"], name
 
 
-def test_every_notebook_shows_and_concludes(first):
-    out, summary = first
+def test_every_notebook_shows_and_concludes(smoke):
+    out, summary = smoke
     for entry in summary["notebooks"]:
         result = entry["result"]
         assert result["findings"], entry["name"]
@@ -50,8 +30,8 @@ def test_every_notebook_shows_and_concludes(first):
             assert len(figure["alt"]) >= 20
 
 
-def test_report_is_one_file_that_needs_nothing(first):
-    out, summary = first
+def test_report_is_one_file_that_needs_nothing(smoke):
+    out, summary = smoke
     html = (out / "report.html").read_text()
     assert html.index("Verdict") < html.index("01_cos_nce_geometry")
     assert not re.search(r"<script|<link|src=[\"']http|@import", html)
@@ -59,8 +39,8 @@ def test_report_is_one_file_that_needs_nothing(first):
     assert html.count("<img ") == html.count("data:image/png;base64,") == figures > 8
 
 
-def test_verdicts_cover_the_claims_and_say_so_when_not_run(first):
-    _, summary = first
+def test_verdicts_cover_the_claims_and_say_so_when_not_run(smoke):
+    _, summary = smoke
     rows = next(n for n in summary["notebooks"] if n["name"].startswith("07"))
     rows = rows["result"]["numbers"]["verdict"]
     assert len(rows) >= 6
@@ -68,11 +48,11 @@ def test_verdicts_cover_the_claims_and_say_so_when_not_run(first):
     assert {row["verdict"] for row in rows} <= allowed
 
 
-def test_second_time_trains_nothing(first):
-    out, summary = first
+def test_second_time_trains_nothing(smoke):
+    out, summary = smoke
     before = {p: p.stat().st_mtime_ns for p in (out / "runs").glob("*/metrics.json")}
     assert len(before) == len(summary["runs"]) >= 9
-    done = reproduce(out, "--only", "03", "--offline")
+    done = reproduce_smoke(out, "--only", "03", "--offline")
     assert done.returncode == 0, done.stdout + done.stderr
     again = json.loads((out / "results.json").read_text())
     assert {run["status"] for run in again["runs"].values()} == {"read"}

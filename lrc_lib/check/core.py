@@ -1,0 +1,263 @@
+"""What all checks share: calling a reader's function safely, and naming the mistake in its answer.
+
+A check raises `Mistake` with a sentence; `exercise` turns it into a printed line and a `Result`.
+Nothing that a reader hands over may end in a traceback into this package.
+"""
+
+import functools
+import inspect
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+# Of a right answer: float32 is good enough, and no typical mistake is this near.
+RTOL, ATOL = 1e-4, 1e-5
+
+
+class Mistake(Exception):
+    """What is wrong with an answer, in words for its author."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check found.
+
+    Attributes:
+        passed: whether the answer is right.
+        message: the sentence that was printed, without the exercise's number.
+    """
+
+    passed: bool
+    message: str
+
+    def _ipython_display_(self):
+        """Shows nothing: the check has printed its sentence already."""
+
+
+def exercise(judge):
+    """Makes a check of a function `ex_NN_M(*answers)` that returns praise or raises `Mistake`."""
+    _, notebook, number = judge.__name__.split("_")
+    wanted = list(inspect.signature(judge).parameters)
+
+    @functools.wraps(judge)
+    def check(*answers) -> Result:
+        try:
+            if len(answers) != len(wanted):
+                raise Mistake(
+                    f"check.{judge.__name__} looks at {len(wanted)} function(s), "
+                    f"{', '.join(wanted)}, and got {len(answers)}."
+                )
+            result = Result(True, judge(*answers))
+        except Mistake as mistake:
+            result = Result(False, str(mistake))
+        print(
+            f"{int(notebook)}.{number}: {'right' if result.passed else 'not yet'}. {result.message}"
+        )
+        return result
+
+    return check
+
+
+def call(answer, *inputs):
+    """What `answer` returns for copies of `inputs`. `Mistake` if it cannot be called, or fails."""
+    if not callable(answer):
+        raise Mistake(
+            f"Hand over the function itself, not {_kind(answer)}: its name without parentheses."
+        )
+    name = name_of(answer)
+    try:
+        inspect.signature(answer).bind(*inputs)
+    except TypeError:
+        raise Mistake(
+            f"`{name}` is called with {len(inputs)} argument(s), but its first line reads "
+            f"{name}{inspect.signature(answer)}. Keep the first line of the stub."
+        ) from None
+    except ValueError:  # a built-in that does not tell its signature
+        pass
+    try:
+        value = answer(*map(_copy, inputs))
+    except NotImplementedError:
+        raise Mistake(
+            f"No answer yet: write the body of `{name}` in place of `raise NotImplementedError`."
+        ) from None
+    except Mistake:
+        raise
+    except Exception as error:
+        raise Mistake(f"`{name}` raised {type(error).__name__}{_line(error)}: {error}") from None
+    if value is None or value is ...:
+        raise Mistake(f"`{name}` returned nothing (None): does it end in a `return`?")
+    return value
+
+
+def tensor(answer, *inputs, nan: str = "") -> Tensor:
+    """As `call`, for a function that has to return a tensor (or a number, for a scalar).
+
+    Args:
+        nan: a sentence for a result that is not finite, where more is known than that.
+    """
+    return as_tensor(call(answer, *inputs), name_of(answer), nan)
+
+
+def array(answer, *inputs, nan: str = "") -> np.ndarray:
+    """As `call`, for a function that has to return a NumPy array or a number."""
+    return as_array(call(answer, *inputs), name_of(answer), nan)
+
+
+def as_tensor(value, name: str, nan: str = "") -> Tensor:
+    """`value` detached, on the CPU and in the default dtype; `Mistake` if it is no such thing."""
+    if isinstance(value, np.ndarray):
+        raise Mistake(
+            f"`{name}` returned a NumPy array: stay in torch from input to output, so that "
+            "gradients can pass."
+        )
+    if isinstance(value, bool | int | float | np.number):
+        value = torch.tensor(float(value))
+    if not isinstance(value, Tensor):
+        raise Mistake(f"`{name}` returned {_kind(value)}: a tensor is asked for.")
+    value = value.detach().cpu()
+    if value.is_complex():
+        raise Mistake(f"`{name}` returned complex numbers: real ones are asked for.")
+    value = value.to(torch.get_default_dtype())
+    _finite(value.numpy(), name, nan)
+    return value
+
+
+def as_array(value, name: str, nan: str = "") -> np.ndarray:
+    """`value` as an array of floats; `Mistake` if it is no such thing."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    try:
+        value = np.asarray(value).astype(float, casting="same_kind")
+    except (TypeError, ValueError):
+        raise Mistake(
+            f"`{name}` returned {_kind(value)}: numbers, or a NumPy array of them, are asked for."
+        ) from None
+    _finite(value, name, nan)
+    return value
+
+
+def parts(answer, count: int, what: str, *inputs) -> list:
+    """As `call`, for a function that has to return `count` things; `what` says which."""
+    value = call(answer, *inputs)
+    if not isinstance(value, tuple | list | Tensor | np.ndarray) or (
+        getattr(value, "ndim", 1) == 0 or len(value) != count
+    ):
+        raise Mistake(f"`{name_of(answer)}` returned {_kind(value)}: return {what}.")
+    return list(value)
+
+
+def compare(found, right, mistakes: dict, what: str = "") -> None:
+    """Nothing if `found` is `right`; else `Mistake` with the sentence that fits best.
+
+    Args:
+        found, right: tensors or arrays.
+        mistakes: {sentence: what somebody who makes that mistake gets}.
+        what: what the numbers are, for the sentence when no mistake is known.
+    """
+    found, right = _numbers(found), _numbers(right)
+    if close(found, right):
+        return
+    for sentence, wrong in mistakes.items():
+        if close(found, wrong):
+            raise Mistake(sentence)
+    what = what or "the answer"
+    if found.shape != right.shape:
+        raise Mistake(f"The shape is {found.shape}, but for {what} it has to be {right.shape}.")
+    worst = np.unravel_index(np.abs(found - right).argmax(), right.shape)
+    where = f" at {list(map(int, worst))}" if right.ndim else ""
+    raise Mistake(
+        f"Shape and type fit, the numbers do not: {what}{where} is {found[worst]:.4g}, and should "
+        f"be {right[worst]:.4g}. Do one row by hand."
+    )
+
+
+def close(found, other) -> bool:
+    """Whether both have the same shape and the same numbers, within the tolerance above."""
+    found, other = _numbers(found), _numbers(other)
+    return found.shape == other.shape and np.allclose(found, other, RTOL, ATOL)
+
+
+class Watch(TorchFunctionMode):
+    """Counts torch calls, and remembers the size of the largest tensor that one returned."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = self.largest = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.calls += 1
+        if isinstance(out, Tensor):
+            self.largest = max(self.largest, out.numel())
+        return out
+
+
+def watch(answer, *inputs) -> Watch:
+    """`call`s `answer` and returns what was counted."""
+    with Watch() as counts:
+        call(answer, *inputs)
+    return counts
+
+
+def no_loop(answer, few, many) -> None:
+    """`Mistake` if `answer` needs more torch calls for the larger inputs `many` than for `few`."""
+    first, second = watch(answer, *few).calls, watch(answer, *many).calls
+    if second > first:
+        raise Mistake(
+            f"The numbers are right, but `{name_of(answer)}` still loops: {first} torch calls for "
+            f"a small input, {second} for a larger one. Let the tensors carry the loop."
+        )
+
+
+def draws(*shape, seed: int = 0) -> Tensor:
+    """Normal numbers of the default dtype, the same on every call."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """`vectors` (..., D) at length 1."""
+    return torch.nn.functional.normalize(vectors, dim=-1)
+
+
+def name_of(answer) -> str:
+    """The name of a function, for a sentence."""
+    return getattr(answer, "__name__", "your function")
+
+
+def _numbers(x) -> np.ndarray:
+    return np.asarray(x.detach().numpy() if isinstance(x, Tensor) else x, dtype=float)
+
+
+def _finite(value: np.ndarray, name: str, nan: str) -> None:
+    if not np.isfinite(value).all():
+        raise Mistake(
+            nan
+            or f"`{name}` returned NaN or infinity for ordinary numbers: look for 0 / 0, log of 0 "
+            "or an overflow."
+        )
+
+
+def _kind(value) -> str:
+    if isinstance(value, Tensor | np.ndarray):
+        kind = "tensor" if isinstance(value, Tensor) else "NumPy array"
+        return f"a {kind} of shape {tuple(value.shape)}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"something of type {type(value).__name__}"
+
+
+def _copy(value):
+    if isinstance(value, Tensor):
+        return value if value.requires_grad else value.clone()
+    return value.copy() if hasattr(value, "copy") else value
+
+
+def _line(error: Exception) -> str:
+    """Where in the reader's function, as ' in its line N'; lines count from `def`."""
+    frame = error.__traceback__.tb_next
+    if frame is None:
+        return ""
+    return f" in its line {frame.tb_lineno - frame.tb_frame.f_code.co_firstlineno + 1}"
