@@ -1,7 +1,6 @@
 """Clocks, counters and the record that every benchmark writes."""
 
 import json
-import resource
 import statistics
 import sys
 import time
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lrc_lib.provenance import provenance
+from lrc_lib.provenance import peak_memory_mb, provenance
 
 GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
 
@@ -52,12 +51,11 @@ def count_flops(work) -> int:
     return counter.get_total_flops()
 
 
-def peak_memory_mb(device) -> float:
-    """Of this process so far (CPU), or of the accelerator since it was last reset."""
+def peak_memory(device) -> float:
+    """MB, of this process so far (CPU) or of the accelerator's memory."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return peak_memory_mb()
 
 
 def spread(values) -> dict:

@@ -21,7 +21,7 @@ from lrc_lib.data.batches import epoch_order
 from lrc_lib.device import resolve_device
 from lrc_lib.schedule import Recipe
 
-from .measure import Clock, count_flops, gemm_rate, peak_memory_mb, spread, write
+from .measure import Clock, count_flops, gemm_rate, peak_memory, spread, write
 from .reference import WEIGHTS, PlainLrc, Savings
 from .workload import MAX_LENGTH, Workload, mixed_rows, seconds_of_training
 
@@ -135,7 +135,7 @@ def measure(work: Workload, rounds: int, keys=()) -> list[dict]:
     return lines
 
 
-def peak_memory(options, key) -> float:
+def peak_of(options, key) -> float:
     """Of a process of its own that runs the variant once."""
     command = [sys.executable, "-m", "benchmarks.step", "--_peak", key]
     for name in ("device", "teacher", "glue_dir", "rows"):
@@ -162,7 +162,9 @@ def figure(lines, path) -> None:
         [m - line["seconds_a_step"]["low"] for m, line in zip(middle, rows, strict=True)],
         [line["seconds_a_step"]["high"] - m for m, line in zip(middle, rows, strict=True)],
     ]
-    ax.barh(places, middle, xerr=errors, color=["C0" if "ours" in r["key"] else "C7" for r in rows])
+    ax.barh(
+        places, middle, xerr=errors, color=["C0" if "ours" in r["key"] else "0.6" for r in rows]
+    )
     ax.set_yticks(places, [f"{line['what']}  ({line['key']})" for line in rows])
     ax.invert_yaxis()
     ax.set_xlabel("seconds a step of 16 rows (median, least and greatest of the rounds)")
@@ -189,11 +191,11 @@ def main(arguments=None) -> None:
     work = Workload(rows, options.teacher, device)
     if options._peak:
         variants(work)[options._peak][1]().run()
-        print(peak_memory_mb(device))
+        print(peak_memory(device))
         return
     lines = measure(work, options.rounds, options.only)
     for line in (line for line in lines[1:] if line["key"] in PEAKS):
-        line["peak_memory_mb"] = peak_memory(options, line["key"])
+        line["peak_memory_mb"] = peak_of(options, line["key"])
     lengths = work.encoded.lengths
     facts = {"teacher": options.teacher, "rows": len(lengths), "texts": what}
     facts |= {"mean_tokens": float(lengths.mean()), "batch_size": BATCH}

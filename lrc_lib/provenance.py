@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +13,17 @@ PACKAGES = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "papermil
 
 def peak_memory_mb() -> float:
     """Peak resident memory of this process in MB (0 where the system does not tell)."""
+    status = Path("/proc/self/status")  # getrusage would count what the parent had before the fork
+    if status.exists():
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        if found:
+            return int(found[1]) * 1024 / 1e6
     try:
         import resource
     except ImportError:  # Windows
         return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def commit() -> str:
