@@ -86,5 +86,7 @@ def write(lines: list[dict], name: str, out: str, device) -> None:
 
 
 def _command() -> list[str]:
+    """What was called, folders of this machine left out."""
     module = sys.modules["__main__"].__spec__
-    return [module.name if module else sys.argv[0], *sys.argv[1:]]
+    words = [module.name if module else Path(sys.argv[0]).name, *sys.argv[1:]]
+    return ["DIR" if Path(word).is_dir() else word for word in words]

@@ -67,33 +67,29 @@ def step_table() -> str:
     head, facts, machine, *lines = load_benchmark("step-cpu-package")
     rows = []
     for line in lines:
-        seconds, ratios = (
-            line["seconds_a_step"],
-            [
-                f"{line[key]['median']:.1f} ({line[key]['low']:.1f} to {line[key]['high']:.1f})"
-                if (key := f"times_faster_than_{other}") in line
-                else ""
-                for other in ("b", "a")
-            ],
-        )
-        share = f"{line['share_of_gemm_rate']['median']:.2f}"
-        rows.append([line["key"], line["what"], f"{seconds['median']:.2f}", *ratios, share])
-    columns = (
-        "",
-        "a step of 16 rows",
-        "CPU s",
-        "times faster than (b)",
-        "than (a)",
-        "of GEMM rate",
-    )
+        key, against = line["key"], ("b", "a")
+        if "kd" in key:
+            against = ("c+", "c")
+        elif key.startswith("c"):  # TextBrewer does less work than (a) and (b)
+            against = ("", "")
+        ratios = [_times(line.get(f"times_faster_than_{other}"), other) for other in against]
+        seconds, share = line["seconds_a_step"]["median"], line["share_of_gemm_rate"]["median"]
+        rows.append([key, line["what"], f"{seconds:.2f}", *ratios, f"{share:.2f}"])
+    columns = ("", "a step of 16 rows", "CPU s", "times faster", "", "share of GEMM rate")
     made = head["made"]
     return _table(columns, rows) + (
         f"\n\nMedian (least to greatest) of {machine['rounds']} rounds on {facts['texts']}, "
         f"{facts['rows']} rows of {facts['mean_tokens']:.0f} tokens on average; "
         f"{made['cores']} CPU cores ({made['device_name']}), {made['threads']} thread(s), torch "
-        f"{made['versions']['torch']}. Two rows for TextBrewer's part: it has no COS-NCE and no "
-        "perturbation, so it is to be compared with the last row."
+        f"{made['versions']['torch']}. TextBrewer has no COS-NCE and no perturbation: its rows are "
+        "to be compared with the last one."
     )
+
+
+def _times(ratio: dict | None, other: str) -> str:
+    if ratio is None:
+        return ""
+    return f"{ratio['median']:.1f} ({ratio['low']:.1f} to {ratio['high']:.1f}) than {other}"
 
 
 def load_benchmark(name: str) -> list[dict]:
