@@ -197,7 +197,7 @@ def _recipe(spec, metrics: dict) -> str:
         rows = {
             "recipe": f"{recipe.name}: {recipe.says}",
             "teacher": _code(_teacher(spec)) if recipe.uses_teacher else "none",
-            "general distillation": _general(spec, metrics),
+            "starts from": _start(spec, metrics),
             "layer, soft, hard loss in stage 1": recipe.stage1,
             "layer, soft, hard loss in stage 2": recipe.stage2,
             "stage 2 starts at": f"{spec.stage_boundary:.0%} of the steps",
@@ -214,10 +214,12 @@ def _recipe(spec, metrics: dict) -> str:
     return "\n".join(["| setting | value |", "| --- | --- |", *lines])
 
 
-def _general(spec, metrics: dict) -> str:
-    if "general" not in metrics:
-        return "none"
-    return _code(f"{metrics['general']} on {_public(spec.general_data, spec.general_data)}")
+def _start(spec, metrics: dict) -> str:
+    if "augmented" in metrics:
+        return _code(f"{metrics['augmented']}: {spec.augment} altered copies of each training row")
+    if "general" in metrics:
+        return _code(f"{metrics['general']} on {_public(spec.general_data, spec.general_data)}")
+    return "random weights"
 
 
 def _limits(spec, metrics: dict, scores):

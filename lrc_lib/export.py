@@ -91,7 +91,7 @@ def export(result: RunResult, folder) -> Export:
     absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if absent:
         raise InputError(f"Export needs {', '.join(absent)}. Install the extra: {INSTALL}")
-    if result.spec.kind == "general":
+    if not result.metrics["splits"]:
         raise InputError(f"{result.id} has learned no task yet; export a student or a teacher.")
     if folder.exists():
         raise InputError(f"'{folder}' is there already. Name a new folder.")

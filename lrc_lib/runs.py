@@ -203,7 +203,7 @@ def _train(spec: RunSpec, out, folder: Path, device: str, progress) -> RunResult
     facts = provenance(device) | {"seconds": seconds, "peak_memory_mb": peak_memory_mb()}
     (partial / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     (partial / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
-    if spec.kind != "general":
+    if metrics["splits"]:  # it answers a task
         from .card import model_card
 
         card = model_card(RunResult(spec, partial))

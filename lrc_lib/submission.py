@@ -102,8 +102,8 @@ def choose_runs(names, out=None) -> tuple[dict[str, RunResult], list[str]]:
             without.append(name)
             continue
         task = result.spec.task
-        if result.spec.kind == "general" or task not in GLUE:
-            what = "unlabelled text" if result.spec.kind == "general" else f"'{task}'"
+        if not result.metrics["splits"] or task not in GLUE:
+            what = f"'{task}'" if result.metrics["splits"] else "unlabelled text"
             raise InputError(
                 f"'{name}' is a run on {what}, which the GLUE server does not ask for. Its tasks: "
                 f"{', '.join(GLUE)}."

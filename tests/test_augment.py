@@ -22,6 +22,7 @@ from lrc_lib.data.vectors import WORD, PieceVectors, WordVectors, read_glove, wh
 from lrc_lib.errors import InputError, UnavailableError
 from lrc_lib.plan import all_specs, cost
 from lrc_lib.runs import find
+from lrc_lib.submission import choose_runs
 from lrc_lib.tasks import get_task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -540,6 +541,10 @@ def test_a_student_starts_from_its_augmented_run(tiny_spec, out):
     assert torch.allclose(weights[1], general, atol=1e-6)  # from the generally distilled student
     assert torch.allclose(weights[2], weights[1], atol=1e-6)
     assert len(list((out / "cache").glob("augment-*.jsonl"))) == 1  # two runs, one file
+    assert begun.id in (frozen.path / "student" / "README.md").read_text()
+    assert not (begun.path / "student" / "README.md").exists()  # its head answers nothing
+    with pytest.raises(InputError, match="unlabelled text"):
+        choose_runs([begun.id], out)
 
 
 def test_the_plan_counts_the_augmented_run_and_the_masked_lm():

@@ -75,7 +75,7 @@ def test_recipe_data_and_machine_are_the_run_s_own(result):
     assert recipe["recipe"] == "lrc: the whole method"
     assert recipe["steps"] == str(result.metrics["steps"]) and recipe["seed"] == str(spec.seed)
     assert recipe["learning rate"] == str(spec.learning_rate)
-    assert recipe["general distillation"].startswith(result.metrics["general"])
+    assert recipe["starts from"].startswith(result.metrics["general"])
     assert "Rows: train 160, dev 60." in page(result)
     assert f"torch {facts['versions']['torch']}" in page(result)
     assert f"{result.metrics['parameters']:,} parameters" in page(result)
