@@ -72,6 +72,8 @@ def check_spec(spec) -> None:
     for name in ("batch_size", "general_batch_size"):
         if getattr(spec, name) < 2:
             raise InputError(f"{name} must be at least 2: the batch holds the negatives.")
+    if not spec.cache_gb >= 0:
+        raise InputError(f"cache_gb must be 0 (no cache) or more, not {spec.cache_gb}.")
     if spec.augment < (spec.recipe == "augmented"):
         raise InputError(f"augment must be 1 or more copies of a row (0: off), not {spec.augment}.")
     boundary_step(1, spec.stage_boundary)
