@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from lrc_lib.data.batches import collate
 from lrc_lib.losses import hard_label_loss, in_batch_cos_nce, soft_label_loss
-from lrc_lib.models import embeddings_replaced, trim_vocabulary
+from lrc_lib.models import embeddings_replaced
+from lrc_lib.vocabulary import trim_vocabulary
 
 WEIGHTS = (1, 1, 3)  # stage 2: every loss is at work
 

@@ -4,11 +4,7 @@
 loss is the hard label) and distils on unlabelled text (a recipe whose only loss is the layers).
 """
 
-import json
 import math
-import os
-import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checkpoint import load_checkpoint, save_checkpoint, share_stage1
 from .data.batches import Encoded, collate, epoch_order, steps_per_epoch
-from .errors import InputError, TrainingError
+from .errors import InputError
+from .history import History
 from .losses import (
     cos_nce_floor,
     hard_label_loss,
@@ -27,19 +25,18 @@ from .losses import (
     total_loss,
     transformer_layer_loss,
 )
-from .models import backbone, embeddings_replaced, trim_vocabulary
+from .models import backbone, embeddings_replaced
 from .perturbation import perturb_embeddings
 from .schedule import Recipe, boundary_step, learning_rate_factor, loss_weights
-
-FLUSH_STEPS = 20  # losses are read back from the device and written this often
-CHECKPOINT_SECONDS = 60
+from .vocabulary import trim_vocabulary
 
 
 @dataclass
 class Job:
     """Everything one training needs. `spec` supplies the values that are only numbers or names.
 
-    `teach(indices, batch)` gives the frozen teacher's `Taught` for a batch; `pairs` are 1-based
+    `teach(indices, batch, layers)` gives the frozen teacher's `Taught` for a batch, its states only
+    if `layers`; `pairs` are 1-based
     (student layer, teacher layer). `report(step, total, line)` is called with a readable line at
     the end of an epoch and with "" in between. Where the folder `stage1` exists, the state at the
     stage boundary is read from it or left in it, for runs that have the same stage 1.
@@ -218,112 +215,3 @@ def build_optimizer(modules: nn.Module, learning_rate: float, weight_decay: floa
     ]
     fused = device.type in ("cpu", "cuda")
     return torch.optim.AdamW(groups, lr=learning_rate, eps=1e-6, fused=fused)
-
-
-class History:
-    """Collects losses on the device and writes them a few steps at a time."""
-
-    PARTS = ("loss", "layers", "floor", "soft", "hard")
-
-    def __init__(self, job: Job):
-        self.job, self.path = job, job.folder / "history.jsonl"
-        self.waiting: list[tuple[dict, list, dict]] = []
-        self.started, self.first = time.perf_counter(), None
-
-    def add(self, step, epoch, stage, rate, indices, clean, perturbed) -> None:
-        line = {"step": step, "epoch": epoch, "stage": stage, "rate": rate}
-        parts = {name: clean[name].detach() for name in self.PARTS if name in clean}
-        if perturbed is not None:
-            parts["perturbed"] = perturbed.detach()
-        self.waiting.append((line, indices, parts))
-        self.first = step if self.first is None else self.first
-
-    def due(self, done: int, per_epoch: int, total: int) -> bool:
-        return done % FLUSH_STEPS == 0 or done % per_epoch == 0 or done == total
-
-    def flush(self, done: int, total: int) -> None:
-        values = torch.stack([v.float() for *_, parts in self.waiting for v in parts.values()])
-        values = iter(values.tolist())  # the only read-back from the device
-        lines = []
-        for line, indices, parts in self.waiting:
-            line |= {name: next(values) for name in parts}
-            if "floor" in line:
-                line["excess"] = line["layers"] - line["floor"]
-            if not all(math.isfinite(line[name]) for name in parts):
-                raise TrainingError(self._not_finite(line, indices))
-            lines.append(json.dumps(line))
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-        self.waiting.clear()
-        per_epoch = self.job.steps_per_epoch
-        text = ""
-        if done % per_epoch == 0 or done == total:
-            rate = (done - self.first) / (time.perf_counter() - self.started)
-            text = (
-                f"epoch {-(-done // per_epoch)}/{self.job.epochs}  step {done}/{total}  "
-                f"stage {line['stage']}  loss {line['loss']:.4f}  {rate:.1f} steps/s"
-            )
-        self.job.report(done, total, text)
-
-    def _not_finite(self, line: dict, indices) -> str:
-        bad = [name for name in (*self.PARTS, "perturbed") if not math.isfinite(line.get(name, 0))]
-        cause = f"a learning rate of {self.job.learning_rate:g} that is too high"
-        if line["step"] == 0:
-            cause = "weights, teacher outputs or labels that are not numbers from the start"
-        elif bad == ["perturbed"]:
-            cause = f"a perturbation of {self.job.spec.epsilon:g} that is too large"
-        return (
-            f"The loss is not finite at step {line['step']} ({', '.join(bad)}); rows of the batch: "
-            f"{[int(i) for i in indices]}. Likely cause: {cause}. Nothing was published; the "
-            f"history up to here is in {self.path}."
-        )
-
-
-def save_checkpoint(job: Job, optimizer, step: int, force: bool = False) -> None:
-    """Write everything a resumed run needs, at most once in CHECKPOINT_SECONDS; atomic."""
-    path = job.folder / "checkpoint.pt"
-    age = time.time() - path.stat().st_mtime if path.exists() else math.inf
-    started = time.time() - os.path.getmtime(job.folder / "spec.json")
-    if not force and min(age, started) < CHECKPOINT_SECONDS:
-        return
-    state = {
-        "step": step,
-        "modules": job.modules.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if job.device.type == "cuda" else [],
-    }
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
-
-
-def share_stage1(job: Job, optimizer, step: int) -> None:
-    """Leave the state at the stage boundary and the history up to it in the folder `job.stage1`."""
-    if not (job.stage1 / "checkpoint.pt").exists():
-        save_checkpoint(job, optimizer, step, force=True)
-        for name in ("history.jsonl", "checkpoint.pt"):  # the checkpoint last: then all is there
-            partial = job.stage1 / f"{name}.{os.getpid()}.partial"
-            shutil.copy(job.folder / name, partial)
-            os.replace(partial, job.stage1 / name)
-
-
-def load_checkpoint(job: Job, optimizer, log: History) -> int:
-    """Continue from the folder's checkpoint, else from a shared stage 1: returns the next step."""
-    path = job.folder / "checkpoint.pt"
-    if not path.exists():
-        log.path.unlink(missing_ok=True)
-        if job.stage1 is None or not (job.stage1 / "checkpoint.pt").exists():
-            return 0
-        shutil.copy(job.stage1 / "history.jsonl", log.path)
-        path = job.stage1 / "checkpoint.pt"
-    state = torch.load(path, map_location=job.device, weights_only=True)
-    job.modules.load_state_dict(state["modules"])
-    optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["rng"].cpu())
-    if job.device.type == "cuda":
-        torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
-    lines = log.path.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if json.loads(line)["step"] < state["step"]]
-    log.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    return state["step"]

@@ -12,8 +12,8 @@ from lrc_lib.models import (
     layer_pairs,
     load_encoder_classifier,
     load_tokenizer,
-    trim_vocabulary,
 )
+from lrc_lib.vocabulary import trim_vocabulary
 
 
 def test_parameter_counts_of_the_paper():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lrc_lib import RunSpec, run
+from lrc_lib import history as history_module
 from lrc_lib import train as train_module
 from lrc_lib.errors import InputError, TrainingError
 from lrc_lib.runs import find
@@ -35,6 +36,7 @@ def test_spec_round_trip_and_unknown_field():
         ("schedule", "linaer", "linear"),
         ("batch_size", 1, "at least 2"),
         ("temperature", 0, "positive"),
+        ("cache_gb", -1, "0 .no cache. or more"),
         ("stage_boundary", 1.0, "stage_boundary"),
         ("epochs", "many", "must be of type int"),
         ("epochs", 1.5, "must be of type int"),
@@ -165,7 +167,7 @@ def test_head_is_untouched_in_stage_one(tiny_spec, out):
         step(job, optimizer, done, force)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "FLUSH_STEPS", 1)
+        patch.setattr(history_module, "FLUSH_STEPS", 1)
         patch.setattr(train_module, "save_checkpoint", spy)
         run(spec, out, device="cpu")
     assert all(torch.equal(head[1][k], head[9][k]) for k in head[1])
@@ -194,7 +196,7 @@ def interrupted(spec, out, at):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_module, "save_checkpoint", die)
-        patch.setattr(train_module, "FLUSH_STEPS", 1)
+        patch.setattr(history_module, "FLUSH_STEPS", 1)
         with pytest.raises(KeyboardInterrupt):
             run(spec, out, device="cpu")
     assert find(spec, out) is None
