@@ -7,7 +7,6 @@ changes the loss. Trains `--seeds` students in a plain order and as many in the 
 on its main task, and reports the difference of their scores with its interval over rows and seeds.
 """
 
-import argparse
 import os
 
 import numpy as np
@@ -24,7 +23,7 @@ from lrc_lib.spec import data_of
 from lrc_lib.tasks import get_task
 from lrc_lib.teacher import LiveTeacher
 
-from .measure import write
+from .measure import parser, write
 from .table import Silent
 
 BATCHES = 40
@@ -57,19 +56,14 @@ def orders(spec, buckets, out) -> dict:
 
 
 def main(arguments=None) -> None:
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.buckets", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("--profile", default="laptop")
-    parser.add_argument("--set", nargs="+", default=[], metavar="K=V")
-    parser.add_argument("--recipe", default="lrc_1")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--store", default="", metavar="DIR", help="of runs; default out/")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--out", default="", metavar="DIR", help="write JSON lines")
-    options = parser.parse_args(arguments)
+    command = parser("buckets", __doc__)
+    command.add_argument("--profile", default="laptop")
+    command.add_argument("--set", nargs="+", default=[], metavar="K=V")
+    command.add_argument("--recipe", default="lrc_1")
+    command.add_argument("--seeds", type=int, default=5)
+    command.add_argument("--store", default="", metavar="DIR", help="of runs; default out/")
+    command.add_argument("--jobs", type=int, default=os.cpu_count())
+    options = command.parse_args(arguments)
     profile, store = load_profile(options.profile, options.set), output_root(options.store)
     chosen = profile.spec(profile.tasks[0], options.recipe, 0)
     # One teacher for both orders, taken as it is: its own order is not what is compared.

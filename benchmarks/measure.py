@@ -1,5 +1,6 @@
 """Clocks, counters and the record that every benchmark writes."""
 
+import argparse
 import json
 import statistics
 import sys
@@ -11,6 +12,18 @@ import torch
 from lrc_lib.provenance import peak_memory_mb, provenance
 
 GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
+
+
+def parser(name: str, says: str) -> argparse.ArgumentParser:
+    """The command line that every benchmark has: --device and --out."""
+    made = argparse.ArgumentParser(
+        f"python -m benchmarks.{name}",
+        description=says,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--device", default="cpu")
+    made.add_argument("--out", default="", metavar="DIR", help="write what was measured there")
+    return made
 
 
 class Clock:

@@ -7,8 +7,6 @@ linear. Random tokens and random teacher states of MiniLM's width; the paper's s
 quantity says otherwise.
 """
 
-import argparse
-
 import numpy as np
 import torch
 
@@ -17,7 +15,7 @@ from lrc_lib.losses import cos_nce, in_batch_cos_nce, transformer_layer_loss
 from lrc_lib.models import Projection, build_student, embeddings_replaced
 from lrc_lib.perturbation import perturb_embeddings
 
-from .measure import Clock, slope, write
+from .measure import Clock, parser, slope, write
 
 WIDTH, TEACHER_WIDTH, LENGTH, BATCH = 312, 384, 32, 16
 
@@ -115,14 +113,9 @@ def figure(lines, path) -> None:
 
 
 def main(arguments=None) -> None:
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.scale", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", default="", metavar="DIR", help="write JSON lines and a figure")
-    options = parser.parse_args(arguments)
+    command = parser("scale", __doc__)
+    command.add_argument("--rounds", type=int, default=7)
+    options = command.parse_args(arguments)
     device = resolve_device(options.device)
     clock, lines = Clock(device), []
     for quantity, works in sweeps(device).items():

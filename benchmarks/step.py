@@ -21,7 +21,7 @@ from lrc_lib.data.batches import epoch_order
 from lrc_lib.device import resolve_device
 from lrc_lib.schedule import Recipe
 
-from .measure import Clock, count_flops, gemm_rate, peak_memory, spread, write
+from .measure import Clock, count_flops, gemm_rate, parser, peak_memory, spread, write
 from .reference import WEIGHTS, PlainLrc, Savings
 from .workload import MAX_LENGTH, Workload, mixed_rows, seconds_of_training
 
@@ -173,19 +173,16 @@ def figure(lines, path) -> None:
 
 
 def main(arguments=None) -> None:
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.step", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--teacher", default="package", help="package, bert-base-shape or a folder")
-    parser.add_argument("--glue-dir", default="", metavar="DIR")
-    parser.add_argument("--rows", type=int, default=192)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", nargs="+", default=[], metavar="KEY", help="keys of the table")
-    parser.add_argument("--out", default="", metavar="DIR", help="write JSON lines and a figure")
-    parser.add_argument("--_peak", default="", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    command = parser("step", __doc__)
+    command.add_argument(
+        "--teacher", default="package", help="package, bert-base-shape or a folder"
+    )
+    command.add_argument("--glue-dir", default="", metavar="DIR")
+    command.add_argument("--rows", type=int, default=192)
+    command.add_argument("--rounds", type=int, default=5)
+    command.add_argument("--only", nargs="+", default=[], metavar="KEY", help="keys of the table")
+    command.add_argument("--_peak", default="", help=argparse.SUPPRESS)
+    options = command.parse_args(arguments)
     device = resolve_device(options.device)
     rows, what = mixed_rows(options.rows, options.glue_dir)
     work = Workload(rows, options.teacher, device)

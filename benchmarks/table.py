@@ -9,7 +9,6 @@ a first stage that several recipes have in common is trained once. The results a
 rounding, which depends on the number of threads (tests hold them bit-equal at equal threads).
 """
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -22,7 +21,7 @@ from lrc_lib import find, run
 from lrc_lib.pool import close_over, train_all
 from lrc_lib.profiles import load_profile
 
-from .measure import write
+from .measure import parser, write
 
 
 class Silent:
@@ -62,16 +61,11 @@ def as_one(specs, out: Path, device: str, jobs: int) -> float:
 
 
 def main(arguments=None) -> None:
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.table", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("--profile", default="laptop")
-    parser.add_argument("--set", nargs="+", default=[], metavar="K=V")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--out", default="", metavar="DIR", help="write JSON lines")
-    options = parser.parse_args(arguments)
+    command = parser("table", __doc__)
+    command.add_argument("--profile", default="laptop")
+    command.add_argument("--set", nargs="+", default=[], metavar="K=V")
+    command.add_argument("--jobs", type=int, default=os.cpu_count())
+    options = command.parse_args(arguments)
     profile = load_profile(options.profile, options.set)
     task = profile.tasks[0]
     specs = [profile.spec(task, recipe, 0) for recipe in profile.recipes[task]]

@@ -3,7 +3,6 @@
 `lrc_lib.data.augment` is the method; here are the models that it asks, and the file.
 """
 
-import functools
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from filelock import FileLock
 
 from .data.rows import Row, fingerprint, to_label
 from .errors import InputError, UnavailableError
+from .fingerprint import file_fingerprint, model_fingerprint
 from .tasks import Task
 
 AUGMENT_FORMAT = 1  # raise it when the same values would give other rows
@@ -80,35 +80,6 @@ class Augmentation:
         return lambda rows, first: augment(
             rows, vectors, masked_lm, self.copies, seed=self.seed, first=first
         )
-
-
-@functools.lru_cache(maxsize=32)
-def model_fingerprint(model: str) -> str:
-    """A model's name, or for a folder a hash of its configuration and weights."""
-    if not Path(model).is_dir():
-        return model
-    digest = hashlib.sha256()
-    for path in sorted(Path(model).iterdir()):
-        if path.suffix in (".json", ".safetensors", ".bin", ".txt"):
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                for block in iter(lambda: file.read(1 << 20), b""):
-                    digest.update(block)
-    return digest.hexdigest()[:16]
-
-
-@functools.lru_cache(maxsize=4)
-def file_fingerprint(path: str) -> str:
-    """16 hex digits of a file's sha256.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise InputError(f"Cannot read the word vectors '{path}': {error.strerror}.") from None
 
 
 def augmented_rows(

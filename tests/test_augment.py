@@ -15,12 +15,13 @@ from lrc_lib import augmentation as module
 from lrc_lib import spec as spec_module
 from lrc_lib.__main__ import main
 from lrc_lib.augmentation import Augmentation, augmented_rows
+from lrc_lib.cost import cost
 from lrc_lib.data import Row
 from lrc_lib.data import augment as method
 from lrc_lib.data.augment import MaskedLM, augment, find_slots
 from lrc_lib.data.vectors import WORD, PieceVectors, WordVectors, read_glove, whole_words
 from lrc_lib.errors import InputError, UnavailableError
-from lrc_lib.plan import all_specs, cost
+from lrc_lib.plan import all_specs
 from lrc_lib.runs import find
 from lrc_lib.submission import choose_runs
 from lrc_lib.tasks import get_task

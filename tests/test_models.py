@@ -65,8 +65,8 @@ def test_heads_must_divide_width():
 
 
 def test_projections_in_specs_are_those_of_the_model():
+    from lrc_lib.fields import CHOICES
     from lrc_lib.models import PROJECTIONS
-    from lrc_lib.spec import CHOICES
 
     assert CHOICES["projection"] == PROJECTIONS
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from lrc_lib import find, run
-from lrc_lib.plan import all_specs, cost, disk_needed, encoder_flops, encoder_parameters, total_disk
+from lrc_lib.cost import cost, encoder_flops, encoder_parameters
+from lrc_lib.plan import all_specs, disk_needed, total_disk
 from lrc_lib.pool import close_over, threads_by_run, train_all
 
 

@@ -57,7 +57,8 @@ class Profile:
             recipe: a name in `lrc_lib.schedule.RECIPES`, "teacher", "general" or "augmented".
             seed: >= 0.
         """
-        from ..spec import KINDS, RunSpec
+        from ..fields import KINDS
+        from ..spec import RunSpec
         from ..tasks import get_task
 
         task = task or self.tasks[0]
