@@ -2,8 +2,8 @@
 
 import torch
 
+from ..cost import encoder_parameters
 from ..losses import angular_distance, transformer_layer_loss
-from ..plan import encoder_parameters
 from .core import Mistake, as_array, call, close, compare, draws, exercise, name_of, tensor, unit
 
 
