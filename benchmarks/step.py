@@ -167,7 +167,9 @@ def figure(lines, path) -> None:
     )
     ax.set_yticks(places, [f"{line['what']}  ({line['key']})" for line in rows])
     ax.invert_yaxis()
-    ax.set_xlabel("seconds a step of 16 rows (median, least and greatest of the rounds)")
+    ax.set_xlabel(
+        "CPU seconds (GPU: wall) a step of 16 rows: median, least, greatest of the rounds"
+    )
     fig.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(fig)
 
