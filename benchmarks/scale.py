@@ -103,7 +103,7 @@ def figure(lines, path) -> None:
     for ax, line in zip(axes, lines, strict=True):
         x, y = zip(*line["seconds"], strict=True)
         ax.plot(x, y, marker="o")
-        ax.set(xscale="log", yscale="log", xlabel=line["quantity"])
+        ax.set(xscale="log", xlabel=line["quantity"], ylim=(0, 1.1 * max(y)))
         ax.set_xticks(x, [str(value) for value in x])
         ax.minorticks_off()
         ax.set_title(f"slope {line['slope']:.2f}")
