@@ -15,20 +15,15 @@ TAGS = set(
 ATTRIBUTES = set(
     "display mathvariant stretchy fence form accent width height depth lspace rspace minsize "
     "maxsize linethickness columnalign rowspacing columnspacing displaystyle scriptlevel "
-    "movablelimits separator symmetric".split()
+    "movablelimits separator symmetric class".split()
 )
-# What the converter does not know, or writes so that browsers set it badly.
-BEFORE = (
+BEFORE = (  # what the converter does not know
     (re.compile(r"\\[bB]ig+l\s*(?=\\langle)"), r"\\left"),
     (re.compile(r"\\[bB]ig+r\s*(?=\\rangle)"), r"\\right"),
-    (re.compile(r"\\mathrm\{(\w\w+)\}"), r"\\operatorname{\1}"),  # one word, not its letters
+    (re.compile(r"\\mathrm\{(\w\w+)\}"), r"\\operatorname{\1}"),  # a word, not its letters
 )
-AFTER = (
-    (re.compile(r"<mi>(&#x027E[89];)</mi>"), r'<mo stretchy="false">\1</mo>'),
-    (re.compile(r'<mi mathvariant="script">([A-Z])</mi>'), lambda m: f"<mi>{_script(m[1])}</mi>"),
-    # a bar over one letter is an accent of its width
-    (re.compile(r'<mo stretchy="true">&#x000AF;</mo>'), '<mo stretchy="false">&#x000AF;</mo>'),
-)
+LINES = {"\u2015": "over", "\u23df": "under"}  # drawn by base.css: fonts seldom stretch them well
+FENCES = "\u27e8\u27e9\u2016"  # angle brackets, double bar: as high as a letter
 
 
 def _script(letter: str) -> str:
@@ -39,6 +34,28 @@ def _script(letter: str) -> str:
         except KeyError:
             continue
     return letter
+
+
+def _mend(elements, block: bool) -> None:
+    """Changes, in place, what the converter writes so that browsers set it badly."""
+    for element in elements:
+        text, mark = element.text or "", len(element) == 2 and element[1].text
+        if element.tag in ("mover", "munder") and mark in LINES:
+            element.tag = "mrow"
+            element.set("class", LINES[mark])
+            element.remove(element[1])
+        elif element.get("mathvariant") == "script":
+            element.text = _script(text)
+            del element.attrib["mathvariant"]
+        elif element.tag == "mo" and len(text) > 1 and text.isalpha():
+            element.tag = "mi"  # a function's name has no spaces of its own
+        elif text and text in FENCES and "form" not in element.attrib:
+            element.tag = "mo"
+            element.set("stretchy", "false")
+        elif text == "\u00af":  # a bar over one letter is as wide as that
+            element.set("stretchy", "false")
+        elif block and element.tag == "msubsup" and element[0].text == "\u2211":
+            element.tag = "munderover"
 
 
 def mathml(tex: str, block: bool = False) -> str:
@@ -55,16 +72,15 @@ def mathml(tex: str, block: bool = False) -> str:
         tex = pattern.sub(replacement, tex)
     try:
         made = latex2mathml.converter.convert(tex, display="block" if block else "inline")
-        made = made.replace(NAMESPACE, "")
-        for pattern, replacement in AFTER:
-            made = pattern.sub(replacement, made)
-        elements = list(ElementTree.fromstring(made).iter())
+        root = ElementTree.fromstring(made.replace(NAMESPACE, ""))
     except Exception:  # the converter raises many kinds
         return ""
+    elements = list(root.iter())
+    _mend(elements, block)
     names = {name for element in elements for name in element.attrib}
     if {element.tag for element in elements} - TAGS or names - ATTRIBUTES:
         return ""
-    return made
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def rich_text(text: str) -> str:

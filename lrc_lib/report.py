@@ -6,6 +6,7 @@ data is escaped.
 
 import base64
 import json
+import re
 import time
 from pathlib import Path
 
@@ -160,6 +161,8 @@ def verdict(entries) -> str:
             columns = ("claim", "paper", "ours", "verdict")
             cells = [[row.get(column) for column in columns] for row in rows]
             html = wide_table(columns, cells, "The paper's claims, measured here")
+            # What a number rests on is set small under it.
+            html = re.sub(r"<td>([^<;]+); ([^<]+)</td>", r"<td>\1<br><small>\2</small></td>", html)
             for text, (kind, sign) in VERDICTS.items():
                 shown = f'<td class="{kind}"><span aria-hidden="true">{sign}</span> {text}</td>'
                 html = html.replace(f"<td>{text}</td>", shown)

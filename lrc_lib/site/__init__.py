@@ -4,6 +4,7 @@ Formulas are MathML, figures lie beside the pages, the search is a list in a fil
 comes from a network. The same notebooks and results give the same bytes.
 """
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -88,12 +89,25 @@ def _files(entries) -> dict[str, str | bytes]:
     bodies["search.html"] = search_page()
     for file, body in bodies.items():
         files[file] = shell(file, body, sections)
-    files["style.css"] = "".join(
-        (HERE / name).read_text(encoding="utf-8") for name in ("base.css", "site.css")
-    )
+    style, font = [], _math_font()
+    if font:
+        files["math.ttf"] = font
+        style.append('@font-face{font-family:"Kit Math";src:url(math.ttf)}\n')
+    style += [(HERE / name).read_text(encoding="utf-8") for name in ("base.css", "site.css")]
+    files["style.css"] = "".join(style)
     files["search.js"] = (HERE / "search.js").read_text(encoding="utf-8")
     files["search-index.js"] = _index(sections, bodies, heading_of)
     return files
+
+
+def _math_font() -> bytes:
+    """STIX Two Math, which comes with ziamath; b"" without it: then the reader's own fonts serve.
+
+    Phones and many Linux machines have no font for formulas, and set them badly.
+    """
+    spec = importlib.util.find_spec("ziamath")
+    path = Path(spec.origin).parent / "fonts" / "STIXTwoMath-Regular.ttf" if spec else None
+    return path.read_bytes() if path and path.exists() else b""
 
 
 def _note(entry) -> str:

@@ -162,7 +162,8 @@ def _figure(output, page, name) -> str:
     size = f'width="{shown}" height="{round(height * shown / width)}"'
     alt, caption = escaped(meta.get("alt", "")), rich_html(f"<i>{output.get('caption', '')}</i>")
     below = f"<figcaption>{caption[3:-4]}</figcaption>" if output.get("caption") else ""
-    return f'<figure><img src="{file}" alt="{alt}" {size}>{below}</figure>'
+    box = wide(f'<img src="{file}" alt="{alt}" {size}>', "Figure, scrolls where it is too wide")
+    return f"<figure>{box}{below}</figure>"
 
 
 def _clean(html: str) -> str:
