@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..edition import folder_for
 from ..errors import InputError
-from ..notebook import NOTEBOOKS, ROOT
+from ..notebook import NOTEBOOKS, ROOT, output_root
 
 HERE = Path(__file__).parent
 
@@ -57,14 +57,24 @@ def _entry(name: str, store: Path) -> dict:
     path, missing = store / "notebooks" / f"{name}.ipynb", ""
     if not path.exists():
         path = ROOT / "notebooks" / f"{name}.ipynb"
-        missing = f"python reproduce.py --only {name[:2]}"
-        missing += "" if store == ROOT / "out" else f" --out {store}"
+        missing = _command(name, store)
     try:
         notebook = nbformat.read(path, as_version=4)
     except (OSError, ValueError) as error:
         raise InputError(f"Cannot read the notebook {path}: {error}") from None
     result = None if missing else read_record(store / "results" / f"{name}.json")
     return {"name": name, "notebook": notebook, "result": result, "missing": missing}
+
+
+def _command(name: str, store: Path) -> str:
+    """The command that executes a notebook in a store, with the profile that was used there."""
+    command = f"python reproduce.py --only {name[:2]}"
+    try:
+        profile = json.loads((store / "results.json").read_text(encoding="utf-8"))["profile"]
+    except (OSError, ValueError, KeyError, TypeError):
+        profile = "laptop"
+    command += "" if profile == "laptop" else f" --profile {profile}"
+    return command + ("" if store == output_root() else f" --out {store}")
 
 
 def _files(entries) -> dict[str, str | bytes]:

@@ -5,10 +5,12 @@ functions are those of the library whose docstring names the equation, and the s
 by their text.
 """
 
+import ast
 import functools
 import importlib
 import inspect
 import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -108,6 +110,14 @@ def signature(call) -> str:
     return text.replace("torch.Tensor", "Tensor")
 
 
+def source_without_docstring(call) -> str:
+    """The source of a function; its docstring, shown already, is left out."""
+    source = inspect.getsource(call)
+    text = ast.parse(textwrap.dedent(source)).body[0].body[0]
+    lines = source.splitlines()
+    return "\n".join(lines[: text.lineno - 1] + lines[text.end_lineno :])
+
+
 def docstring_markdown(call) -> str:
     """A docstring of this library as Markdown: its sections become lists, notebooks links."""
     blocks = []
@@ -116,6 +126,7 @@ def docstring_markdown(call) -> str:
         if re.fullmatch(r"(Args|Returns|Raises):", title):
             blocks.append(f"**{title[:-1]}**\n\n" + _items(inspect.cleandoc("\n" + rest)))
         else:
+            block = re.sub(r"(?<!\$)\$[^$]+\$(?!\$)", lambda m: m[0].replace("\n", " "), block)
             blocks.append(re.sub(r"\bnotebooks/(\d\d_\w+)", r"[\1](\1.html)", block))
     return "\n\n".join(blocks)
 
@@ -161,7 +172,7 @@ def equation_page(number: int, sections) -> str:
 def _function(function: Function) -> str:
     from .text import highlighted, to_html
 
-    source = inspect.getsource(function.call)
+    source = source_without_docstring(function.call)
     file = function.dotted.rpartition(".")[0].replace(".", "/") + ".py"
     return (
         f'<section class="function"><h3 id="{function.name}"><code>{function.dotted}</code></h3>\n'
