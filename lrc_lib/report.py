@@ -158,11 +158,13 @@ def verdict(entries) -> str:
     for entry in entries:
         rows = ((entry["result"] or {}).get("numbers") or {}).get("verdict")
         if rows:
-            columns = ("claim", "paper", "ours", "verdict")
+            columns = ("claim", "verdict", "paper", "ours")
             cells = [[row.get(column) for column in columns] for row in rows]
             html = wide_table(columns, cells, "The paper's claims, measured here")
             # What a number rests on is set small under it.
-            html = re.sub(r"<td>([^<;]+); ([^<]+)</td>", r"<td>\1<br><small>\2</small></td>", html)
+            html = re.sub(
+                r"<td>([^<;]+\)); ([^<]+)</td>", r"<td>\1<br><small>\2</small></td>", html
+            )
             for text, (kind, sign) in VERDICTS.items():
                 shown = f'<td class="{kind}"><span aria-hidden="true">{sign}</span> {text}</td>'
                 html = html.replace(f"<td>{text}</td>", shown)

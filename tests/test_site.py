@@ -287,7 +287,7 @@ def test_figures_lie_on_white_in_the_dark(site):
             assert page.evaluate(style) == "rgb(255, 255, 255)"
 
 
-def test_nothing_of_the_site_is_missing_from_the_package(site):
+def test_nothing_of_the_site_is_missing_from_the_package():
     import tomllib
 
     from lrc_lib.notebook import ROOT

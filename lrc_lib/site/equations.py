@@ -33,9 +33,9 @@ NAMED = re.compile(r"Eqs?\. \(\d\)(?:(?:, | and |, and |-| to )\(\d\))*")
 IN_DOCSTRING = re.compile(r"\(Eqs?\. (\d)(?: and (\d))?\)")
 TAGGED = re.compile(r"\\tag\{([\d, ]+)\}")
 RELATIONS = {
-    "shows": "shows it",
-    "uses": "runs its function",
-    "names": "speaks of it",
+    "shows": "Shown in",
+    "uses": "Computed in",
+    "names": "Spoken of in",
 }
 
 
@@ -193,7 +193,7 @@ def _taught(number: int, sections) -> str:
                 f"<small>{escaped(s.page_title)}</small></li>"
                 for s in found
             )
-            html.append(f"<p>A section that {says}:</p><ul>{items}</ul>")
+            html.append(f"<p>{says}</p><ul>{items}</ul>")
     return "\n".join(html) or "<p>No section of a notebook speaks of it.</p>"
 
 

@@ -80,24 +80,26 @@ def paper_page() -> str:
     )
     for number, rows in TABLES.items():
         columns = list(next(iter(rows.values())))
-        cells = [[name, *(row.get(column) for column in columns)] for name, row in rows.items()]
-        split = f"{SPLITS[number]} set. " if number in SPLITS else ""
+        cells = [[name, *map(_printed, row.values())] for name, row in rows.items()]
+        split = f"On the {SPLITS[number]} set. " if number in SPLITS else "As printed."
         names = [column.replace("_", " ") for column in columns]
         html.append(f"<h2>{TITLES[number]}</h2>")
-        html.append(
-            wide_table(("system", *names), cells, TITLES[number], split + _metrics(columns))
-        )
+        html.append(wide_table(("system", *names), cells, split + _metrics(columns)))
     html.append("<h2>Table 5: four cases from MNLI-m</h2>")
     cases = [(f"case {i}", *case) for i, case in enumerate(TABLE_5, 1)]
-    html.append(
-        wide_table(("case", "MSE", "angle", "label", "BERT_M says"), cases, "Table 5", "dev set.")
-    )
+    columns = ("case", "MSE", "angle", "label", "BERT_M says")
+    html.append(wide_table(columns, cases, "On the dev set; LRC-BERT is right in all four"))
     html.append("<h2>Errata</h2>")
     columns = ("where", "the paper says", "what is known", "source")
     html.append(
         wide_table(columns, ERRATA, "Places that are wrong, contradictory, or say too much")
     )
     return "\n".join(html)
+
+
+def _printed(value) -> str:
+    """A number of a table with the digits that the paper prints."""
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 def _metrics(columns) -> str:
