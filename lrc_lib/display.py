@@ -56,6 +56,11 @@ def table_html(columns, rows, caption: str, note: str = "") -> str:
     )
 
 
+def wide(html: str, label: str) -> str:
+    """HTML in a box that scrolls sideways by itself, by keyboard too, where it is too wide."""
+    return f'<div class="wide" role="group" aria-label="{escaped(label)}" tabindex="0">{html}</div>'
+
+
 def plain(value):
     """`value` as something JSON holds: numpy numbers and arrays, paths and tuples included.
 

@@ -42,13 +42,8 @@ def make_edition(kind: str, out, force: bool = False) -> list[Path]:
         raise InputError(f"There are no notebooks in {source}: run this from the repository.")
     if out == source:
         raise InputError(f"{out} holds the notebooks that editions are made from: give another.")
+    out = folder_for(out, force, "notebooks")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()) and not force:
-            raise InputError(
-                f"The folder {out} is not empty. Give another, or --force to write into it, over "
-                "notebooks of the same names."
-            )
         for path in paths:
             notebook = nbformat.read(path, as_version=4)
             {"student": to_student, "instructor": to_instructor}[kind](notebook)
@@ -56,6 +51,28 @@ def make_edition(kind: str, out, force: bool = False) -> list[Path]:
     except OSError as error:
         raise InputError(f"Cannot write into {out}: {error}") from None
     return [out / path.name for path in paths]
+
+
+def folder_for(out, force: bool, what: str) -> Path:
+    """The folder `out`, made where there is none.
+
+    Args:
+        force: it may hold files already, and `what` of the same names will be written over.
+
+    Raises:
+        InputError: it is not empty, or cannot be a folder.
+    """
+    out = Path(out).expanduser().resolve()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()) and not force:
+            raise InputError(
+                f"The folder {out} is not empty. Give another, or --force to write into it, over "
+                f"{what} of the same names."
+            )
+    except OSError as error:
+        raise InputError(f"Cannot write into {out}: {error}") from None
+    return out
 
 
 def to_student(notebook) -> None:

@@ -1,42 +1,16 @@
 """Figures: plain arrays in, a matplotlib Figure out; nothing is shown, saved or remembered here.
 
-Colours are Okabe and Ito's, told apart by the colour-blind; every colour comes with a second cue
-(line style, marker, hatch or a label at the thing itself). `session.figure` adds the alt text.
+Colours are those of `palette`, every one with a second cue (line style, marker, hatch or a label at
+the thing itself). `session.figure` adds the alt text.
 """
 
-import matplotlib
 import numpy as np
 import torch
-from cycler import cycler
 from matplotlib.figure import Figure
 
 from .losses import angular_distance, cos_nce
-
-BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-ORANGE, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#666666"
-COLOURS = (BLUE, VERMILION, GREEN, BLACK, PURPLE, ORANGE, SKY)
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
-HATCHES = ("", "//", "..", "xx", "\\\\", "--", "++")
-
-
-def use_style() -> None:
-    """Sets matplotlib's defaults for the kit: palette, line styles, sizes, reproducible SVG."""
-    matplotlib.rcParams.update(
-        {
-            "axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=LINES),
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.titlesize": 11,
-            "axes.titlelocation": "left",
-            "grid.alpha": 0.25,
-            "font.size": 10,
-            "legend.frameon": False,
-            "lines.linewidth": 1.8,
-            "figure.facecolor": "white",
-            "svg.hashsalt": "lrc_lib",
-        }
-    )
+from .palette import BLACK, BLUE, COLOURS, GREEN, GREY, HATCHES, LINES, VERMILION, ink
+from .palette import use_style as use_style
 
 
 def _axes(columns=1, width=None, height=3.6, **options):
@@ -47,7 +21,7 @@ def _axes(columns=1, width=None, height=3.6, **options):
 def _arrow(ax, tip, colour, label, style="-", offset=(6, 4)):
     line = {"color": colour, "lw": 2, "linestyle": style, "shrinkA": 0, "shrinkB": 0}
     ax.annotate("", tip, (0, 0), arrowprops={"arrowstyle": "-|>", **line})
-    ax.annotate(label, tip, offset, textcoords="offset points", color=colour, fontsize=11)
+    ax.annotate(label, tip, offset, textcoords="offset points", color=ink(colour), fontsize=11)
 
 
 def _plane(ax, points, title):
@@ -79,7 +53,8 @@ def euclid_vs_angle(teacher, negative, near_angle, near_point) -> Figure:
         _arrow(right, point, colour, text, style, shift)
         right.plot(*torch.stack([point, t], dim=1), color=colour, ls=style, lw=1.2)
         text, where = f"distance {(point - t).norm():.2f}", (point + t) / 2
-        right.annotate(text, where, shift, textcoords="offset points", color=colour, fontsize=9)
+        look = {"textcoords": "offset points", "color": ink(colour), "fontsize": 9}
+        right.annotate(text, where, shift, **look)
     return fig
 
 
@@ -98,9 +73,9 @@ def distance_to_negative(positive: float, negative: float) -> Figure:
         (negative, 2, VERMILION, "...", "s", "$g(n_i,z^S)$"),
     ):
         ax.fill_between([at, end], 0, 0.35, facecolor="none", edgecolor=colour, hatch=hatch, lw=0)
-        ax.text((at + end) / 2, 0.43, "make small", ha="center", color=colour)
+        ax.text((at + end) / 2, 0.43, "make small", ha="center", color=ink(colour))
         ax.plot(at, 0, marker, color=colour, markersize=9)
-        ax.text(at, 0.7, name, ha="center", color=colour, fontsize=11)
+        ax.text(at, 0.7, name, ha="center", color=ink(colour), fontsize=11)
     ax.annotate("", (negative, 0.12), (positive, 0.12), arrowprops={"arrowstyle": "<->"})
     ax.text((positive + negative) / 2, 0.2, "the difference: make large", ha="center")
     ax.set(xlim=(-0.2, 2.2), ylim=(-0.6, 0.95))

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from .plots import COLOURS, GREY, LINES
+from .palette import COLOURS, GREY, LINES
 
 
 def smoothed_curves(panels, xlabel: str, ylabel: str, log_y: bool = False) -> Figure:

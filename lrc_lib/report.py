@@ -10,36 +10,18 @@ import re
 import time
 from pathlib import Path
 
-from .display import escaped, table_html, visible
+from .display import escaped, table_html, wide
 from .errors import LrcError
+from .mathml import rich_text
 from .notebook import NOTEBOOKS, SCHEMA, write_json
 
-MATH = re.compile(r"\$(?=\S)([^$\n]{1,300}?)(?<=\S)\$(?!\d)")
-NAMESPACE = ' xmlns="http://www.w3.org/1998/Math/MathML"'
-MATH_TAGS = set(
-    "math mrow mi mo mn mtext mspace msup msub msubsup munder mover munderover mfrac msqrt mroot "
-    "mtable mtr mtd mstyle mpadded mphantom menclose mmultiscripts mprescripts none".split()
-)
-MATH_ATTRIBUTES = set(
-    "display mathvariant stretchy fence form accent width height depth lspace rspace minsize "
-    "maxsize linethickness columnalign rowspacing columnspacing displaystyle scriptlevel "
-    "movablelimits separator symmetric".split()
-)
-STYLE = """
-:root{color-scheme:light dark;--line:#8885;--soft:#8882;--good:#0072b2;--bad:#b34700}
-@media (prefers-color-scheme:dark){:root{--good:#6cb8e6;--bad:#f0a35e}}
-body{font:1rem/1.55 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem}
-h1{line-height:1.2}h2{margin-top:2.5em;border-top:1px solid var(--line);padding-top:.8em}
-img{max-width:100%;height:auto;background:#fff;border-radius:.3rem}
-figure{margin:1.5em 0}figcaption{font-size:.92rem}
-.wide{overflow-x:auto}table{border-collapse:collapse;margin:1em 0;font-size:.92rem}
-caption{text-align:left;font-weight:600;padding:.3em 0}
-th,td{padding:.3em .7em;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
-td{font-variant-numeric:tabular-nums}
-blockquote{margin:.8em 0;padding:.5em 1em;background:var(--soft)}
-blockquote{border-left:.3rem solid var(--good)}
-.failed{border-left-color:var(--bad)}pre{overflow-x:auto;background:var(--soft);padding:.7em}
-"""
+STYLE = (Path(__file__).parent / "site" / "base.css").read_text(encoding="utf-8")
+VERDICTS = {  # of `compare`: the class of the cell, and a sign beside its colour
+    "not reproduced": ("bad", "✗"),
+    "not distinguishable": ("open", "≈"),
+    "reproduced": ("good", "✓"),
+    "not run": ("unrun", "–"),
+}
 
 
 def collect(profile, chosen, outcomes, executions, skipped, out: Path, seconds: float) -> dict:
@@ -59,7 +41,7 @@ def collect(profile, chosen, outcomes, executions, skipped, out: Path, seconds: 
     notebooks = [_notebook(name, executions.get(name), skipped, out) for name in asked]
     parameters = next((n["result"]["parameters"] for n in notebooks if n["result"]), None)
     for name in NOTEBOOKS.keys() - asked:
-        result = _read(out / "results" / f"{name}.json")
+        result = read_record(out / "results" / f"{name}.json")
         if result and parameters and result["parameters"] == parameters:
             entry = {"name": name, "status": "earlier", "seconds": 0.0, "peak_mb": 0.0}
             notebooks.append(entry | {"message": "", "result": result})
@@ -85,7 +67,7 @@ def _notebook(name: str, execution, skipped: dict, out: Path) -> dict:
     if execution is None:
         entry = {"name": name, "status": "skipped", "seconds": 0.0, "peak_mb": 0.0}
         return entry | {"message": skipped.get(name, ""), "result": None}
-    result = _read(out / "results" / f"{name}.json") if execution.status == "ok" else None
+    result = read_record(out / "results" / f"{name}.json") if execution.status == "ok" else None
     return vars(execution) | {"result": result}
 
 
@@ -101,7 +83,7 @@ def _run(outcome, out: Path) -> dict:
     return entry | {"provenance": result.provenance if result else {}}
 
 
-def _read(path: Path) -> dict | None:
+def read_record(path: Path) -> dict | None:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -134,38 +116,14 @@ def show(console, summary: dict, out: Path) -> int:
     return 0 if summary["status"] == "ok" else 1
 
 
-def rich_text(text: str) -> str:
-    """Escaped HTML in which `$...$` has become MathML; what is no formula stays as it is."""
-    parts, end = [], 0
-    for match in MATH.finditer(text):
-        parts += [escaped(text[end : match.start()]), _mathml(match)]
-        end = match.end()
-    return "".join([*parts, escaped(text[end:])])
-
-
-def _mathml(match) -> str:
-    """MathML of one formula; the text itself, escaped, where the result is not plain MathML.
-
-    latex2mathml does not escape what is inside \\text{} and knows \\href: hence the check.
-    """
-    import xml.etree.ElementTree as ElementTree
-
-    import latex2mathml.converter
-
-    try:
-        made = latex2mathml.converter.convert(visible(match[1])).replace(NAMESPACE, "")
-        elements = list(ElementTree.fromstring(made).iter())
-    except Exception:  # the converter raises many kinds
-        return escaped(match[0])
-    names = {name for element in elements for name in element.attrib}
-    tags = {element.tag for element in elements}
-    return made if names <= MATH_ATTRIBUTES and tags <= MATH_TAGS else escaped(match[0])
-
-
 def render(summary: dict, out: Path) -> str:
     """The report as HTML."""
     title = "LRC-BERT: what reproduced here"
-    body = [f"<h1>{title}</h1>", f"<p>{escaped(_about(summary))}</p>", _verdict(summary)]
+    body = [
+        f"<h1>{title}</h1>",
+        f"<p>{escaped(_about(summary))}</p>",
+        verdict(summary["notebooks"]),
+    ]
     body += [_contents(summary)]
     body += [_section(entry, out) for entry in summary["notebooks"]]
     body += ["<h2>Where the numbers come from</h2>", *_origin(summary)]
@@ -186,18 +144,31 @@ def _about(summary: dict) -> str:
     )
 
 
-def _table(columns, rows, caption: str, note: str = "") -> str:
-    html = table_html(columns, rows, rich_text(caption), rich_text(note))
-    return f'<div class="wide" tabindex="0">{html}</div>'
+def wide_table(columns, rows, caption: str, note: str = "") -> str:
+    """An HTML table in a box of its own that scrolls; `$...$` in its texts is typeset."""
+    return wide(table_html(columns, rows, rich_text(caption), rich_text(note)), caption)
 
 
-def _verdict(summary: dict) -> str:
-    for entry in summary["notebooks"]:
+def verdict(entries) -> str:
+    """The section with the verdict on the paper's claims, from the first record that holds it.
+
+    Args:
+        entries: one a notebook, with its record or None as "result".
+    """
+    for entry in entries:
         rows = ((entry["result"] or {}).get("numbers") or {}).get("verdict")
         if rows:
-            columns = ("claim", "paper", "ours", "verdict")
+            columns = ("claim", "verdict", "paper", "ours")
             cells = [[row.get(column) for column in columns] for row in rows]
-            return "<h2>Verdict</h2>" + _table(columns, cells, "The paper's claims, measured here")
+            html = wide_table(columns, cells, "The paper's claims, measured here")
+            # What a number rests on is set small under it.
+            html = re.sub(
+                r"<td>([^<;]+\)); ([^<]+)</td>", r"<td>\1<br><small>\2</small></td>", html
+            )
+            for text, (kind, sign) in VERDICTS.items():
+                shown = f'<td class="{kind}"><span aria-hidden="true">{sign}</span> {text}</td>'
+                html = html.replace(f"<td>{text}</td>", shown)
+            return "<h2>Verdict</h2>" + html
     return (
         "<h2>Verdict</h2><p>Notebook 07_glue_results gives it; it did not run to its end here. "
         "<code>python reproduce.py --only 07</code></p>"
@@ -230,7 +201,7 @@ def _section(entry: dict, out: Path) -> str:
         return "\n".join([*html, "</section>"])
     html += [f"<blockquote>{rich_text(text)}</blockquote>" for text in result["findings"]]
     html += [
-        _table(table["columns"], table["rows"], table["caption"], table["note"])
+        wide_table(table["columns"], table["rows"], table["caption"], table["note"])
         for table in result["tables"]
     ]
     html += [_figure(figure, out) for figure in result["figures"]]
@@ -253,15 +224,15 @@ def _origin(summary: dict):
         (n["name"], n["status"], round(n["seconds"]), round(n["peak_mb"]))
         for n in summary["notebooks"]
     ]
-    yield _table(("notebook", "status", "seconds", "peak memory, MB"), rows, "Notebooks")
+    yield wide_table(("notebook", "status", "seconds", "peak memory, MB"), rows, "Notebooks")
     rows = []
     for key, run in summary["runs"].items():
         made = run["provenance"]
         times = (made.get("seconds"), made.get("peak_memory_mb"), made.get("threads"))
         rows.append((run["name"], key, run["status"], *times, made.get("commit")))
     columns = ("run", "id", "now", "seconds", "peak memory, MB", "threads", "commit")
-    yield _table(columns, rows, "Runs, with what each took when it was trained")
+    yield wide_table(columns, rows, "Runs, with what each took when it was trained")
     made = next((n["result"]["provenance"] for n in summary["notebooks"] if n["result"]), {})
     versions = made.get("versions", {})
     facts = [(k, str(v)) for k, v in made.items() if k not in ("versions", "seconds")]
-    yield _table(("what", "value"), [*facts, *versions.items()], "Machine and versions")
+    yield wide_table(("what", "value"), [*facts, *versions.items()], "Machine and versions")
