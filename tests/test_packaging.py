@@ -21,6 +21,7 @@ def plain(name):
 def direct():
     extras = PROJECT["optional-dependencies"]
     wanted = PROJECT["dependencies"] + [line for extra in extras.values() for line in extra]
+    wanted = [line for line in wanted if not line.startswith(PROJECT["name"])]  # its own extras
     return {plain(re.match(r"[A-Za-z0-9_.-]+", line)[0]): line for line in wanted}
 
 
