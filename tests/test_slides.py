@@ -104,15 +104,28 @@ def test_a_slide_that_is_too_long_would_be_seen():
     assert lines_of(figure) <= SCREEN < lines_of(figure) + lines_of(text)
 
 
-def test_nbconvert_makes_them(tmp_path):
-    command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "slides", "--no-input"]
-    offline = ["--reveal-prefix", "node_modules/reveal.js", "--output-dir", str(tmp_path)]
-    done = subprocess.run([*command, *offline, *DECKS], capture_output=True, text=True)
+def test_nbconvert_makes_them_with_alt_texts(tmp_path):
+    """By the command of docs/teaching.md, on notebooks whose first figure has been drawn."""
+    page = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
+    command = re.search(r"^jupyter (nbconvert --to slides .+) --output-dir", page, flags=re.M)[1]
+    for path in DECKS:
+        notebook = nbformat.read(path, as_version=4)
+        figure = next(cell for cell in notebook.cells if "session.figure(" in cell.source)
+        picture = {"image/png": "iVBORw0KGgo="}
+        about = {"image/png": {"alt": 'A "curve" that falls', "width": 500}}
+        figure.outputs = [nbformat.v4.new_output("display_data", picture, metadata=about)]
+        nbformat.write(notebook, tmp_path / path.name)
+    offline = ["--reveal-prefix", "node_modules/reveal.js", "--output-dir", tmp_path]
+    made = [sys.executable, "-m", "jupyter", *command.split(), *offline]
+    done = subprocess.run(
+        [*made, *tmp_path.glob("*.ipynb")], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     for path in DECKS:
         page = (tmp_path / f"{path.stem}.slides.html").read_text(encoding="utf-8")
         assert len(re.findall(r"<section[ >]", page)) > len(slides(path))
         assert "node_modules/reveal.js/dist/reveal.js" in page and "unpkg.com/reveal" not in page
         assert "raise NotImplementedError" not in page
+        assert """alt='A "curve" that falls'""" in page and "No description" not in page
         title = nbformat.read(path, as_version=4).cells[0].source.splitlines()[0]
         assert title.removeprefix("# ") in page

@@ -78,7 +78,8 @@ def test_the_rubric_gives_the_points_that_the_table_says():
     for name, points, text in rubric:
         row = next(key for key in written if key.lower().startswith(name.lower()))
         assert written[row] == int(points)
-        parts = [int(n) for n in re.findall(r" (\d)(?=[,;.]|$)", " ".join(text.split()))]
+        text = " ".join(re.sub(r"\([^)]*\)", "", text).split())  # shapes are no points
+        parts = [int(n) for n in re.findall(r" (\d)(?=[,;.]|$)", text)]
         assert sum(parts) == int(points) or "one point each" in text, (name, parts)
 
 
@@ -98,11 +99,14 @@ def test_sections_that_are_pointed_to_exist():
         assert exercise(number)
 
 
+FENCE = re.compile(r"^( *)```(.*)\n(.*?)^\1```$", re.M | re.S)  # (indent, words, body)
+
+
 def commands(text):
     """Every command line in the fenced blocks without a language, and in inline code."""
-    blocks = re.findall(r"^ *```\n(.*?)^ *```", text, flags=re.M | re.S)
-    inline = re.findall(r"`(python [^`]+)`", text)
+    blocks = [body for _, words, body in FENCE.findall(text) if not words]
     lines = [line.strip() for block in blocks for line in block.splitlines()]
+    inline = re.findall(r"`(python [^`]+)`", FENCE.sub("", text))
     return [" ".join(line.split()) for line in (*lines, *inline)]
 
 
@@ -126,7 +130,8 @@ def ten_minutes():
     files, steps = {}, []
     for step in re.split(r"^(?=\d\. )", text, flags=re.M)[1:]:
         minutes = int(re.match(r"\d\. \((\d) minutes?", step)[1])
-        for kind, name, body in re.findall(r"^ *```(\w+) (\S+)\n(.*?)^ *```", step, re.M | re.S):
+        named = [(words.split(), body) for _, words, body in FENCE.findall(step) if words]
+        for (kind, name), body in named:
             assert name.endswith({"csv": ".csv", "python": ".py", "toml": ".toml"}[kind])
             files[name] = textwrap.dedent(body)
         steps.append((minutes, [line for line in commands(step) if line.startswith("python")]))
