@@ -99,7 +99,7 @@ def test_sections_that_are_pointed_to_exist():
         assert exercise(number)
 
 
-FENCE = re.compile(r"^( *)```(.*)\n(.*?)^\1```$", re.M | re.S)  # (indent, words, body)
+FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```$", re.M | re.S)  # (indent, words, body)
 
 
 def commands(text):
