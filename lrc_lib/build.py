@@ -1,6 +1,7 @@
 """From a spec to a `Job`: load, assemble, train, evaluate, save. One function a kind of run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,9 @@ def _save(folder: Path, job: Job, tokenizer) -> dict:
     with quiet_transformers():
         job.model.cpu().save_pretrained(folder / "student")
         tokenizer.save_pretrained(folder / "student")
+    for weights in (folder / "student").glob("*.safetensors"):
+        # safetensors lets nobody else read them; a store may be shared, so as umask says
+        shutil.copymode(folder / "student" / "config.json", weights)
     if job.projection is not None:
         torch.save(job.projection.cpu().state_dict(), folder / "projection.pt")
     return {

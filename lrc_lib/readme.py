@@ -1,8 +1,8 @@
-"""Takes results into the repository and writes README.md's measured tables from them.
+"""Takes results into the repository and writes the measured tables of README.md and docs/.
 
 `python -m lrc_lib.readme laptop OUT` copies OUT/results.json to results/laptop.json and README's
 figures beside it; without arguments only the tables are written. No number there is typed: a test
-fails when README and results differ.
+fails when a page and results differ.
 """
 
 import json
@@ -14,6 +14,7 @@ from pathlib import Path
 from .data.download import cache_dir
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGES = (ROOT / "README.md", ROOT / "docs" / "teaching.md")
 PROFILES = ("smoke", "laptop", "gpu", "paper")
 BEGIN, END = "<!-- measured: {} -->", "<!-- end of measured -->"
 
@@ -98,13 +99,40 @@ def load_benchmark(name: str) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-BLOCKS = {"cost": cost_table, "results": result_table, "step": step_table}
+def lesson_table() -> str:
+    """What a class waits for: the notebooks of both lessons, and what they read."""
+    from .measured import trainings
+    from .notebook import NOTEBOOKS
+    from .profiles import load_profile
+
+    results, profile = load_results("laptop"), load_profile("laptop")
+    seconds = {run["name"]: run["provenance"]["seconds"] for run in results["runs"].values()}
+    rows = []
+    for entry in results["notebooks"]:
+        if entry["name"][:2] in ("01", "03"):
+            wanted = trainings(NOTEBOOKS[entry["name"]], profile)
+            minutes = f"{sum(seconds[name] for name in wanted) / 60:.1f} min" if wanted else "none"
+            executed = f"{entry['seconds']:.0f} s, {entry['peak_mb']:.0f} MB"
+            rows.append([entry["name"], executed, f"{len(wanted)}", minutes])
+    total = f"**{results['seconds'] / 60:.1f} min**, wall clock"
+    rows.append(["everything, `python reproduce.py`", "", f"{len(seconds)}", total])
+    made = next(iter(results["runs"].values()))["provenance"]
+    head = ("", "to run from top to bottom", "trainings it reads", "to train them")
+    return _table(head, rows) + (
+        f"\n\nProfile `laptop`, {made['cores']} CPU cores ({made['device_name']}), trainings "
+        "summed over processes; each is done once for a store."
+    )
+
+
+BLOCKS = {"cost": cost_table, "results": result_table, "step": step_table, "lessons": lesson_table}
 
 
 def refreshed(text: str) -> str:
-    """`text` with the content of every measured block made anew."""
+    """`text` with the content of every measured block that it has made anew."""
     for name, make in BLOCKS.items():
         begin = BEGIN.format(name)
+        if begin not in text:
+            continue
         before, rest = text.split(begin, 1)
         _, after = rest.split(END, 1)
         text = f"{before}{begin}\n{make()}\n{END}{after}"
@@ -126,5 +154,5 @@ def take(name: str, out: Path) -> None:
 if __name__ == "__main__":
     if len(sys.argv) == 3:
         take(sys.argv[1], Path(sys.argv[2]).resolve())
-    path = ROOT / "README.md"
-    path.write_text(refreshed(path.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(refreshed(page.read_text(encoding="utf-8")), encoding="utf-8")

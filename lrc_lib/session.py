@@ -35,6 +35,7 @@ class Session:
         import torch
 
         from .device import resolve_device
+        from .measured import how_long
 
         self.notebook, self.profile, self.out = notebook, profile, Path(out)
         self.tasks, self.task = profile.tasks, profile.tasks[0]
@@ -49,6 +50,7 @@ class Session:
             f"Profile {profile.name}: {', '.join(self.tasks)}; {profile.seeds} seed(s); "
             f"device {self.device}, {torch.get_num_threads()} thread(s); store {self.out}"
         )
+        print(how_long(notebook, profile, self.out))
 
     def _use_style(self):
         import matplotlib

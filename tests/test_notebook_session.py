@@ -9,6 +9,8 @@ import pytest
 
 from lrc_lib import notebook
 from lrc_lib.errors import InputError
+from lrc_lib.measured import how_long
+from lrc_lib.profiles import load_profile
 
 HOSTILE = "<script>alert(1)</script>\x00"
 NAME = "03_two_stage_distillation"
@@ -51,6 +53,7 @@ def test_start_says_what_it_is_about(session, tiny_spec, capsys, tiny_profile, t
     notebook.start(NAME, profile=tiny_profile, out=str(tmp_path))
     said = capsys.readouterr().out
     assert "Profile tiny" in said and "thread(s)" in said and str(tmp_path) in said
+    assert "not measured with these settings" in said
 
 
 def test_spec_is_the_profile_s(session, tiny_spec):
@@ -181,3 +184,42 @@ def test_it_works_from_any_folder_and_finds_the_output_of_the_environment(tmp_pa
     )  # fmt: skip
     assert done.stdout.strip().endswith(str(tmp_path / "mine")), done.stderr
     assert notebook.output_root().name == "out" or os.environ.get("LRC_OUT")
+
+
+def test_start_says_how_long_the_notebook_took_where_it_was_measured(tmp_path):
+    two, profile = notebook.NOTEBOOKS["02_teacher_and_student"], load_profile("laptop")
+    committed = json.loads((notebook.ROOT / "results" / "laptop.json").read_text())
+    seconds = {n["name"]: n["seconds"] for n in committed["notebooks"]}
+    said = how_long(two, profile, tmp_path)
+    assert said.startswith("As measured in results/laptop.json")
+    assert f"{seconds[two.name]:.0f} s once its 3 trainings" in said
+    names = ("reviews/teacher", "general distillation (cos_nce)", "reviews/lrc seed 0")
+    runs = {r["name"]: r["provenance"]["seconds"] for r in committed["runs"].values()}
+    assert f"took {sum(runs[name] for name in names) / 60:.1f} min" in said
+    one = how_long(notebook.NOTEBOOKS["01_cos_nce_geometry"], profile, tmp_path)
+    assert one.endswith(f"took {seconds['01_cos_nce_geometry']:.0f} s; it trains nothing.")
+
+
+def test_what_this_store_measured_comes_first_and_broken_files_are_passed_over(tmp_path):
+    two, profile = notebook.NOTEBOOKS["02_teacher_and_student"], load_profile("laptop")
+    committed = json.loads((notebook.ROOT / "results" / "laptop.json").read_text())
+    for entry in committed["notebooks"]:
+        entry["seconds"] = 7.0
+    (tmp_path / "results.json").write_text(json.dumps(committed))
+    assert how_long(two, profile, tmp_path).startswith("In this store, this notebook took 7 s")
+    for broken in ("", "[1]", "{}", json.dumps(committed | {"settings": {"epochs": 9}})):
+        (tmp_path / "results.json").write_text(broken)
+        assert how_long(two, profile, tmp_path).startswith("As measured in")
+
+
+@pytest.mark.parametrize("values", [{"settings": "epochs=3"}, {"data": "hub", "tasks": "rte"}])
+def test_other_settings_were_not_measured_and_it_says_what_would(tmp_path, values):
+    three = notebook.NOTEBOOKS["03_two_stage_distillation"]
+    said = how_long(three, load_profile("laptop", **values), tmp_path)
+    assert "not measured" in said and "python reproduce.py --plan --only 03" in said
+
+
+def test_more_seeds_than_were_measured_are_not_measured(tmp_path):
+    five = notebook.NOTEBOOKS["05_loss_curves"]
+    assert "4 trainings" in how_long(five, load_profile("laptop"), tmp_path)
+    assert "not measured" in how_long(five, load_profile("laptop", seeds=3), tmp_path)

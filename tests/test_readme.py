@@ -1,14 +1,23 @@
 import re
 from pathlib import Path
 
-from lrc_lib.readme import refreshed
+import pytest
+
+from lrc_lib.readme import BLOCKS, PAGES, refreshed
 from lrc_lib.schedule import RECIPES
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
 
-def test_measured_tables_are_those_of_the_committed_results():
-    assert refreshed(README) == README, "run python -m lrc_lib.readme"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_measured_tables_are_those_of_the_committed_results(page):
+    text = page.read_text(encoding="utf-8")
+    assert refreshed(text) == text, "run python -m lrc_lib.readme"
+
+
+def test_every_measured_table_is_shown_and_none_is_unknown():
+    whole = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert set(re.findall(r"<!-- measured: (\w+) -->", whole)) == set(BLOCKS)
 
 
 def test_every_file_that_is_named_exists():
