@@ -15,7 +15,6 @@ from .notebook import NOTEBOOKS, ROOT
 # run `python -m lrc_lib.launch`; it stands nowhere else by hand.
 REPOSITORY = "https://github.com/OWNER/lrc-bert-kit"
 BRANCH = "main"
-CPU_WHEELS = "https://download.pytorch.org/whl/cpu"  # PyPI's torch brings CUDA on Linux
 BEGIN, END = "<!-- launch -->", "<!-- end of launch -->"
 INSTALL = """import importlib.util
 
@@ -44,17 +43,28 @@ def _python() -> str:
     return re.match(r">=(\d+\.\d+)", _project()["requires-python"])[1]
 
 
-def requirements() -> str:
-    """binder/requirements.txt: the kit with its pins, and torch for the CPU."""
+def environment() -> str:
+    """binder/environment.yml: the kit's dependencies at their pins, and torch for the CPU.
+
+    torch comes from conda-forge, because PyPI's brings CUDA on Linux.
+    """
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    torch = next(line for line in pins if line.startswith("torch=="))
+    pins = dict(line.split("==") for line in pins)
+    names = [re.match(r"[\w.-]+", line)[0] for line in _project()["dependencies"]]
+    packages = [f"    - {name}=={pins[name]}" for name in names if name != "torch"]
+    bound = next(line for line in _project()["dependencies"] if line.startswith("torch>"))
     return "\n".join(
         (
-            "# Made by python -m lrc_lib.launch. pip reads it in the repository's root.",
-            f"--extra-index-url {CPU_WHEELS}",
-            "-c ../constraints.txt",
-            f"{torch}+cpu",
-            "-e .",
+            "# Made by python -m lrc_lib.launch.",
+            "channels:",
+            "  - conda-forge",
+            "  - nodefaults",
+            "dependencies:",
+            f"  - python={_python()}",
+            f"  - py{bound.replace('torch', 'torch-cpu')}",
+            "  - pip",
+            "  - pip:",
+            *packages,
             "",
         )
     )
@@ -66,6 +76,7 @@ def post_build() -> str:
         "#!/usr/bin/env bash\n"
         "# Made by python -m lrc_lib.launch. Texts and teacher go into the image.\n"
         "set -eu\n"
+        "python -m pip install --no-deps -e .\n"
         "python -m lrc_lib fetch --profile laptop\n"
     )
 
@@ -74,9 +85,9 @@ def devcontainer() -> str:
     """.devcontainer/devcontainer.json, for Codespaces and VS Code."""
     content = {
         "name": _project()["name"],
-        "image": f"mcr.microsoft.com/devcontainers/python:{_python()}",
+        "image": f"python:{_python()}",
         "hostRequirements": {"cpus": 2, "memory": "8gb", "storage": "32gb"},
-        "postCreateCommand": "python -m pip install -r binder/requirements.txt && "
+        "postCreateCommand": "python -m pip install -c constraints.txt -e . && "
         "python -m lrc_lib fetch --profile laptop",
         "customizations": {
             "vscode": {"extensions": ["ms-python.python", "ms-toolsai.jupyter"]},
@@ -130,8 +141,7 @@ def with_install_cell(text: str) -> str:
 def files() -> dict[Path, str]:
     """Every file that is made, with the text it has to have."""
     made = {
-        ROOT / "binder" / "requirements.txt": requirements(),
-        ROOT / "binder" / "runtime.txt": f"python-{_python()}\n",
+        ROOT / "binder" / "environment.yml": environment(),
         ROOT / "binder" / "postBuild": post_build(),
         ROOT / ".devcontainer" / "devcontainer.json": devcontainer(),
     }

@@ -8,6 +8,7 @@ import tomllib
 
 import nbformat
 import pytest
+import yaml
 
 from lrc_lib import launch
 from lrc_lib.notebook import NOTEBOOKS, ROOT
@@ -28,30 +29,13 @@ def test_a_change_of_pin_or_address_would_be_seen(monkeypatch):
 
 
 def test_binder_gets_the_pins_and_a_torch_without_cuda():
-    options, lines = [], []
-    for line in (ROOT / "binder" / "requirements.txt").read_text().splitlines():
-        (options if line.startswith("-") else lines).append(line)
-    assert options[1:] == ["-c ../constraints.txt", "-e ."]  # -c: from the file; -e: from the root
-    assert (ROOT / "binder" / "../constraints.txt").exists() and options[0].endswith("whl/cpu")
-    assert lines[1:] == [f"torch=={PINS['torch']}+cpu"]
-    python = (ROOT / "binder" / "runtime.txt").read_text()
-    assert re.fullmatch(r"python-3\.\d+\n", python)
-    assert PROJECT["requires-python"].startswith(">=" + python.strip().removeprefix("python-"))
-
-
-def test_pip_reads_the_requirements_as_binder_will(monkeypatch):
-    """Parsed by pip itself, from the root, where repo2docker calls it; nothing is fetched."""
-    code = (
-        "from pip._internal.req.req_file import parse_requirements\n"
-        "from pip._internal.network.session import PipSession\n"
-        "for r in parse_requirements('binder/requirements.txt', session=PipSession()):\n"
-        "    print(r.constraint, r.is_editable, r.requirement)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert f"False False torch=={PINS['torch']}+cpu" in lines and "False True ." in lines
-    assert sum(line.startswith("True") for line in lines) == len(PINS)
+    wanted = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())
+    *conda, pip = wanted["dependencies"]
+    names = {re.match(r"[\w.-]+", line)[0] for line in PROJECT["dependencies"]}
+    assert set(pip["pip"]) == {f"{name}=={PINS[name]}" for name in names - {"torch"}}
+    python, torch, _ = conda
+    assert PROJECT["requires-python"].startswith(">=" + python.removeprefix("python="))
+    assert f"{torch}".replace("pytorch-cpu", "torch") in PROJECT["dependencies"]
 
 
 def test_what_is_run_after_the_build_exists():
@@ -64,7 +48,7 @@ def test_what_is_run_after_the_build_exists():
         from lrc_lib.__main__ import build_parser
 
         assert build_parser().parse_args(options).command == "fetch"
-    named = re.findall(r"-r (\S+)", container["postCreateCommand"])
+    named = re.findall(r"-c (\S+)", container["postCreateCommand"])
     named += container["customizations"]["codespaces"]["openFiles"]
     assert len(named) == 2 and all((ROOT / name).exists() for name in named)
     assert set(container) == {
