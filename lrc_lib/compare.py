@@ -4,6 +4,7 @@ All estimates of a column draw the same dev rows, so a difference of two is pair
 Scores are points: 84.3 is 0.843. Taught in notebooks 04_ablations, 06_mse_vs_angle and 07.
 """
 
+import dataclasses
 import functools
 import zlib
 from collections.abc import Sequence
@@ -14,8 +15,10 @@ import numpy as np
 from scipy.stats import rankdata
 
 from .evaluate import decide, resampled
-from .runs import find
-from .tasks import Task, get_task
+from .runs import RunSpec, find, finished
+from .schedule import RECIPES
+from .selection import Choice, choice, inflation, settled
+from .tasks import GLUE, Task, get_task, own_task
 
 DRAWS = 1000
 VERDICTS = ("not reproduced", "not distinguishable", "reproduced", "not run")  # as tables sort them
@@ -115,23 +118,87 @@ def estimate(results: Sequence, column: Column) -> Estimate:
     return Estimate(float(np.mean(values)), both, rows[0], n[0], seeds, ids)
 
 
+def without_place(spec: RunSpec) -> RunSpec:
+    """The spec without the folder that its rows lie in and without its cache's size."""
+    return dataclasses.replace(spec, data="", cache_gb=0.0)
+
+
+class Stored:
+    """Runs of GLUE tasks that a store holds, found without their data. Made by `stored`."""
+
+    def __init__(self, results):
+        self.runs: dict[RunSpec, object] = {}
+        sources: dict[str, str] = {}  # of each task the newest: other rows are not mixed with them
+        for result in sorted(results, key=lambda r: r.path.stat().st_mtime, reverse=True):
+            source = result.metrics.get("source", "")
+            if result.spec.task in GLUE and sources.setdefault(result.spec.task, source) == source:
+                self.runs.setdefault(without_place(result.spec), result)
+
+    def find(self, spec: RunSpec, out=None):
+        """As `runs.find`, wherever the run's data lay."""
+        return self.runs.get(without_place(spec))
+
+
 class Systems:
-    """The finished runs of a session's profile, and `columns`, its dev splits. Trains nothing."""
+    """The finished runs of a session's profile, and `columns`, its dev splits. Trains nothing.
+
+    Columns are those of the session's tasks, and of other GLUE tasks that were run into the same
+    store with the same settings, one call of `reproduce.py --task` after the other.
+    """
 
     def __init__(self, session):
-        self.session, self.columns = session, []
-        for spec in map(session.profile.spec, session.tasks):
-            task = get_task(spec.task, "" if spec.data == "hub" else spec.data)
+        self.session, self.profile, self.columns = session, session.profile, []
+        self.stored, data = Stored(finished(session.out)), session.profile.data
+        others = () if own_task(data) else GLUE
+        others = [t for t in others if t not in session.tasks and self.runs("lrc", t)]
+        for name in (*session.tasks, *others):
+            data = "" if name in others else self.profile.spec(name).data
+            task = get_task(name, "" if data == "hub" else data)
             for split in task.dev_splits:
                 paper = task.paper_columns.get(split, "")
                 title = paper or " ".join([task.title, split][: len(task.dev_splits)])
                 self.columns.append(Column(task, split, title, paper))
 
+    def _look(self, task: str):
+        return find if task in self.session.tasks else self.stored.find
+
     def runs(self, recipe: str, task: str) -> dict:
-        """{seed: RunResult} of those in the store. One teacher teaches all seeds."""
-        specs = {s: self.session.spec(recipe, task, s) for s in self.session.seeds}
-        found = {seed: find(spec, self.session.out) for seed, spec in specs.items()}
+        """{seed: RunResult} of those in the store. One teacher teaches all seeds.
+
+        None of a recipe whose learning rate is still to be chosen.
+        """
+        out, look = self.session.out, self._look(task)
+        self.profile = settled(self.profile, task, recipe, out, look)
+        if self.profile.is_open(task, recipe):
+            return {}
+        specs = {s: self.profile.spec(task, recipe, s) for s in self.session.seeds}
+        found = {seed: look(spec, out) for seed, spec in specs.items()}
         return {seed: result for seed, result in found.items() if result}
+
+    def choices(self) -> list[Choice]:
+        """The learning rates that were chosen on these dev sets, task by task."""
+        tasks = dict.fromkeys(column.task.name for column in self.columns)
+        every = ((task, recipe) for task in tasks for recipe in RECIPES)
+        made = (
+            choice(self.profile, *pair, self.session.out, self._look(pair[0])) for pair in every
+        )
+        return [found for found in made if found]
+
+    def inflation(self, made: Choice) -> float:
+        """Points by which the chosen rate's score is too high on average, if all are equally good."""
+        column = next(c for c in self.columns if c.task.name == made.task)
+        return inflation([estimate(runs, column).draws[0] for runs in made.runs.values()])
+
+    def dev_note(self) -> str:
+        """What a table of dev scores must say where learning rates were chosen on the same rows."""
+        spread = [self.inflation(made) for made in self.choices()]
+        if not spread:
+            return ""
+        return (
+            f" Learning rates: each task's and recipe's best of {len(self.profile.rates)}, chosen "
+            f"on this dev set: optimistic. If the rates were equally good, choosing would add "
+            f"{min(spread):.1f} to {max(spread):.1f} points on average."
+        )
 
     def score(self, recipe: str, column: Column) -> Estimate | None:
         """A system's score in points; None if it was not run."""
