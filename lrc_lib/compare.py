@@ -185,7 +185,7 @@ class Systems:
         return [found for found in made if found]
 
     def inflation(self, made: Choice) -> float:
-        """Points by which the chosen rate's score is too high on average, if all are equally good."""
+        """Points by which the best rate's score is too high on average, if all are equally good."""
         column = next(c for c in self.columns if c.task.name == made.task)
         return inflation([estimate(runs, column).draws[0] for runs in made.runs.values()])
 

@@ -3,8 +3,8 @@
 The rule: for each task and recipe, every rate of the profile's `[select] learning_rate` is trained
 with every seed; chosen is the rate with the highest mean, over the seeds, of the task's primary
 metric on its first dev split. Of equal means the lowest rate wins. Every recipe has the same
-candidates, the control too, so that none is favoured by more tries. A dev score belongs to a student
-at the end of its run, in stage 2: in stage 1 its head is untrained and says nothing.
+candidates, the control too, so that none is favoured by more tries. A dev score belongs to a
+student at the end of its run, in stage 2: in stage 1 its head is untrained and says nothing.
 
 The best of several noisy numbers is too high: `inflation` says by how much it can be. Taught in
 notebooks/07_glue_results.
