@@ -9,6 +9,7 @@ import functools
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from .selection import Choice, choice, inflation, settled
 from .tasks import GLUE, Task, get_task, own_task
 
 DRAWS = 1000
+BERT = "google-bert/bert-base-uncased"  # the paper's teacher
 VERDICTS = ("not reproduced", "not distinguishable", "reproduced", "not run")  # as tables sort them
 
 
@@ -139,6 +141,25 @@ class Stored:
         return self.runs.get(without_place(spec))
 
 
+def _differences(run, task: Task) -> list[str]:
+    spec, metrics = run.spec, run.metrics
+    recipe = RECIPES.get(spec.recipe)
+    local = Path(spec.teacher).is_absolute()
+    teacher = Path(spec.teacher).name if local else spec.teacher
+    shape = (spec.student_layers, spec.student_hidden, spec.student_intermediate)
+    augmented = task.name in ("rte", "cola") and not spec.augment
+    said = {
+        f"teacher {teacher}": teacher != BERT and (recipe is None or recipe.uses_teacher),
+        f"student {shape[0]} x {shape[1]}": recipe and shape != (4, 312, 1200),
+        f"{metrics['epochs']} epochs": recipe and metrics["epochs"] != task.epochs,
+        f"general text {Path(spec.general_data).name}": recipe and recipe.general,
+        "not augmented": recipe and recipe.general and augmented,
+        f"{metrics['rows']:,} training rows": "a fixed sample" in metrics["source"],
+        "not GLUE's own split": "not GLUE's own split" in metrics["source"],
+    }
+    return [what for what, holds in said.items() if holds]
+
+
 class Systems:
     """The finished runs of a session's profile, and `columns`, its dev splits. Trains nothing.
 
@@ -174,6 +195,19 @@ class Systems:
         specs = {s: self.profile.spec(task, recipe, s) for s in self.session.seeds}
         found = {seed: look(spec, out) for seed, spec in specs.items()}
         return {seed: result for seed, result in found.items() if result}
+
+    def differs(self, recipe: str) -> str:
+        """What sets a system's runs on GLUE apart from the paper's, by their specs and metrics."""
+        found: dict[str, list] = {}
+        for column in (c for c in self.columns if c.paper):
+            for run in list(self.runs(recipe, column.task.name).values())[:1]:
+                for difference in _differences(run, column.task):
+                    found.setdefault(difference, []).append(column.paper)
+        every = {c.paper for c in self.columns if c.paper and self.runs(recipe, c.task.name)}
+        return "; ".join(
+            what if set(where) == every else f"{what} ({', '.join(where)})"
+            for what, where in found.items()
+        )
 
     def choices(self) -> list[Choice]:
         """The learning rates that were chosen on these dev sets, task by task."""

@@ -186,6 +186,6 @@ def show_plan(console, notebooks, profile, out, device="auto", jobs: int = 1) ->
     console.print(
         f"In all about {total:,.0f} min ({total / 60:,.1f} h) of computing here, or "
         f"{gpu:,.0f} min ({gpu / 60:,.1f} h) on a GPU as assumed, and "
-        f"{disk / 1e9:,.2f} GB of disk. Up to {jobs} side by side. Tokens count padding; lengths are estimated from words. "
-        "Nothing was trained."
+        f"{disk / 1e9:,.2f} GB of disk. Up to {jobs} side by side. Tokens count padding; lengths "
+        "are estimated from words. Nothing was trained."
     )

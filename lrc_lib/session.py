@@ -70,10 +70,11 @@ class Session:
         self.profile = settled(self.profile, task or self.task, recipe, self.out)
         return self.profile.spec(task or self.task, recipe, seed)
 
-    def run(self, recipe="lrc", task=None, seed=0):
+    def run(self, recipe="lrc", task=None, seed=0, like=None):
         """The `RunResult` of a run: read from the store, or trained now. Prints one line.
 
-        Where its learning rate is still to be chosen, all candidates are trained first.
+        Where its learning rate is still to be chosen, all candidates are trained first. `like`: a
+        result whose learning rate is taken instead, to compare two runs that differ in one switch.
         """
         from .profiles import student_of
         from .runs import find, run
@@ -85,6 +86,8 @@ class Session:
                 for candidate in self.profile.candidates(spec.task, student_of(recipe), number):
                     run(candidate, self.out, str(self.device))
             spec = self.spec(recipe, task, seed)
+        if like is not None:
+            spec = spec.replace(learning_rate=like.spec.learning_rate)
         known = find(spec, self.out)
         result = known or run(spec, self.out, str(self.device))
         if result.id not in self._record["runs"]:
