@@ -225,10 +225,12 @@ class Systems:
 
     def dev_note(self) -> str:
         """What a table of dev scores must say where learning rates were chosen on the same rows."""
+        kept = self.profile.spec(self.session.task).keep == "best"
+        also = " Each run kept its best epoch of stage 2 on this dev set: optimistic." * kept
         spread = [self.inflation(made) for made in self.choices()]
         if not spread:
-            return ""
-        return (
+            return also
+        return also + (
             f" Learning rates: each task's and recipe's best of {len(self.profile.rates)}, chosen "
             f"on this dev set: optimistic. If the rates were equally good, choosing would add "
             f"{min(spread):.1f} to {max(spread):.1f} points on average."

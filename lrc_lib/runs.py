@@ -50,10 +50,11 @@ class RunResult:
     @property
     def history(self):
         """DataFrame, a row a step: step, epoch, stage, rate, loss (clean total), perturbed,
-        layers (sum over layers), floor, excess, soft, hard; NaN where a part was off."""
+        layers (sum over layers), floor, excess, soft, hard, and with keep = "best" dev, the
+        primary metric at the ends of stage 2's epochs; NaN where a part was off."""
         import pandas
 
-        columns = "step epoch stage rate loss perturbed layers floor excess soft hard".split()
+        columns = "step epoch stage rate loss perturbed layers floor excess soft hard dev".split()
         lines = (self.path / "history.jsonl").read_text(encoding="utf-8").splitlines()
         return pandas.DataFrame(map(json.loads, lines)).reindex(columns=columns)
 

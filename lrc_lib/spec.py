@@ -76,6 +76,7 @@ class RunSpec:
     hard_target: str = "paper"
     perturb_norm: str = "sample"
     epsilon: float = 1.0
+    keep: str = "last"
 
     general_data: str = "reviews"
     general_rows: int = 0
@@ -215,6 +216,8 @@ def _digest(spec: RunSpec, recipe) -> str:
     }.get(spec.kind, STUDENT_FIELDS)
     content = {name: getattr(spec, name) for name in names if name not in LOCATIONS}
     content["teacher"] = model_fingerprint(spec.teacher)
+    if spec.keep != "last":  # a field that came later: older ids stay what they were
+        content["keep"] = spec.keep
     if spec.kind == "augmented":
         content["rows"] = spec.augmentation.key(data_of(spec).train)
     content |= {

@@ -187,7 +187,9 @@ def systems(monkeypatch):
     }
 
     def spec(recipe, task="mnli", seed=0):
-        return SimpleNamespace(task=task, data="", key=(recipe, 0 if recipe == "teacher" else seed))
+        return SimpleNamespace(
+            keep="last", task=task, data="", key=(recipe, 0 if recipe == "teacher" else seed)
+        )
 
     monkeypatch.setattr(compare, "find", lambda spec, out: store.get(spec.key))
     monkeypatch.setattr(compare, "finished", lambda out: [])
