@@ -96,4 +96,4 @@ def inflation(draws: Sequence[np.ndarray]) -> float:
         standard deviations for k = 3.
     """
     noise = np.stack([d - np.mean(d) for d in draws])
-    return float(noise.max(0).mean())
+    return max(0.0, float(noise.max(0).mean()))  # not -1e-17

@@ -137,6 +137,7 @@ class Session:
     def table(self, frame, name, caption, note=""):
         """Shows a data frame as an escaped table (first column: row headers) and records it."""
         self._check_name(name, "tables")
+        note = note.strip()
         rows = plain(frame.astype(object).to_numpy().tolist())
         columns = [str(column) for column in frame.columns]
         entry = {"name": name, "caption": visible(caption), "note": visible(note)}
