@@ -160,6 +160,8 @@ def test_nothing_is_chosen_before_the_last_candidate_is_there(chosen_profile, tm
     for spec in specs[:-1]:
         run(spec, tmp_path, "cpu")
     assert choice(profile, task, "finetune", tmp_path) is None
+    systems = compare.Systems(start(chosen_profile, tmp_path))
+    assert systems.runs("finetune", task) == {}  # though the middle rate is there, with both seeds
     assert settled(profile, task, "finetune", tmp_path) is profile
     run(specs[-1], tmp_path, "cpu")
     assert ("finetune" in {recipe for _, recipe in
