@@ -119,7 +119,8 @@ def run_rows(costs: dict, minutes: dict) -> list[tuple]:
     """
     groups: dict = {}
     for spec in costs:
-        groups.setdefault(spec.replace(seed=0).name.removesuffix(" seed 0"), []).append(spec)
+        name = spec.replace(seed=0, learning_rate=1e-4).name.removesuffix(" seed 0")
+        groups.setdefault(name, []).append(spec)
     rows = []
     for name, specs in groups.items():
         runs = [costs[spec] for spec in specs]

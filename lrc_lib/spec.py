@@ -104,13 +104,18 @@ class RunSpec:
 
     @property
     def name(self) -> str:
-        """Readable, not unique: "reviews/lrc seed 0"."""
+        """Readable: "rte/lrc seed 0, rate 0.0003"; the paper's middle rate, 1e-4, goes unsaid."""
         if self.kind == "general":
             return f"general distillation ({self.general_loss})"
         if self.kind == "augmented":
-            return f"{self.task}/augmented ({self.general_loss})"
-        suffix = f" seed {self.seed}" if self.kind == "student" else ""
+            return f"{self.task}/augmented ({self.general_loss}){self._rate}"
+        suffix = f" seed {self.seed}{self._rate}" if self.kind == "student" else ""
         return f"{self.task}/{self.recipe}{suffix}"
+
+    @property
+    def _rate(self) -> str:
+        usual = self.learning_rate == RunSpec.learning_rate
+        return "" if usual else f", rate {self.learning_rate:g}"
 
     def to_json(self) -> str:
         """Canonical JSON: all fields, sorted."""

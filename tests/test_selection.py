@@ -42,6 +42,7 @@ def test_every_recipe_has_the_same_candidates_and_nothing_else_differs(own):
         assert sorted(s.learning_rate for s in specs) == [5e-5, 1e-4, 3e-4]
         assert len({s.replace(learning_rate=1e-4) for s in specs}) == 1
         assert own.is_open("nli", recipe)
+        assert len({s.name for s in specs}) == 3  # side by side on one screen
     for recipe in ("teacher", "general"):
         assert own.candidates("nli", recipe) == [own.spec("nli", recipe)]
         assert not own.is_open("nli", recipe)
@@ -174,6 +175,7 @@ def test_augmented_rows_are_taught_at_the_rate_of_the_student_they_are_for(own, 
     specs = profile.candidates("rte", "augmented")
     assert sorted(s.learning_rate for s in specs) == [5e-5, 1e-4, 3e-4]
     assert specs == [s.augmented_spec() for s in profile.candidates("rte", "lrc")]
+    assert len({s.name for s in specs}) == 3
     made = selection.Choice("rte", "lrc", {})
     monkeypatch.setattr(selection.Choice, "rate", 3e-4)
     monkeypatch.setattr(selection, "choice", lambda profile, task, recipe, *_: made)
