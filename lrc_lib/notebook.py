@@ -18,25 +18,34 @@ SCHEMA = 1  # of OUT/results/<notebook>.json
 SHORTEST_ALT = 20  # characters
 
 
-def _main(*recipes):
-    return lambda profile: [profile.spec(recipe=recipe) for recipe in recipes]
+def _specs(profile, task, recipe, seeds):
+    """The specs of a task and recipe; those of all rates and seeds where the rate is chosen."""
+    if len(profile.candidates(task, recipe)) > 1:
+        seeds = profile.seeds
+    return [s for seed in range(seeds) for s in profile.candidates(task, recipe, seed)]
 
 
-def _seeds(*recipes):
-    return lambda profile: [
-        profile.spec(recipe=recipe, seed=seed)
+def _first(*recipes):
+    """The first task, seed 0."""
+    return lambda p: [s for recipe in recipes for s in _specs(p, p.tasks[0], recipe, 1)]
+
+
+def _main(*recipes, every_seed=False):
+    """The task of the paper's Tables 3 to 5 and Fig. 5, seed 0 or all seeds."""
+    return lambda p: [
+        spec
         for recipe in recipes
-        for seed in range(profile.seeds)
+        for spec in _specs(p, p.main, recipe, p.seeds if every_seed else 1)
     ]
 
 
 def _tables():
     """All tasks, the profile's recipes for each, all seeds."""
-    return lambda profile: [
-        profile.spec(task, recipe, seed)
-        for task in profile.tasks
-        for recipe in profile.recipes[task]
-        for seed in range(profile.seeds)
+    return lambda p: [
+        spec
+        for task in p.tasks
+        for recipe in p.recipes[task]
+        for spec in _specs(p, task, recipe, p.seeds)
     ]
 
 
@@ -63,18 +72,18 @@ NOTEBOOKS = {
         Notebook(
             "02_teacher_and_student",
             "Who teaches whom, and through which layers?",
-            _main("teacher", "lrc"),
+            _first("teacher", "lrc"),
         ),
         Notebook(
             "03_two_stage_distillation",
             "What happens in one run of LRC-BERT, step by step?",
-            _main("lrc", "lrc_1", "finetune"),
+            _first("lrc", "lrc_1", "finetune"),
         ),
         Notebook("04_ablations", "Which part of the method does the work?", _tables()),
         Notebook(
             "05_loss_curves",
             "Does gradient perturbation make training steadier?",
-            _seeds("lrc", "lrc_g"),
+            _main("lrc", "lrc_g", every_seed=True),
         ),
         Notebook(
             "06_mse_vs_angle",

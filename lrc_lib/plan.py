@@ -6,12 +6,25 @@ machine. Taught in notebooks/00_start_here.
 
 import time
 
-from .cost import cost, encoder_flops, row_facts, teacher_shape
+from .cost import (
+    GPU_FLOPS,
+    GPU_LAYERS,
+    cost,
+    encoder_flops,
+    gpu_minutes,
+    row_facts,
+    teacher_shape,
+)
 from .errors import LrcError
 
 CALIBRATION_SECONDS = 5.0
 NOTEBOOK_MINUTES = 0.5  # start, imports and figures; an assumption until one was measured
-TABLE = ("run", "steps", "tokens", "TFLOP", "min here", "disk MB", "")
+TABLE = ("run", "runs", "steps of one", "M tokens", "TFLOP", "min here", "min GPU", "disk MB", "")
+ASSUMED = (
+    f"'min GPU': one modern GPU by arithmetic, not measured: {GPU_LAYERS / 20:.0f} steps/s of a "
+    f"4-layer student with perturbation, or {GPU_FLOPS / 1e12:.0f} TFLOP/s where that takes "
+    "longer; one run at a time; a first stage that several runs share counts for each."
+)
 
 
 def calibrate(spec, device="auto", seconds: float = CALIBRATION_SECONDS) -> tuple[float, float]:
@@ -97,6 +110,42 @@ def total_disk(costs: dict) -> float:
     return sum(run.disk for run in costs.values()) + sum(caches.values())
 
 
+def run_rows(costs: dict, minutes: dict) -> list[tuple]:
+    """A row for runs that differ in seed or learning rate only; from the tokens on, sums.
+
+    Args:
+        costs: {spec: Cost}.
+        minutes: {spec: minutes here}; 0 for a run that is in the store.
+    """
+    groups: dict = {}
+    for spec in costs:
+        name = spec.replace(seed=0, learning_rate=1e-4).name.removesuffix(" seed 0")
+        groups.setdefault(name, []).append(spec)
+    rows = []
+    for name, specs in groups.items():
+        runs = [costs[spec] for spec in specs]
+        left = [spec for spec in specs if minutes[spec]]
+        steps = " or ".join(f"{n:,}" for n in sorted({run.steps for run in runs}))
+        sums = [sum(run.tokens for run in runs) / 1e6]
+        sums += [sum(run.student + run.teacher for run in runs) / 1e12]
+        sums += [sum(minutes[spec] for spec in left)]
+        sums += [sum(gpu_minutes(costs[spec]) for spec in left)]
+        disk = (sum(run.disk for run in runs) + runs[0].cache) / 1e6
+        there = f"{len(runs) - len(left)} in the store" if len(left) < len(runs) else ""
+        cells = (str(len(runs)), steps, *(f"{x:,.1f}" for x in sums), f"{disk:,.0f}")
+        rows.append((name, *cells, there))
+    return rows
+
+
+def _remarks(costs: dict) -> str:
+    """What was assumed, and which learning rates stand behind a row."""
+    notes = dict.fromkeys(run.note for run in costs.values() if run.note)
+    names = [f"{note}: {sum(run.note == note for run in costs.values())} run(s)" for note in notes]
+    rates = sorted({spec.learning_rate for spec in costs if spec.kind == "student"})
+    listed = " ".join(f"{rate:g}" for rate in rates)
+    return "; ".join([*names, f"learning rate(s) of the students {listed}"]) + "."
+
+
 def show_plan(console, notebooks, profile, out, device="auto", jobs: int = 1) -> None:
     """Prints what each notebook and each run would cost here; trains nothing.
 
@@ -116,16 +165,13 @@ def show_plan(console, notebooks, profile, out, device="auto", jobs: int = 1) ->
             f"Measured here in {CALIBRATION_SECONDS:.0f} s: {fast / 1e9:.1f} GFLOP/s on the "
             f"student, {slow / 1e9:.1f} on the teacher's layers."
         )
-    rows, minutes = [], {}
+    minutes: dict = {}
     costs = {spec: cost(spec) for spec in specs}
     for spec, run in costs.items():
         done = is_done(spec, out)
         minutes[spec] = 0.0 if done else (run.student / fast + run.teacher / slow) / 60
-        flops = f"{(run.student + run.teacher) / 1e12:,.2f}"
-        cells = (spec.name, f"{run.steps:,}", f"{run.tokens:,}", flops)
-        cells += (f"{minutes[spec]:,.1f}", f"{(run.disk + run.cache) / 1e6:,.0f}")
-        rows.append((*cells, "in the store" if done else run.note))
-    show_table(console, "Runs", TABLE, rows)
+    show_table(console, "Runs", TABLE, run_rows(costs, minutes))
+    console.print(f"{_remarks(costs)} {ASSUMED}")
     counted: set = set()
     rows = []
     for name, wanted in needs.items():
@@ -136,10 +182,11 @@ def show_plan(console, notebooks, profile, out, device="auto", jobs: int = 1) ->
     columns = ("notebook", "runs read", "min to train, if not for one above", "min to execute")
     show_table(console, "Notebooks", columns, rows)
     total = sum(minutes.values()) + NOTEBOOK_MINUTES * len(rows)
+    gpu = sum(gpu_minutes(costs[spec]) for spec in specs if minutes[spec])
     disk = total_disk({spec: run for spec, run in costs.items() if minutes[spec]})
     console.print(
-        f"In all about {total:,.0f} min ({total / 60:,.1f} h) of computing here, and "
-        f"{disk / 1e9:,.2f} GB of disk. "
-        f"Up to {jobs} side by side. Tokens count padding; lengths are estimated from words. "
-        "Nothing was trained."
+        f"In all about {total:,.0f} min ({total / 60:,.1f} h) of computing here, or "
+        f"{gpu:,.0f} min ({gpu / 60:,.1f} h) on a GPU as assumed, and "
+        f"{disk / 1e9:,.2f} GB of disk. Up to {jobs} side by side. Tokens count padding; lengths "
+        "are estimated from words. Nothing was trained."
     )

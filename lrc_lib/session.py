@@ -24,7 +24,7 @@ class Session:
 
     Attributes:
         profile: the `Profile`.
-        task, tasks: the main task's name, and all of them.
+        task, tasks: the first task's name, and all of them.
         seeds: range(number of seeds).
         device: a `torch.device`.
         out: the folder of runs and results.
@@ -62,15 +62,34 @@ class Session:
         use_style()
 
     def spec(self, recipe="lrc", task=None, seed=0):
-        """The `RunSpec` of one run of this profile; `task` None is the main task."""
+        """The `RunSpec` of one run of this profile; `task` None is the first task.
+
+        Where the profile names several learning rates, the one that was chosen on dev, as soon as
+        all of them are in the store (`lrc_lib.selection`).
+        """
+        from .selection import settled
+
+        self.profile = settled(self.profile, task or self.task, recipe, self.out)
         return self.profile.spec(task or self.task, recipe, seed)
 
-    def run(self, recipe="lrc", task=None, seed=0):
-        """The `RunResult` of a run: read from the store, or trained now. Prints one line."""
+    def run(self, recipe="lrc", task=None, seed=0, like=None):
+        """The `RunResult` of a run: read from the store, or trained now. Prints one line.
+
+        Where its learning rate is still to be chosen, all candidates are trained first. `like`: a
+        result whose learning rate is taken instead, to compare two runs that differ in one switch.
+        """
+        from .profiles import student_of
         from .runs import find, run
 
         spec = self.spec(recipe, task, seed)
         begun = time.perf_counter()
+        if self.profile.is_open(spec.task, recipe):  # train all candidates, then choose
+            for number in self.seeds:
+                for candidate in self.profile.candidates(spec.task, student_of(recipe), number):
+                    run(candidate, self.out, str(self.device))
+            spec = self.spec(recipe, task, seed)
+        if like is not None:
+            spec = spec.replace(learning_rate=like.spec.learning_rate)
         known = find(spec, self.out)
         result = known or run(spec, self.out, str(self.device))
         if result.id not in self._record["runs"]:
@@ -120,6 +139,7 @@ class Session:
     def table(self, frame, name, caption, note=""):
         """Shows a data frame as an escaped table (first column: row headers) and records it."""
         self._check_name(name, "tables")
+        note = note.strip()
         rows = plain(frame.astype(object).to_numpy().tolist())
         columns = [str(column) for column in frame.columns]
         entry = {"name": name, "caption": visible(caption), "note": visible(note)}

@@ -76,6 +76,7 @@ class RunSpec:
     hard_target: str = "paper"
     perturb_norm: str = "sample"
     epsilon: float = 1.0
+    keep: str = "last"
 
     general_data: str = "reviews"
     general_rows: int = 0
@@ -103,13 +104,18 @@ class RunSpec:
 
     @property
     def name(self) -> str:
-        """Readable, not unique: "reviews/lrc seed 0"."""
+        """Readable: "rte/lrc seed 0, rate 0.0003"; the paper's middle rate, 1e-4, goes unsaid."""
         if self.kind == "general":
             return f"general distillation ({self.general_loss})"
         if self.kind == "augmented":
-            return f"{self.task}/augmented ({self.general_loss})"
-        suffix = f" seed {self.seed}" if self.kind == "student" else ""
+            return f"{self.task}/augmented ({self.general_loss}){self._rate}"
+        suffix = f" seed {self.seed}{self._rate}" if self.kind == "student" else ""
         return f"{self.task}/{self.recipe}{suffix}"
+
+    @property
+    def _rate(self) -> str:
+        usual = self.learning_rate == RunSpec.learning_rate
+        return "" if usual else f", rate {self.learning_rate:g}"
 
     def to_json(self) -> str:
         """Canonical JSON: all fields, sorted."""
@@ -215,6 +221,8 @@ def _digest(spec: RunSpec, recipe) -> str:
     }.get(spec.kind, STUDENT_FIELDS)
     content = {name: getattr(spec, name) for name in names if name not in LOCATIONS}
     content["teacher"] = model_fingerprint(spec.teacher)
+    if spec.keep != "last":  # a field that came later: older ids stay what they were
+        content["keep"] = spec.keep
     if spec.kind == "augmented":
         content["rows"] = spec.augmentation.key(data_of(spec).train)
     content |= {

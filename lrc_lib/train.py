@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .best import Best
 from .checkpoint import load_checkpoint, save_checkpoint, share_stage1
 from .data.batches import Encoded, collate, epoch_order, steps_per_epoch
 from .errors import InputError
@@ -39,7 +40,8 @@ class Job:
     if `layers`; `pairs` are 1-based
     (student layer, teacher layer). `report(step, total, line)` is called with a readable line at
     the end of an epoch and with "" in between. Where the folder `stage1` exists, the state at the
-    stage boundary is read from it or left in it, for runs that have the same stage 1.
+    stage boundary is read from it or left in it, for runs that have the same stage 1. With `best`
+    the model is scored at the end of each epoch of stage 2, and the best state is the result.
     """
 
     model: nn.Module
@@ -59,6 +61,7 @@ class Job:
     projection: nn.Module | None = None
     stage1: Path | None = None
     report: Callable = lambda step, total, line: None
+    best: Best | None = None
 
     @property
     def modules(self) -> nn.ModuleList:
@@ -88,10 +91,17 @@ def train(job: Job) -> None:
     boundary = boundary_step(total, spec.stage_boundary)
     first = 0 if any(recipe.stage1) else boundary  # no loss: nothing to learn in stage 1
     start = max(first, load_checkpoint(job, optimizer, log))
+    if job.best is not None:
+        job.best.begin(resumed=start > boundary)
 
     def rate(step):
         factor = learning_rate_factor(step, total, spec.warmup, spec.schedule, spec.stage_boundary)
         return job.learning_rate * factor
+
+    def whole_vocabulary(done):
+        if words:
+            shrink = math.prod(1 - rate(step) * spec.weight_decay for step in range(first, done))
+            job.model.set_input_embeddings(words.restore(shrink))
 
     for step in range(start, total):
         epoch, position = divmod(step, per_epoch)
@@ -130,15 +140,21 @@ def train(job: Job) -> None:
             clean |= {} if floor is None else {"floor": floor}
         log.add(step, epoch, stage, rate(step), indices, clean, perturbed)
         done = step + 1
+        if job.best is not None and done > boundary and (done % per_epoch == 0 or done == total):
+            whole_vocabulary(done)
+            log.waiting[-1][0]["dev"] = job.best.look(job.modules, done)
+            if words:
+                job.model.set_input_embeddings(words)
+            modules.train()
         if done == boundary and job.stage1 is not None and job.stage1.exists():
             log.flush(done, total)
             share_stage1(job, optimizer, done)
         elif log.due(done, per_epoch, total):
             log.flush(done, total)
             save_checkpoint(job, optimizer, done, force=done == total)
-    if words:
-        shrink = math.prod(1 - rate(step) * spec.weight_decay for step in range(first, total))
-        job.model.set_input_embeddings(words.restore(shrink))
+    whole_vocabulary(total)
+    if job.best is not None:
+        job.best.restore(job.modules)
 
 
 def embed(model: nn.Module, batch: dict) -> Tensor:

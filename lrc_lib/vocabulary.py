@@ -1,5 +1,7 @@
 """Training only the word embeddings that the data use: less work, the same result."""
 
+import copy
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -27,8 +29,8 @@ class TrimmedEmbedding(nn.Module):
         return nn.functional.embedding(self.place[ids], self.weight, self.padding_idx)
 
     def restore(self, shrink: float) -> nn.Embedding:
-        """The whole embedding; rows that were left out are multiplied by `shrink`."""
-        full = self.full[0]
+        """The whole embedding, a copy; rows that were left out are multiplied by `shrink`."""
+        full = copy.deepcopy(self.full[0])
         with torch.no_grad():
             full.weight *= shrink
             full.weight[self.used] = self.weight

@@ -187,15 +187,19 @@ def systems(monkeypatch):
     }
 
     def spec(recipe, task="mnli", seed=0):
-        return SimpleNamespace(task=task, data="", key=(recipe, 0 if recipe == "teacher" else seed))
+        return SimpleNamespace(
+            keep="last", task=task, data="", key=(recipe, 0 if recipe == "teacher" else seed)
+        )
 
     monkeypatch.setattr(compare, "find", lambda spec, out: store.get(spec.key))
-    profile = SimpleNamespace(spec=lambda task: spec("lrc", task))
-    return Systems(
-        SimpleNamespace(
-            profile=profile, tasks=("mnli", "reviews", "nli"), seeds=range(2), spec=spec, out=""
-        )
-    )
+    monkeypatch.setattr(compare, "finished", lambda out: [])
+    profile = SimpleNamespace(
+        data="", rates=(), is_open=lambda *_: False, candidates=lambda *_: [0],
+        spec=lambda task, recipe="lrc", seed=0: spec(recipe, task, seed),
+    )  # fmt: skip
+    tasks = ("mnli", "reviews", "nli")
+    monkeypatch.setattr(compare.Stored, "find", lambda self, spec, out: None)
+    return Systems(SimpleNamespace(profile=profile, tasks=tasks, seeds=range(2), out=""))
 
 
 def test_columns_carry_the_papers_names_where_it_has_them(systems):

