@@ -29,6 +29,7 @@ class Cost:
         student, teacher: FLOPs in the student's and in the teacher's encoder.
         disk: bytes that the run leaves in the store.
         cache: bytes of the teacher's answers, which runs with the same teacher share.
+        corpus: bytes of packed text, which runs on the same text share.
         note: what was assumed.
     """
 
@@ -39,6 +40,7 @@ class Cost:
     disk: float
     cache: float = 0.0
     note: str = ""
+    corpus: float = 0.0
 
 
 def encoder_flops(layers: int, width: int, inner: int, length: int) -> float:
@@ -75,9 +77,12 @@ def row_facts(spec) -> tuple[int, int, str]:
     Where the data of a GLUE task are not here, its published size and the full length are taken.
     """
     from .data.glue_dir import FORMATS
+    from .general import estimate
     from .spec import data_of, texts_of
     from .tasks import get_task
 
+    if spec.kind == "general" and spec.packed:
+        return estimate(spec)
     if spec.kind == "general":
         texts, _ = texts_of(spec)
         length = padded_length(texts, spec.general_max_length, spec.general_batch_size, spec.bucket)
@@ -146,7 +151,8 @@ def cost(spec) -> Cost:
         teacher_flops += masked_lm_flops(spec, rows // spec.augment, length)
         disk += rows * length * BYTES_PER_TOKEN
         note = f"{spec.augment} copies a row{note and ', '}{note}"
-    return Cost(steps, seen * length, student_flops, teacher_flops, disk, cache, note)
+    corpus = 2.0 * rows * length if spec.kind == "general" and spec.packed else 0.0
+    return Cost(steps, seen * length, student_flops, teacher_flops, disk, cache, note, corpus)
 
 
 def masked_lm_flops(spec, rows: int, length: int) -> float:

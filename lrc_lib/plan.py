@@ -89,12 +89,40 @@ def disk_needed(specs, out) -> float:
 
 
 def total_disk(costs: dict) -> float:
-    """Bytes of all runs in {spec: Cost}, each teacher's cache counted once."""
+    """Bytes of all runs in {spec: Cost}, each teacher's cache and each corpus counted once."""
     caches: dict = {}
     for spec, run in costs.items():
+        if run.corpus:
+            text = (spec.general_data, spec.general_rows, spec.general_max_length, spec.teacher)
+            caches[text] = run.corpus
         key = (spec.teacher_spec() if spec.kind == "student" else spec, spec.representation)
         caches[key] = max(run.cache, caches.get(key, 0.0))
     return sum(run.disk for run in costs.values()) + sum(caches.values())
+
+
+def show_general_plan(console, spec, out, device="auto") -> None:
+    """Prints what a general distillation would cost here; trains nothing.
+
+    Raises:
+        InputError: its text is missing.
+    """
+    run, (rows, length, note) = cost(spec), row_facts(spec)
+    fast, slow = calibrate(spec, device)
+    hours = (run.student / fast + run.teacher / slow) / 3600
+    disk = total_disk({spec: run})
+    console.print(
+        f"General distillation on '{spec.general_data}': about {rows:,} sequences of {length} "
+        f"tokens ({rows * length / 1e6:,.2f} M tokens{note and ', '}{note}).\n"
+        f"{spec.general_epochs} epoch(s) of batches of {spec.general_batch_size}: {run.steps:,} "
+        f"steps, {(run.student + run.teacher) / 1e12:,.2f} TFLOP ({run.teacher / 1e12:,.2f} of "
+        f"them in the teacher), {disk / 1e9:,.2f} GB of disk.\n"
+        f"About {hours:,.2f} h here, at {fast / 1e9:,.1f} GFLOP/s on the student and "
+        f"{slow / 1e9:,.1f} on the teacher's layers, measured now; to fetch and to pack the text "
+        "comes on top.",
+        soft_wrap=True,
+    )
+    if is_done(spec, out):
+        console.print(f"It is in the store: {spec.run_id()}.")
 
 
 def show_plan(console, notebooks, profile, out, device="auto", jobs: int = 1) -> None:
@@ -123,7 +151,7 @@ def show_plan(console, notebooks, profile, out, device="auto", jobs: int = 1) ->
         minutes[spec] = 0.0 if done else (run.student / fast + run.teacher / slow) / 60
         flops = f"{(run.student + run.teacher) / 1e12:,.2f}"
         cells = (spec.name, f"{run.steps:,}", f"{run.tokens:,}", flops)
-        cells += (f"{minutes[spec]:,.1f}", f"{(run.disk + run.cache) / 1e6:,.0f}")
+        cells += (f"{minutes[spec]:,.1f}", f"{(run.disk + run.cache + run.corpus) / 1e6:,.0f}")
         rows.append((*cells, "in the store" if done else run.note))
     show_table(console, "Runs", TABLE, rows)
     counted: set = set()

@@ -13,6 +13,7 @@ from pathlib import Path
 from .display import escaped, table_html, visible
 from .errors import LrcError
 from .notebook import NOTEBOOKS, SCHEMA, write_json
+from .pool import headline
 
 MATH = re.compile(r"\$(?=\S)([^$\n]{1,300}?)(?<=\S)\$(?!\d)")
 NAMESPACE = ' xmlns="http://www.w3.org/1998/Math/MathML"'
@@ -258,8 +259,9 @@ def _origin(summary: dict):
     for key, run in summary["runs"].items():
         made = run["provenance"]
         times = (made.get("seconds"), made.get("peak_memory_mb"), made.get("threads"))
-        rows.append((run["name"], key, run["status"], *times, made.get("commit")))
-    columns = ("run", "id", "now", "seconds", "peak memory, MB", "threads", "commit")
+        found = headline(run["metrics"])
+        rows.append((run["name"], found, key, run["status"], *times, made.get("commit")))
+    columns = ("run", "found", "id", "now", "seconds", "peak memory, MB", "threads", "commit")
     yield _table(columns, rows, "Runs, with what each took when it was trained")
     made = next((n["result"]["provenance"] for n in summary["notebooks"] if n["result"]), {})
     versions = made.get("versions", {})
