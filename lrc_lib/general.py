@@ -73,13 +73,15 @@ def spec_of(options):
 
 
 def _data(options) -> str:
-    from .data.corpus import CONFIG, WIKIPEDIA, is_wikipedia
+    from .data.corpus import BUILT_IN, CONFIG, WIKIPEDIA, is_wikipedia
 
     if options.wikipedia:
         revision = f"@{options.revision}" if options.revision else ""
         return f"{WIKIPEDIA}:{options.config or CONFIG}{revision}"
     if options.config or options.revision:
         raise InputError("--config and --revision choose a Wikipedia: they go with --wikipedia.")
+    if len(options.text) == 1 and options.text[0] in BUILT_IN:
+        return options.text[0]
     for place in options.text:
         if is_wikipedia(place) or not Path(place).exists():
             raise InputError(f"There is no text '{place}'. --text takes .txt files and folders.")
@@ -153,7 +155,7 @@ def estimate(spec) -> tuple[int, int, str]:
     A Wikipedia's size is the published one; of text files a sample's words are counted.
     """
     from .cost import BYTES_PER_TOKEN, SPECIAL_TOKENS, TOKENS_PER_WORD
-    from .data.corpus import CONFIG, is_wikipedia, text_files, wikipedia
+    from .data.corpus import BUILT_IN, CONFIG, is_wikipedia, text_files, wikipedia
     from .data.hub import WIKIPEDIA_SIZES
     from .spec import texts_of
 
@@ -165,7 +167,7 @@ def estimate(spec) -> tuple[int, int, str]:
         note = f"estimated from the published size of {config}"
         if config not in WIKIPEDIA_SIZES:
             note = f"size of {config} not known here; counted as {CONFIG}"
-    elif spec.general_data in ("reviews", "nli"):
+    elif spec.general_data in BUILT_IN:
         words = [len(text.split()) for text in texts_of(spec)[0]]
         tokens, note = sum(words) * TOKENS_PER_WORD + len(words), "estimated from its words"
     else:
