@@ -1,4 +1,4 @@
-"""`python -m lrc_lib run SPEC.json | predict | export | augment | edition | site | plan | ...`.
+"""`python -m lrc_lib run SPEC.json | general | predict | export | augment | edition | site | ...`.
 
 exit codes: 0 all is well; 1 a training, or the check of an export, failed; 2 wrong input; 3
 something is missing and could not be fetched; 130 interrupted (a run goes on from its checkpoint
@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from . import general
 from .edition import EDITIONS, make_edition
 from .errors import InputError, LrcError
 from .notebook import NOTEBOOKS, output_root
@@ -27,6 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("spec", metavar="SPEC.json", help='fields of RunSpec, e.g. {"task": "rte"}')
     run.add_argument("--out", default="", metavar="DIR")
     run.add_argument("--device", default="auto")
+    general.add_arguments(
+        commands.add_parser("general", help="distil on text without labels, of any size, by itself")
+    )
     predict = commands.add_parser("predict", help="answer GLUE's test sets: the server's zip")
     predict.add_argument(
         "runs", nargs="+", metavar="RUN",
@@ -173,7 +177,7 @@ def _plan(options) -> int:
 def _fetch(options) -> int:
     from .models import load_tokenizer, teacher_folder
     from .plan import all_specs
-    from .spec import data_of, texts_of
+    from .spec import data_of
 
     profile = _profile(options)
     specs = all_specs(s for n in NOTEBOOKS.values() for s in n.needs(profile))
@@ -187,8 +191,10 @@ def _fetch(options) -> int:
         print(f"teacher {teacher}: {folder}")
     for masked_lm in dict.fromkeys(s.augment_mlm for s in specs if s.augment and s.augment_mlm):
         print(f"masked LM {masked_lm}: {teacher_folder(masked_lm)}")
+    cache = output_root(options.out) / "cache"
     sources = dict.fromkeys(
-        texts_of(spec)[1] if spec.kind == "general" else data_of(spec).source for spec in specs
+        general.source(spec, cache) if spec.kind == "general" else data_of(spec).source
+        for spec in specs
     )
     print("\n".join(f"data: {source}" for source in sources))
     return 0
@@ -245,6 +251,7 @@ def _list(options) -> int:
 
 COMMANDS = {
     "run": _run,
+    "general": general.command,
     "predict": _predict,
     "export": _export,
     "augment": _augment,

@@ -11,9 +11,9 @@ from .augmentation import augmented_rows
 from .best import Best
 from .data import load_task_data
 from .data.batches import encode
-from .data.rows import Row
 from .errors import InputError
 from .evaluate import compute_metrics, majority_metrics, predict
+from .general import unlabelled_rows
 from .models import (
     Projection,
     build_student,
@@ -152,11 +152,8 @@ def projection_like(spec, state: dict) -> Projection:
 
 def distil_general(spec, out: Path, folder: Path, device, report) -> dict:
     """Distil the layers on unlabelled text, alpha only, from the teacher as it was pre-trained."""
-    from .spec import texts_of
-
-    texts, source = texts_of(spec)
     tokenizer = load_tokenizer(spec.teacher)
-    encoded = encode([Row(text, None, 0) for text in texts], tokenizer, spec.general_max_length)
+    encoded, facts = unlabelled_rows(spec, tokenizer, out / "cache", report)
     teacher = load_encoder_classifier(spec.teacher, 2)
     _check_fits(teacher, tokenizer, encoded, spec)
     pairs = layer_pairs(spec.student_layers, teacher.config.num_hidden_layers, spec.layer_map)
@@ -175,9 +172,7 @@ def distil_general(spec, out: Path, folder: Path, device, report) -> dict:
         teach=teach, pairs=pairs, projection=projection, report=report,
     )  # fmt: skip
     train(job)
-    tokens = int(encoded.lengths.sum())
-    facts = {"texts": len(texts), "tokens": tokens, "source": source, "cache": line}
-    return {"splits": {}} | facts | _save(folder, job, tokenizer)
+    return {"splits": {}, "cache": line} | facts | _save(folder, job, tokenizer)
 
 
 def distil_augmented(spec, out: Path, folder: Path, device, report) -> dict:

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from . import __version__
+from .data.corpus import places_of
 from .display import visible
 from .evaluate import bootstrap
 from .schedule import RECIPES
@@ -218,7 +219,8 @@ def _start(spec, metrics: dict) -> str:
     if "augmented" in metrics:
         return _code(f"{metrics['augmented']}: {spec.augment} altered copies of each training row")
     if "general" in metrics:
-        return _code(f"{metrics['general']} on {_public(spec.general_data, spec.general_data)}")
+        texts = ", ".join(_public(place, place) for place in places_of(spec.general_data))
+        return _code(f"{metrics['general']} on {texts}")
     return "random weights"
 
 

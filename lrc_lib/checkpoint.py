@@ -9,11 +9,17 @@ import time
 
 import torch
 
+from .errors import UnavailableError
+
 CHECKPOINT_SECONDS = 60
 
 
 def save_checkpoint(job, optimizer, step: int, force: bool = False) -> None:
-    """Write everything a resumed run needs, at most once in CHECKPOINT_SECONDS; atomic."""
+    """Write everything a resumed run needs, at most once in CHECKPOINT_SECONDS; atomic.
+
+    Raises:
+        UnavailableError: it could not be written, e.g. on a full disk; the one before is kept.
+    """
     path = job.folder / "checkpoint.pt"
     age = time.time() - path.stat().st_mtime if path.exists() else math.inf
     started = time.time() - os.path.getmtime(job.folder / "spec.json")
@@ -27,7 +33,14 @@ def save_checkpoint(job, optimizer, step: int, force: bool = False) -> None:
         "cuda_rng": torch.cuda.get_rng_state_all() if job.device.type == "cuda" else [],
     }
     partial = path.with_suffix(".partial")
-    torch.save(state, partial)
+    try:
+        torch.save(state, partial)
+    except (OSError, RuntimeError) as error:  # torch's own where its zip file cannot grow
+        partial.unlink(missing_ok=True)
+        raise UnavailableError(
+            f"Cannot write the checkpoint '{path}': is the disk full? Nothing is lost: make room, "
+            "and the same command goes on from the checkpoint before."
+        ) from error
     os.replace(partial, path)
 
 
@@ -57,6 +70,7 @@ def load_checkpoint(job, optimizer, log) -> int:
     if job.device.type == "cuda":
         torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
     lines = log.path.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if json.loads(line)["step"] < state["step"]]
+    first = json.loads(lines[0])["step"]
+    kept = lines[: state["step"] - first]  # what follows may be torn
     log.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
     return state["step"]

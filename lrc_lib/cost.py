@@ -32,6 +32,7 @@ class Cost:
         student, teacher: FLOPs in the student's and in the teacher's encoder.
         disk: bytes that the run leaves in the store.
         cache: bytes of the teacher's answers, which runs with the same teacher share.
+        corpus: bytes of packed text, which runs on the same text share.
         note: what was assumed.
         passes: a layer's forward pass for one batch counts 1, its backward pass 2.
     """
@@ -44,6 +45,7 @@ class Cost:
     cache: float = 0.0
     note: str = ""
     passes: float = 0.0
+    corpus: float = 0.0
 
 
 def gpu_minutes(run: Cost) -> float:
@@ -90,9 +92,12 @@ def row_facts(spec) -> tuple[int, int, str]:
     Where the data of a GLUE task are not here, its published size and the full length are taken.
     """
     from .data.glue_dir import FORMATS
+    from .general import estimate
     from .spec import data_of, texts_of
     from .tasks import get_task
 
+    if spec.kind == "general" and spec.packed:
+        return estimate(spec)
     if spec.kind == "general":
         texts, _ = texts_of(spec)
         length = padded_length(texts, spec.general_max_length, spec.general_batch_size, spec.bucket)
@@ -165,7 +170,9 @@ def cost(spec) -> Cost:
         note = f"{spec.augment} copies a row{note and ', '}{note}"
     asked = (0.0 if once else steps) * layers * taught
     passes = steps * (5 if perturbed else 3) * spec.student_layers + asked
-    return Cost(steps, seen * length, student_flops, teacher_flops, disk, cache, note, passes)
+    corpus = 2.0 * rows * length if spec.kind == "general" and spec.packed else 0.0
+    sums = (steps, seen * length, student_flops, teacher_flops, disk, cache)
+    return Cost(*sums, note, passes, corpus)
 
 
 def masked_lm_flops(spec, rows: int, length: int) -> float:

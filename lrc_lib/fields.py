@@ -18,8 +18,8 @@ TEACHER_FIELDS = tuple(
 )
 GENERAL_FIELDS = tuple(
     SHAPE_FIELDS
-    + "general_data general_rows general_epochs general_batch_size general_lr general_max_length "
-    "general_seed general_loss cache_gb".split()
+    + "general_data general_rows general_packed general_epochs general_batch_size general_lr "
+    "general_max_length general_seed general_loss cache_gb".split()
 )
 STUDENT_FIELDS = tuple(
     DATA_FIELDS

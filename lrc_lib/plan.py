@@ -102,9 +102,12 @@ def disk_needed(specs, out) -> float:
 
 
 def total_disk(costs: dict) -> float:
-    """Bytes of all runs in {spec: Cost}, each teacher's cache counted once."""
+    """Bytes of all runs in {spec: Cost}, each teacher's cache and each corpus counted once."""
     caches: dict = {}
     for spec, run in costs.items():
+        if run.corpus:
+            text = (spec.general_data, spec.general_rows, spec.general_max_length, spec.teacher)
+            caches[text] = run.corpus
         key = (spec.teacher_spec() if spec.kind == "student" else spec, spec.representation)
         caches[key] = max(run.cache, caches.get(key, 0.0))
     return sum(run.disk for run in costs.values()) + sum(caches.values())
@@ -130,7 +133,7 @@ def run_rows(costs: dict, minutes: dict) -> list[tuple]:
         sums += [sum(run.student + run.teacher for run in runs) / 1e12]
         sums += [sum(minutes[spec] for spec in left)]
         sums += [sum(gpu_minutes(costs[spec]) for spec in left)]
-        disk = (sum(run.disk for run in runs) + runs[0].cache) / 1e6
+        disk = (sum(run.disk for run in runs) + runs[0].cache + runs[0].corpus) / 1e6
         there = f"{len(runs) - len(left)} in the store" if len(left) < len(runs) else ""
         cells = (str(len(runs)), steps, *(f"{x:,.1f}" for x in sums), f"{disk:,.0f}")
         rows.append((name, *cells, there))
@@ -144,6 +147,31 @@ def _remarks(costs: dict) -> str:
     rates = sorted({spec.learning_rate for spec in costs if spec.kind == "student"})
     listed = " ".join(f"{rate:g}" for rate in rates)
     return "; ".join([*names, f"learning rate(s) of the students {listed}"]) + "."
+
+
+def show_general_plan(console, spec, out, device="auto") -> None:
+    """Prints what a general distillation would cost here; trains nothing.
+
+    Raises:
+        InputError: its text is missing.
+    """
+    run, (rows, length, note) = cost(spec), row_facts(spec)
+    fast, slow = calibrate(spec, device)
+    hours = (run.student / fast + run.teacher / slow) / 3600
+    disk = total_disk({spec: run})
+    console.print(
+        f"General distillation on '{spec.general_data}': about {rows:,} sequences of {length} "
+        f"tokens ({rows * length / 1e6:,.2f} M tokens{note and ', '}{note}).\n"
+        f"{spec.general_epochs} epoch(s) of batches of {spec.general_batch_size}: {run.steps:,} "
+        f"steps, {(run.student + run.teacher) / 1e12:,.2f} TFLOP ({run.teacher / 1e12:,.2f} of "
+        f"them in the teacher), {disk / 1e9:,.2f} GB of disk.\n"
+        f"About {hours:,.2f} h here, at {fast / 1e9:,.1f} GFLOP/s on the student and "
+        f"{slow / 1e9:,.1f} on the teacher's layers, measured now; to fetch and to pack the text "
+        "comes on top.",
+        soft_wrap=True,
+    )
+    if is_done(spec, out):
+        console.print(f"It is in the store: {spec.run_id()}.")
 
 
 def show_plan(console, notebooks, profile, out, device="auto", jobs: int = 1) -> None:

@@ -176,11 +176,13 @@ def _listen(workers, specs, outcomes, screen) -> None:
 
 
 def headline(metrics: dict) -> str:
-    """The main number of a run's metrics: "accuracy 0.812 (dev, n = 277)"."""
+    """The main number of a run's metrics: "accuracy 0.812 (dev, n = 277)", or the text it read."""
     for split, values in metrics.get("splits", {}).items():
         primary = metrics.get("primary")
         if primary in values:
             return f"{primary} {values[primary]:.3f} ({split}, n = {values.get('n', '?')})"
+    if "texts" in metrics:
+        return f"{metrics['texts']:,} texts, {metrics['tokens']:,} tokens"
     return ""
 
 

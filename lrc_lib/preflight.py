@@ -5,19 +5,23 @@ import shutil
 import time
 from pathlib import Path
 
+from .data.corpus import is_wikipedia
 from .errors import InputError, UnavailableError
 
 SPARE_BYTES = 200e6
 
 
 def uses_hub(specs) -> bool:
-    """Whether a spec's data, teacher or masked LM comes from the hub."""
+    """Whether a spec's data, teacher, masked LM or text comes from the hub."""
 
     def remote(model):
         return not (model.startswith("package:") or Path(model).is_dir())
 
     return any(
-        spec.data == "hub" or remote(spec.teacher) or (spec.augment and remote(spec.augment_mlm))
+        spec.data == "hub"
+        or remote(spec.teacher)
+        or (spec.augment and remote(spec.augment_mlm))
+        or (is_wikipedia(spec.general_data) and (spec.start_spec() or spec.kind == "general"))
         for spec in specs
     )
 

@@ -14,6 +14,7 @@ from .display import escaped, table_html, wide
 from .errors import LrcError
 from .mathml import rich_text
 from .notebook import NOTEBOOKS, SCHEMA, write_json
+from .pool import headline
 
 STYLE = (Path(__file__).parent / "site" / "base.css").read_text(encoding="utf-8")
 VERDICTS = {  # of `compare`: the class of the cell, and a sign beside its colour
@@ -229,8 +230,9 @@ def _origin(summary: dict):
     for key, run in summary["runs"].items():
         made = run["provenance"]
         times = (made.get("seconds"), made.get("peak_memory_mb"), made.get("threads"))
-        rows.append((run["name"], key, run["status"], *times, made.get("commit")))
-    columns = ("run", "id", "now", "seconds", "peak memory, MB", "threads", "commit")
+        found = headline(run["metrics"])
+        rows.append((run["name"], found, key, run["status"], *times, made.get("commit")))
+    columns = ("run", "found", "id", "now", "seconds", "peak memory, MB", "threads", "commit")
     yield wide_table(columns, rows, "Runs, with what each took when it was trained")
     made = next((n["result"]["provenance"] for n in summary["notebooks"] if n["result"]), {})
     versions = made.get("versions", {})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from .augmentation import Augmentation
 from .data import load_task_data, load_texts
+from .data.corpus import corpus_fingerprint, is_wikipedia
 from .errors import InputError, unknown
 from .fields import (
     AUGMENTED_FIELDS,
@@ -80,6 +81,7 @@ class RunSpec:
 
     general_data: str = "reviews"
     general_rows: int = 0
+    general_packed: bool = False
     general_epochs: int = 1
     general_batch_size: int = 256
     general_lr: float = 1e-4
@@ -101,6 +103,12 @@ class RunSpec:
     def kind(self) -> str:
         """ "teacher", "general", "augmented" or "student"."""
         return self.recipe if self.recipe in KINDS else "student"
+
+    @property
+    def packed(self) -> bool:
+        """Whether general distillation reads full windows, see `lrc_lib.data.packing`; Wikipedia
+        always does."""
+        return self.general_packed or is_wikipedia(self.general_data)
 
     @property
     def name(self) -> str:
@@ -223,6 +231,9 @@ def _digest(spec: RunSpec, recipe) -> str:
     content["teacher"] = model_fingerprint(spec.teacher)
     if spec.keep != "last":  # a field that came later: older ids stay what they were
         content["keep"] = spec.keep
+    content.pop("general_packed", None)  # ids from before there was packing stay
+    if spec.kind == "general" and spec.packed:
+        content["packed"] = True
     if spec.kind == "augmented":
         content["rows"] = spec.augmentation.key(data_of(spec).train)
     content |= {
@@ -235,6 +246,8 @@ def _digest(spec: RunSpec, recipe) -> str:
 
 
 def _data_fingerprint(spec: RunSpec) -> str:
+    if spec.kind == "general" and spec.packed:
+        return corpus_fingerprint(spec.general_data)
     if spec.kind == "general":
         texts, _ = texts_of(spec)
         return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]

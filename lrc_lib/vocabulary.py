@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+BLOCK = 1 << 24  # token ids that are looked at at a time
+
 
 class TrimmedEmbedding(nn.Module):
     """The rows of an embedding that occur in the data; the others wait outside the optimiser.
@@ -46,7 +48,11 @@ def trim_vocabulary(model: nn.Module, ids) -> TrimmedEmbedding | None:
     full = model.get_input_embeddings()
     if type(full) is not nn.Embedding:
         return None
-    used = torch.from_numpy(np.unique(np.append(ids, full.padding_idx or 0)))
-    trimmed = TrimmedEmbedding(full, used.long().to(full.weight.device))
+    occurs = np.zeros(full.num_embeddings, dtype=bool)
+    occurs[full.padding_idx or 0] = True
+    for start in range(0, len(ids), BLOCK):
+        occurs[ids[start : start + BLOCK]] = True
+    used = torch.from_numpy(np.flatnonzero(occurs))
+    trimmed = TrimmedEmbedding(full, used.to(full.weight.device))
     model.set_input_embeddings(trimmed)
     return trimmed

@@ -616,3 +616,26 @@ def test_the_benchmark_sees_a_difference(masked_lm):
     assert benchmark.differ(masked_lm, slots, loop) == 0
     slots[0][1] = slots[0][1]._replace(words=slots[0][1].words[1:])
     assert benchmark.differ(masked_lm, slots, loop) == 1
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Roberta", "Electra", "DistilBert", "Albert"])
+def test_what_follows_the_last_attention_sees_one_position_whatever_the_model(tokenizer, kind):
+    import transformers
+
+    names = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
+    if kind == "DistilBert":
+        names = dict(dim=16, n_layers=2, n_heads=2, hidden_dim=16)
+    extra = dict(embedding_size=16) if kind in ("Electra", "Albert") else {}
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=len(tokenizer), initializer_range=0.5, pad_token_id=0, **names, **extra
+    )
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{kind}ForMaskedLM")(config).eval()
+    seen = []
+    if kind in ("Bert", "Roberta", "Electra"):
+        last = model.base_model.encoder.layer[-1].intermediate
+        last.register_forward_hook(lambda m, i, out: seen.append(out.shape[1]))
+    slots = MaskedLM(model, tokenizer).slots(TEXTS, 4)
+    assert set(seen) <= {1} and bool(seen) == (kind in ("Bert", "Roberta", "Electra"))
+    for text, found in zip(TEXTS, slots, strict=True):
+        assert as_sets(found) == word_by_word(model, tokenizer, text, 4)

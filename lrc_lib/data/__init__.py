@@ -5,6 +5,7 @@
     glue_dir.py  a folder in the classic glue_data layout
     hub.py       GLUE from the Hugging Face hub
     files.py     a user's own folder of CSV, TSV or JSONL
+    corpus.py    text without labels, of any size; packing.py cuts it into windows on disk
 
 Readers load on first use; nothing here needs torch. Taught in notebooks/02_teacher_and_student.
 """
@@ -85,7 +86,7 @@ def load_texts(
     Args:
         data: "reviews" (all four genres, less every text of a dev split of `reviews` and
             `reviews-score`), "nli" (the grammar's training sentences), a .txt file, or a folder
-            of .txt files with one text a line.
+            of .txt files with one text a line, or several of them joined as in $PATH.
         rows: 0 for all, else a fixed sample.
         exclude: further texts to leave out, e.g. of a dev set; case and marks do not count.
 

@@ -17,9 +17,12 @@ from .rows import Row
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tokenised rows, unpadded, one after the other: row i is `ids[offsets[i]:offsets[i + 1]]`."""
+    """Tokenised rows, unpadded, one after the other: row i is `ids[offsets[i]:offsets[i + 1]]`.
 
-    ids: np.ndarray  # (tokens,) int32
+    Ids that are memory-mapped stay where they are, and batches are moved.
+    """
+
+    ids: np.ndarray  # (tokens,) int32, or uint16 where that holds them
     types: np.ndarray | None  # (tokens,) int32, where the model uses token types
     offsets: np.ndarray  # (n + 1,) int64
     labels: np.ndarray  # (n,) int64 classes or float32 scores
@@ -36,6 +39,10 @@ class Encoded:
     @cached_property
     def _on_device(self) -> dict:
         return {}
+
+    def home(self, device) -> torch.device:
+        """Where the rows are to be kept for training on `device`."""
+        return torch.device("cpu" if isinstance(self.ids, np.memmap) else device)
 
     def tensors(self, device) -> dict[str, Tensor]:
         """All rows as tensors on `device`, moved there once: "ids", "labels", perhaps "types"."""
@@ -103,16 +110,23 @@ def collate(encoded: Encoded, indices: Sequence[int], device="cpu") -> dict[str,
         "input_ids", "attention_mask" and, where used, "token_type_ids", each (B, L) int64;
         "labels" (B,).
     """
-    indices, rows = np.asarray(indices), encoded.tensors(device)
-    where, real = ragged(encoded.offsets[indices], encoded.lengths[indices], device)
+    indices, home = np.asarray(indices), encoded.home(device)
+    rows = encoded.tensors(home)
+    where, real = ragged(encoded.offsets[indices], encoded.lengths[indices], home)
     batch = {
         "input_ids": rows["ids"][where].long().masked_fill(~real, encoded.pad_id),
         "attention_mask": real.long(),
-        "labels": rows["labels"][torch.from_numpy(indices).to(device, non_blocking=True)],
+        "labels": rows["labels"][torch.from_numpy(indices).to(home, non_blocking=True)],
     }
     if "types" in rows:
         batch["token_type_ids"] = rows["types"][where].long() * real
-    return batch
+    if home.type == torch.device(device).type:
+        return batch
+    pin = torch.device(device).type == "cuda"
+    return {
+        name: (value.pin_memory() if pin else value).to(device, non_blocking=True)
+        for name, value in batch.items()
+    }
 
 
 def steps_per_epoch(rows: int, batch_size: int, drop_last: bool = True) -> int:

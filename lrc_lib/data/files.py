@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ..errors import InputError, unknown
 from ..tasks import KINDS, METRICS, TASKS, Task
+from .corpus import text_files
 from .rows import Row, first_of_each, read_lines, read_text, text_key, to_label
 from .tables import Table, read_table
 
@@ -231,13 +232,7 @@ def read_texts(data: str) -> tuple[tuple[str, ...], str]:
     Raises:
         InputError: nothing there, or not UTF-8 (file and line).
     """
-    place = Path(data)
-    paths = sorted(place.glob("*.txt")) if place.is_dir() else [place]
-    if not paths or (not place.is_dir() and place.suffix != ".txt"):
-        raise InputError(
-            f"No texts in '{data}': expected 'reviews', 'nli', a .txt file, or a folder of .txt "
-            "files with one text a line."
-        )
+    paths = text_files(data)
     lines = [line.strip() for path in paths for line in read_lines(path)]
     texts = first_of_each((line for line in lines if line), key=str)
     return tuple(texts), f"{len(texts):,} texts from {len(paths)} file(s) in '{data}'."

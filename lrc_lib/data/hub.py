@@ -1,4 +1,4 @@
-"""GLUE, and models, from the Hugging Face hub: the only module that imports `datasets`.
+"""GLUE, Wikipedia and models from the Hugging Face hub: the only module that imports `datasets`.
 
 Revisions are pinned. One cheap look at the hub comes first, so that without a network there is one
 clear error at once instead of retries; what was fetched before is found without a network.
@@ -12,8 +12,10 @@ from .download import is_offline
 from .rows import Row
 
 DATASET = "nyu-mll/glue"
+WIKIPEDIA_DATASET = "wikimedia/wikipedia"
 REVISIONS = {
     DATASET: "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
+    WIKIPEDIA_DATASET: "b04c8d1ceb2f5cd4588862100d08de323dccfbaa",
     "google-bert/bert-base-uncased": "86b5e0934494bd15c9632b12f734a8a67f723594",
 }
 # task -> name of the hub's configuration, its text columns
@@ -27,8 +29,14 @@ COLUMNS = {
     "qnli": ("qnli", ("question", "sentence")),
     "rte": ("rte", ("sentence1", "sentence2")),
 }
+# configuration -> articles, bytes (text, titles and addresses), as the dataset's card says
+WIKIPEDIA_SIZES = {"20231101.en": (6_407_814, 20_200_062_385)}
 MODEL_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 SECONDS = 5  # for the hub's first answer
+WITHOUT_WIKIPEDIA = (
+    "Without the hub, give text of your own: --text FILE|DIR, or --set general_data=FILE. For "
+    "another revision: --revision, or general_data=wikipedia:CONFIG@REVISION."
+)
 
 
 def fetch(repo: str, kind: str = "model", patterns: tuple[str, ...] = MODEL_FILES) -> Path:
@@ -44,13 +52,8 @@ def fetch(repo: str, kind: str = "model", patterns: tuple[str, ...] = MODEL_FILE
     """
     import huggingface_hub as hub
 
-    revision, reason = REVISIONS.get(repo), "--offline is set, and it is not cached"
-    reachable = not is_offline()
-    if reachable:
-        try:  # one question without retries: a download would try for half a minute
-            hub.HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=SECONDS)
-        except Exception as error:  # of the hub, of its transport, or of the system
-            reachable, reason = False, _first_line(error)
+    revision = REVISIONS.get(repo)
+    reason = out_of_reach(repo, kind, revision)
     try:
         return Path(
             hub.snapshot_download(
@@ -59,16 +62,31 @@ def fetch(repo: str, kind: str = "model", patterns: tuple[str, ...] = MODEL_FILE
                 revision=revision,
                 allow_patterns=list(patterns),
                 ignore_patterns=["*/*"] if kind == "model" else None,
-                local_files_only=not reachable,
+                local_files_only=bool(reason),
             )
         )
     except Exception as error:
         raise UnavailableError(
             f"Could not get the {kind} '{repo}' from the Hugging Face hub: "
-            f"{_first_line(error) if reachable else reason}. Without the hub: --glue-dir DIR reads "
+            f"{reason or _first_line(error)}. Without the hub: --glue-dir DIR reads "
             "GLUE from a folder, --set teacher=DIR takes a model folder, and the default profile "
             "needs neither. With a network once: python -m lrc_lib fetch."
         ) from error
+
+
+def out_of_reach(repo: str, kind: str, revision: str | None) -> str:
+    """Why the hub does not give this repository at this revision; "" where it does."""
+    import huggingface_hub as hub
+
+    if is_offline():
+        return "--offline is set, and it is not cached"
+    try:  # one question without retries: a download would try for half a minute
+        hub.HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=SECONDS)
+    except hub.errors.RevisionNotFoundError:
+        return f"the hub has no revision '{revision}' of it (any more)"
+    except Exception as error:  # of the hub, of its transport, or of the system
+        return _first_line(error)
+    return ""
 
 
 def _first_line(error: Exception) -> str:
@@ -84,13 +102,7 @@ def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
     """
     config, texts = COLUMNS[task.name]
     folder = fetch(DATASET, "dataset", (f"{config}/*",)) / config
-    try:  # after the fetch: its import takes seconds
-        from datasets import load_dataset
-    except ImportError as error:
-        raise UnavailableError(
-            "DATA = 'hub' needs the package 'datasets': python -m pip install datasets. "
-            "Or read GLUE from a folder: --glue-dir DIR."
-        ) from error
+    load_dataset = _load_dataset("Or read GLUE from a folder: --glue-dir DIR.")  # after the fetch
     names = {"train": "train"} | {
         split: "validation" if split == "dev" else f"validation_{split}"
         for split in task.dev_splits
@@ -109,6 +121,17 @@ def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
     return splits.pop("train"), splits, source
 
 
+def _load_dataset(otherwise: str):
+    try:  # its import takes seconds
+        from datasets import load_dataset
+    except ImportError as error:
+        raise UnavailableError(
+            "Data from the hub need the package 'datasets': python -m pip install datasets. "
+            + otherwise
+        ) from error
+    return load_dataset
+
+
 def _rows(table, task: Task, texts: tuple[str, ...], where: str) -> tuple[Row, ...]:
     missing = [name for name in (*texts, "label") if name not in table.column_names]
     if missing:
@@ -123,3 +146,65 @@ def _rows(table, task: Task, texts: tuple[str, ...], where: str) -> tuple[Row, .
     return tuple(
         Row(a, b, kind(label)) for a, b, label in zip(*columns, table["label"], strict=True)
     )
+
+
+class Articles:
+    """The articles of a Wikipedia on the hub, streamed: nothing is kept on disk.
+
+    Args:
+        config: "DATE.LANGUAGE", as the hub names it.
+        revision: a commit of the hub's repository.
+        place: where an earlier stream stood (its `place`), to go on from there.
+
+    Raises:
+        InputError: no such configuration.
+        UnavailableError: no network, no such revision (any more), or the stream broke off.
+    """
+
+    def __init__(self, config: str, revision: str, place=None):
+        self.where = f"{WIKIPEDIA_DATASET}, {config}, at revision {revision}"
+        self.source = f"Articles of Wikipedia from the hub's {self.where}."
+        self.done, self.size = 0, WIKIPEDIA_SIZES.get(config, (0, 0))[0]
+        reason = out_of_reach(WIKIPEDIA_DATASET, "dataset", revision)
+        if reason:
+            raise self._unavailable(reason)
+        load_dataset = _load_dataset(WITHOUT_WIKIPEDIA)
+        self.done, table = place or (0, None)
+        try:
+            self.table = load_dataset(
+                WIKIPEDIA_DATASET, config, split="train", streaming=True, revision=revision
+            )
+            if table:
+                self.table.load_state_dict(table)
+        except ValueError as error:
+            raise InputError(f"{self.where}: {_first_line(error):.300}.") from error
+        except Exception as error:
+            raise self._unavailable(_first_line(error)) from error
+
+    @property
+    def place(self):
+        """Where the next article begins: their number so far, and what `datasets` needs."""
+        return [self.done, self.table.state_dict()]
+
+    def __iter__(self):
+        rows = iter(self.table)
+        while True:
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except Exception as error:  # of the hub, of its transport, or of the system
+                raise self._unavailable(_first_line(error)) from error
+            self.done += 1
+            if "text" not in row:
+                raise InputError(
+                    f"{self.where}: expected the column 'text', found {', '.join(row)}."
+                )
+            if row["text"].strip():
+                yield row["text"]
+
+    def _unavailable(self, reason: str) -> UnavailableError:
+        return UnavailableError(
+            f"Could not read {self.where}: {reason}. {WITHOUT_WIKIPEDIA} What was packed so far is "
+            "kept, and the same command goes on there."
+        )

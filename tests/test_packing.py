@@ -1,0 +1,419 @@
+"""Text of any size: read document by document, packed into windows on disk, taken up again."""
+
+import json
+import os
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from conftest import sentences
+
+from lrc_lib.data import Row, batches, corpus, hub, packing
+from lrc_lib.data.batches import collate
+from lrc_lib.data.packing import pack, separators, tokenizer_key, windows
+from lrc_lib.errors import InputError, UnavailableError
+from lrc_lib.models import load_tokenizer
+from lrc_lib.vocabulary import trim_vocabulary
+
+CLS, SEP = 2, 3  # of the tiny tokenizer
+LENGTH = 8
+
+
+@pytest.fixture
+def tokenizer(tiny_teacher):
+    return load_tokenizer(tiny_teacher)
+
+
+@pytest.fixture
+def texts():
+    return [text for text, _ in sentences(40, 5)]
+
+
+@pytest.fixture
+def folder(texts, tmp_path):
+    """Two files with blank lines, a byte-order mark and both kinds of line ends."""
+    place = tmp_path / "corpus"
+    place.mkdir()
+    first = "\ufeff" + "\n".join(texts[:25]) + "\n\n \n"
+    (place / "a.txt").write_bytes(first.encode())
+    (place / "b.txt").write_bytes("\r\n".join(texts[25:]).encode())
+    (place / "notes.md").write_text("not read")
+    return str(place)
+
+
+def naive(texts, tokenizer, length):
+    """The windows, token by token, and how many tokens are left."""
+    row, out = [], []
+    for text in texts:
+        for token in [*tokenizer(text, add_special_tokens=False)["input_ids"], SEP]:
+            row.append(token)
+            if len(row) == length - 2:
+                out.append([CLS, *row, SEP])
+                row = []
+    return np.array(out), len(row)
+
+
+def test_windows_are_those_of_a_loop_over_tokens(tokenizer, texts):
+    assert separators(tokenizer) == ([CLS], [SEP])
+    expected, left = naive(texts, tokenizer, LENGTH)
+    made, tail = windows(texts, [], tokenizer, LENGTH)
+    assert made.dtype == np.uint16 and (made == expected).all() and len(tail) == left
+    first, tail = windows(texts[:7], [], tokenizer, LENGTH)
+    second, tail = windows(texts[7:], tail, tokenizer, LENGTH)
+    assert (np.concatenate([first, second]) == expected).all() and len(tail) == left
+
+
+def test_separators_are_the_tokenizer_s_own():
+    """One that only ends a text, as T5's does."""
+
+    def end_only(text, add_special_tokens=True, **_):
+        ids = [[5] * len(t.split()) for t in ([text] if isinstance(text, str) else text)]
+        ids = [i + [1] * add_special_tokens for i in ids]
+        return {"input_ids": ids[0] if isinstance(text, str) else ids}
+
+    class Tokenizer:
+        __call__ = staticmethod(end_only)
+
+        def __len__(self):
+            return 1 << 20
+
+    assert separators(Tokenizer()) == ([], [1])
+    made, tail = windows(["a b", "c d e"], [], Tokenizer(), 4)
+    assert made.dtype == np.int32 and made.tolist() == [[5, 5, 1, 1], [5, 5, 5, 1]]
+    assert tail.tolist() == [1]
+
+
+@pytest.mark.parametrize("characters", [1, 300, 1 << 22])
+def test_a_corpus_is_packed_document_by_document(
+    folder, texts, tokenizer, tmp_path, monkeypatch, characters
+):
+    monkeypatch.setattr(packing, "PART_CHARACTERS", characters)
+    expected, left = naive(texts, tokenizer, LENGTH)
+    encoded, facts = pack(folder, 0, tokenizer, LENGTH, tmp_path)
+    assert (encoded.ids.reshape(-1, LENGTH) == expected).all() and set(encoded.lengths) == {LENGTH}
+    assert facts["texts"] == len(texts) and facts["dropped"] == left
+    assert "2 files" in facts["source"] and len(encoded) == len(expected)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_files_and_folders_are_read_in_the_order_given(folder, tokenizer, tmp_path, texts):
+    a, b = (os.path.join(folder, name) for name in ("a.txt", "b.txt"))
+    assert corpus.text_files(folder) == corpus.text_files(os.pathsep.join([a, b]))
+    turned, _ = pack(os.pathsep.join([b, a]), 0, tokenizer, LENGTH, tmp_path)
+    expected, _ = naive(texts[25:] + texts[:25], tokenizer, LENGTH)
+    assert (turned.ids.reshape(-1, LENGTH) == expected).all()
+
+
+def test_a_limit_takes_the_first_documents(folder, texts, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "PART_CHARACTERS", 100)
+    encoded, facts = pack(folder, 30, tokenizer, LENGTH, tmp_path)
+    expected, _ = naive(texts[:30], tokenizer, LENGTH)
+    assert (encoded.ids.reshape(-1, LENGTH) == expected).all()
+    assert facts["texts"] == 30 and "first 30 documents" in facts["source"]
+    with pytest.raises(InputError, match="0 .all. or more"):
+        pack(folder, -1, tokenizer, LENGTH, tmp_path)
+
+
+def test_built_in_texts_are_packed_too(tokenizer, tmp_path):
+    from lrc_lib.data import load_texts
+
+    encoded, facts = pack("nli", 20, tokenizer, LENGTH, tmp_path)
+    expected, _ = naive(load_texts("nli")[0][:20], tokenizer, LENGTH)
+    assert (encoded.ids.reshape(-1, LENGTH) == expected).all() and facts["texts"] == 20
+
+
+def test_packed_text_is_made_once_for_the_same_text_tokenizer_and_length(
+    folder, tokenizer, tiny_teacher, tmp_path, monkeypatch
+):
+    pack(folder, 0, tokenizer, LENGTH, tmp_path)
+    key = tokenizer_key(tokenizer)
+    tokenizer("a film", truncation=True, max_length=4, padding="max_length")
+    assert tokenizer_key(tokenizer) == key
+    copy = tmp_path / "elsewhere"
+    os.rename(folder, copy)
+    monkeypatch.setattr(packing, "_write", lambda *_: pytest.fail("packed again"))
+    pack(str(copy), 0, load_tokenizer(tiny_teacher), LENGTH, tmp_path)
+    monkeypatch.undo()
+    corpus.corpus_fingerprint.cache_clear()
+    pack(str(copy), 0, tokenizer, LENGTH + 1, tmp_path)
+    (copy / "a.txt").write_text("another film\n" * 9)
+    corpus.corpus_fingerprint.cache_clear()
+    pack(str(copy), 0, tokenizer, LENGTH, tmp_path)
+    assert len(list(tmp_path.glob("corpus-*/ids.bin"))) == 3
+
+
+class Counting:
+    """A tokenizer that counts the documents it is given, and may stop at one of its calls."""
+
+    def __init__(self, tokenizer, stop=0):
+        self.tokenizer, self.stop, self.calls, self.documents = tokenizer, stop, 0, 0
+
+    def __call__(self, text, **options):
+        if isinstance(text, list):
+            self.calls += 1
+            if self.calls == self.stop:
+                raise KeyboardInterrupt
+            self.documents += len(text)
+        return self.tokenizer(text, **options)
+
+    def __len__(self):
+        return len(self.tokenizer)
+
+    def __getattr__(self, name):
+        return getattr(self.tokenizer, name)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 9])
+@pytest.mark.parametrize("torn", [b"", b"torn"])
+def test_an_interrupted_packing_goes_on_to_the_same_bytes(
+    folder, texts, tokenizer, tmp_path, monkeypatch, stop, torn
+):
+    monkeypatch.setattr(packing, "PART_CHARACTERS", 100)
+    whole, _ = pack(folder, 0, tokenizer, LENGTH, tmp_path / "whole")
+    first, second = Counting(tokenizer, stop), Counting(tokenizer)
+    with pytest.raises(KeyboardInterrupt):
+        pack(folder, 0, first, LENGTH, tmp_path)
+    (partial,) = tmp_path.glob("corpus-*.partial")
+    with (partial / "ids.bin").open("ab") as file:
+        file.write(torn)
+    resumed, facts = pack(folder, 0, second, LENGTH, tmp_path)
+    assert (resumed.ids == whole.ids).all() and facts["texts"] == len(texts)
+    assert first.documents + second.documents == len(texts)  # nothing twice
+
+
+def test_a_full_disk_in_the_middle_of_packing_loses_nothing(
+    folder, texts, tokenizer, tmp_path, monkeypatch
+):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(packing, "PART_CHARACTERS", 100)
+    whole, _ = pack(folder, 0, tokenizer, LENGTH, tmp_path / "whole")
+    first, second = Counting(tokenizer), Counting(tokenizer)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (whole.ids.nbytes // 2 + 3, limits[1]))
+    try:
+        with pytest.raises(UnavailableError, match="Cannot write the packed.*goes on there"):
+            pack(folder, 0, first, LENGTH, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    resumed, _ = pack(folder, 0, second, LENGTH, tmp_path)
+    assert (resumed.ids == whole.ids).all()
+    assert 0 < second.documents < len(texts) < first.documents + second.documents + 10
+
+
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        (b"", "holds no text"),
+        (b"\n  \n\r\n", "holds no text"),
+        (b"a fine film\nPK\x03\x04\x00\x00", "x.txt, line 2: found a NUL byte"),
+        (b"a film\n\na caf\xe9\n", "x.txt, line 3: found the byte 0xe9, which is not UTF-8"),
+        (b"\x89PNG\r\n\x1a\n", "x.txt, line 1: found the byte 0x89"),
+        (b"the film\n", "has 3 tokens, less than one sequence of 8"),
+    ],
+)
+def test_text_that_is_none(tokenizer, tmp_path, content, says):
+    path = tmp_path / "x.txt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=says):
+        pack(str(path), 0, tokenizer, LENGTH, tmp_path)
+
+
+@pytest.mark.parametrize("place", ["none.txt", "notes.md", "empty"])
+def test_places_that_hold_no_text(tokenizer, tmp_path, place):
+    (tmp_path / "notes.md").write_text("a film")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=f"No texts in '.*{place}'"):
+        pack(str(tmp_path / place), 0, tokenizer, LENGTH, tmp_path)
+
+
+def test_a_length_without_room_for_text(folder, tokenizer, tmp_path):
+    with pytest.raises(InputError, match="general_max_length = 2 leaves no room"):
+        pack(folder, 0, tokenizer, 2, tmp_path)
+
+
+def test_a_part_that_is_gone_is_packed_again(folder, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "PART_CHARACTERS", 100)
+    whole, _ = pack(folder, 0, tokenizer, LENGTH, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        pack(folder, 0, Counting(tokenizer, 5), LENGTH, tmp_path)
+    (partial,) = tmp_path.glob("corpus-*.partial")
+    os.truncate(partial / "ids.bin", 10)
+    assert (pack(folder, 0, tokenizer, LENGTH, tmp_path)[0].ids == whole.ids).all()
+
+
+def test_batches_of_packed_text_are_those_of_rows_in_memory(folder, tokenizer, tmp_path):
+    from dataclasses import replace
+
+    packed, _ = pack(folder, 0, tokenizer, LENGTH, tmp_path)
+    assert isinstance(packed.ids, np.memmap)
+    in_memory = replace(packed, ids=np.array(packed.ids, dtype=np.int32))
+    ours, theirs = (collate(rows, [5, 0, 7]) for rows in (packed, in_memory))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+    assert ours["input_ids"].dtype == torch.int64 and ours["attention_mask"].all()
+
+
+def test_packed_text_stays_on_the_disk_and_batches_move(folder, tokenizer, tmp_path):
+    packed, _ = pack(folder, 0, tokenizer, LENGTH, tmp_path)
+    batch = collate(packed, [1, 2], torch.device("meta"))
+    assert {value.device.type for value in batch.values()} == {"meta"}
+    assert list(packed._on_device) == [torch.device("cpu")]
+
+
+def test_the_vocabulary_of_a_large_corpus_is_looked_at_in_blocks(monkeypatch):
+    monkeypatch.setattr("lrc_lib.vocabulary.BLOCK", 3)
+    model = types.SimpleNamespace(table=torch.nn.Embedding(50, 4, padding_idx=0))
+    model.get_input_embeddings = lambda: model.table
+    model.set_input_embeddings = lambda table: setattr(model, "table", table)
+    ids = np.array([7, 7, 9, 30, 7, 9, 49], dtype=np.uint16)
+    assert trim_vocabulary(model, ids).used.tolist() == [0, 7, 9, 30, 49]
+
+
+# Wikipedia: the real `datasets` over local parquet files in place of the hub
+
+
+@pytest.fixture
+def wikipedia(texts, tmp_path, monkeypatch):
+    """A hub with one Wikipedia of 40 articles, two of them empty, in two files."""
+    datasets = pytest.importorskip("datasets")
+    asked = []
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    datasets.disable_progress_bars()
+    articles = [*texts[:10], " ", *texts[10:30], "", *texts[30:]]
+    files = []
+    for number, part in enumerate((articles[:15], articles[15:])):
+        files.append(str(tmp_path / f"train-{number}.parquet"))
+        rows = {"id": [str(i) for i in range(len(part))], "text": part}
+        datasets.Dataset.from_dict(rows).to_parquet(files[-1])
+    real = datasets.load_dataset
+
+    def load_dataset(name, config, split, streaming, revision):
+        assert name == "wikimedia/wikipedia" and streaming
+        asked.append((config, revision))
+        if config != "20231101.en":
+            raise ValueError(f"BuilderConfig '{config}' not found. Available: ['20231101.en']")
+        return real("parquet", data_files={split: files}, split=split, streaming=True)
+
+    def repo_info(self, repo, repo_type, revision, timeout):
+        from huggingface_hub.errors import RevisionNotFoundError
+
+        if revision == "gone":
+            response = types.SimpleNamespace(headers={}, request=None, status_code=404)
+            raise RevisionNotFoundError("404 Client Error.\nRevision Not Found", response=response)
+
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", repo_info)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setenv("LRC_OFFLINE", "")
+    return asked
+
+
+def test_wikipedia_is_streamed_and_packed(wikipedia, texts, tokenizer, tmp_path):
+    encoded, facts = pack("wikipedia", 0, tokenizer, LENGTH, tmp_path / "cache")
+    expected, _ = naive(texts, tokenizer, LENGTH)
+    assert (encoded.ids.reshape(-1, LENGTH) == expected).all() and facts["texts"] == len(texts)
+    pinned = hub.REVISIONS["wikimedia/wikipedia"]
+    assert wikipedia == [("20231101.en", pinned)] and pinned in facts["source"]
+    pack("wikipedia:20231101.en@" + pinned, 0, tokenizer, LENGTH, tmp_path / "cache")
+    assert len(wikipedia) == 1  # the same text: the hub is not asked
+
+
+@pytest.mark.parametrize("stop", [2, 5, 8])
+def test_an_interrupted_stream_goes_on_where_it_was(
+    wikipedia, texts, tokenizer, tmp_path, monkeypatch, stop
+):
+    monkeypatch.setattr(packing, "PART_CHARACTERS", 100)
+    expected, _ = naive(texts, tokenizer, LENGTH)
+    first, second = Counting(tokenizer, stop), Counting(tokenizer)
+    with pytest.raises(KeyboardInterrupt):
+        pack("wikipedia", 0, first, LENGTH, tmp_path)
+    said = []
+    resumed, facts = pack("wikipedia", 0, second, LENGTH, tmp_path, lambda *x: said.append(x))
+    assert (resumed.ids.reshape(-1, LENGTH) == expected).all() and facts["texts"] == len(texts)
+    assert first.documents + second.documents == len(texts)
+    assert said[0][0] > first.documents and said[-1][2].startswith("packed 40 documents into")
+
+
+def test_a_part_of_wikipedia(wikipedia, texts, tokenizer, tmp_path):
+    encoded, facts = pack("wikipedia", 12, tokenizer, LENGTH, tmp_path)
+    expected, _ = naive(texts[:12], tokenizer, LENGTH)
+    assert (encoded.ids.reshape(-1, LENGTH) == expected).all() and facts["texts"] == 12
+
+
+def test_a_revision_that_is_gone(wikipedia, tokenizer, tmp_path):
+    says = "no revision 'gone' of it .any more.*--text FILE.*--revision"
+    with pytest.raises(UnavailableError, match=says):
+        pack("wikipedia:20231101.en@gone", 0, tokenizer, LENGTH, tmp_path)
+    assert not wikipedia  # it was not even opened
+
+
+def test_a_wikipedia_that_the_hub_does_not_have(wikipedia, tokenizer, tmp_path):
+    with pytest.raises(InputError, match="'20231101.xx' not found. Available"):
+        pack("wikipedia:20231101.xx", 0, tokenizer, LENGTH, tmp_path)
+
+
+def test_without_a_network_one_error_names_the_ways_without_it(
+    wikipedia, tokenizer, tmp_path, monkeypatch
+):
+    def refuse(self, *args, **options):
+        raise OSError("no route to the hub")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", refuse)
+    for offline, reason in (("", "no route to the hub"), ("1", "--offline is set")):
+        monkeypatch.setenv("LRC_OFFLINE", offline)
+        with pytest.raises(UnavailableError, match=f"{reason}.*--text FILE"):
+            pack("wikipedia", 0, tokenizer, LENGTH, tmp_path)
+
+
+def test_a_stream_that_breaks_off_is_kept(wikipedia, texts, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "PART_CHARACTERS", 100)
+    real = hub._load_dataset("")
+
+    class Breaking:
+        def __init__(self, table):
+            self.table, self.state_dict = table, table.state_dict
+
+        def __iter__(self):
+            for number, row in enumerate(self.table):
+                if number == 25:
+                    raise RuntimeError("the connection was closed\nand more")
+                yield row
+
+    monkeypatch.setattr(hub, "_load_dataset", lambda _: lambda *a, **k: Breaking(real(*a, **k)))
+    with pytest.raises(UnavailableError, match="connection was closed. Without.*goes on there"):
+        pack("wikipedia", 0, tokenizer, LENGTH, tmp_path)
+    (state,) = tmp_path.glob("corpus-*.partial/state.json")
+    kept = json.loads(state.read_text())["texts"]
+    assert 0 < kept < 25
+    monkeypatch.setattr(hub, "_load_dataset", lambda _: real)
+    second = Counting(tokenizer)
+    resumed, _ = pack("wikipedia", 0, second, LENGTH, tmp_path)
+    assert (resumed.ids.reshape(-1, LENGTH) == naive(texts, tokenizer, LENGTH)[0]).all()
+    assert second.documents == len(texts) - kept
+
+
+def test_wikipedia_without_the_datasets_package(wikipedia, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UnavailableError, match="pip install datasets.*--text FILE"):
+        pack("wikipedia", 0, tokenizer, LENGTH, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "data, parts",
+    [
+        ("wikipedia", ("20231101.en", "PINNED")),
+        ("wikipedia:20231101.simple", ("20231101.simple", "PINNED")),
+        ("wikipedia:20231101.de@abc", ("20231101.de", "abc")),
+        ("wikipedia@abc", ("20231101.en", "abc")),
+    ],
+)
+def test_names_of_wikipedias(data, parts):
+    pinned = hub.REVISIONS["wikimedia/wikipedia"]
+    assert corpus.is_wikipedia(data) and corpus.places_of(data) == [data]
+    assert corpus.wikipedia(data) == tuple(pinned if p == "PINNED" else p for p in parts)
+    assert not corpus.is_wikipedia("wikipedia.txt") and not corpus.is_wikipedia("./wikipedia")
+
+
+def test_only_packed_ids_stay_behind(tokenizer):
+    rows = batches.encode([Row("a film", None, 0), Row("the plot", None, 0)], tokenizer, LENGTH)
+    assert rows.home("meta") == torch.device("meta")
