@@ -9,7 +9,7 @@ import pandas as pd
 from ..display import escaped, table_html
 from ..errors import InputError
 from ..plots import COLOURS
-from .controls import explorer, headless, menu, slider
+from .controls import choice, explorer, headless, slider
 from .picture import Mark, Panel, View
 from .static import positions
 
@@ -82,7 +82,7 @@ def cases_page(rows, wrong, by: str, order="largest first", kind="all rows", pag
 
 
 def explore_cases(rows: pd.DataFrame, wrong: dict):
-    """A menu of measures, one of kinds of rows, and the pages of dev rows that they find. (Table 5)
+    """Sliders over measures, kinds of rows, and the pages of dev rows that they find. (Table 5)
 
     Args:
         rows: a dev row each: "text", "label", a column of answers for each system, and the
@@ -101,9 +101,9 @@ def explore_cases(rows: pd.DataFrame, wrong: dict):
     if headless("where the mistakes lie in each order"):
         return None
     controls = {
-        "by": menu("sort by", found),
-        "order": menu("order", ORDERS),
-        "kind": menu("show", [*kinds(wrong)]),
+        "by": choice("sort by", found),
+        "order": choice("order", ORDERS),
+        "kind": choice("show", [*kinds(wrong)]),
         "page": slider("page", 1, 1, -(-len(rows) // PAGE), 1),
     }
     return explorer(lambda **values: cases_page(rows, wrong, **values), controls)

@@ -8,8 +8,7 @@ import os
 from ..display import escaped
 from .svg import to_svg
 
-NAME = {"description_width": "15em"}
-WIDE = {"width": "36em", "max_width": "98%"}
+WORDS = "line-height:1.4;margin:.4em 0;max-width:60em"  # of the numbers below a picture
 HEADLESS = "No sliders when headless: the static figure above shows {}."
 
 
@@ -28,29 +27,29 @@ def slider(name: str, value, low, high, step):
     whole = isinstance(step, int)
     kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
     return kind(
-        value, min=low, max=high, step=step, description=name, style=NAME, layout=dict(WIDE),
-        readout_format="d" if whole else ".2f",
+        value, min=low, max=high, step=step, readout_format="d" if whole else ".2f", **_look(name)
     )  # fmt: skip
 
 
-def choice(name: str, options, value):
-    """A slider over named options: a list, or (text, value) pairs."""
+def choice(name: str, options, value=None):
+    """A slider over named options: a list, or (text, value) pairs; None is the first of a list.
+
+    No drop-down menu: JupyterLab takes its arrow keys to move from cell to cell.
+    """
     import ipywidgets
 
-    return ipywidgets.SelectionSlider(
-        options=options, value=value, description=name, style=NAME, layout=dict(WIDE)
-    )
+    first = next(iter(options)) if value is None else value
+    return ipywidgets.SelectionSlider(options=options, value=first, **_look(name))
 
 
-def menu(name: str, options, value=None):
-    """A drop-down menu over a list, or (text, value) pairs; the first one unless told."""
-    import ipywidgets
-
-    look = {"description": name, "style": NAME, "layout": dict(WIDE)}
-    menu = ipywidgets.Dropdown(options=options, **look)
-    if value is not None:
-        menu.value = value
-    return menu
+def _look(name):
+    shape = {"width": "40em", "max_width": "98%"}
+    return {
+        "description": name,
+        "tooltip": name,
+        "style": {"description_width": "16em"},
+        "layout": shape,
+    }
 
 
 def explorer(draw, controls: dict, shown=None):
@@ -85,4 +84,4 @@ def explorer(draw, controls: dict, shown=None):
 
 def page(view) -> str:
     """A view as HTML: the picture, and the numbers below it in words."""
-    return f'{to_svg(view)}<p role="status">{escaped(view.says)}</p>'
+    return f'{to_svg(view)}<p role="status" style="{WORDS}">{escaped(view.says)}</p>'

@@ -7,7 +7,7 @@ notebooks/01_cos_nce_geometry.
 import numpy as np
 
 from ..plots import BLACK, BLUE, GREEN, GREY, VERMILION
-from .controls import explorer, headless, menu, slider
+from .controls import choice, explorer, headless, slider
 from .picture import Mark, Panel, View
 from .static import positions
 from .vectors import at, basis, cap, degrees, fan, frame, losses, scene
@@ -149,7 +149,7 @@ def explore_cos_nce():
     """
     if headless():
         return None
-    controls = {"space": menu("where", ["circle", "sphere"])}
+    controls = {"space": choice("where", ["circle", "sphere"])}
     for name, text, value, low, high, step in (
         ("student", "student's direction (degrees)", 40, -180, 180, 5),
         ("student_height", "student's height (degrees)", 30, -90, 90, 5),

@@ -14,7 +14,7 @@ import torch
 from ..errors import InputError, unknown
 from ..perturbation import NORMS, perturb_embeddings
 from ..plots import BLACK, BLUE, GREY, ORANGE, VERMILION
-from .controls import choice, explorer, headless, menu, slider
+from .controls import choice, explorer, headless, slider
 from .picture import Bars, Mark, Panel, View
 from .static import positions
 
@@ -146,7 +146,7 @@ def explore_perturbation(walks: Walks):
         return None
     lengths = [(f"{e:g}", e) for e in EPSILONS]
     controls = {
-        "norm": menu("one norm for each", NORMS),
+        "norm": choice("one norm for each", NORMS),
         "epsilon": choice("epsilon, length of the step", lengths, 1.0),
         "text": slider("text whose tokens are shown", 1, 1, len(walks.tokens), 1),
     }

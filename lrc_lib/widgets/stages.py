@@ -9,7 +9,7 @@ import numpy as np
 
 from ..plots import BLACK, BLUE, GREEN, GREY, VERMILION
 from ..schedule import SCHEDULES, Recipe, boundary_step, learning_rate_factor, loss_weights
-from .controls import explorer, headless, menu, slider
+from .controls import choice, explorer, headless, slider
 from .picture import Bars, Mark, Panel, View
 from .static import positions
 
@@ -127,7 +127,7 @@ def explore_stages(steps: int = MOST, boundary: float = 0.8, warmup: float = 0.1
         "alpha": slider("stage 2: layers, alpha", 1.0, 0.0, 5.0, 0.5),
         "beta": slider("stage 2: soft label, beta", 1.0, 0.0, 5.0, 0.5),
         "gamma": slider("stage 2: hard label, gamma", 3.0, 0.0, 5.0, 0.5),
-        "schedule": menu("learning-rate schedule", SCHEDULES),
+        "schedule": choice("learning-rate schedule", SCHEDULES),
         "warmup": slider("warm-up (share of the steps)", warmup, 0.0, 0.5, 0.05),
     }
     return explorer(lambda **values: stages_view(steps=steps, **values), controls)
