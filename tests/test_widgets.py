@@ -319,6 +319,18 @@ def test_a_real_loss_leaves_the_line_and_touches_it_at_zero(walks):
     assert abs(walks.losses["token"][-1] - predicted) > 0.1 * abs(predicted - walks.before)
 
 
+@pytest.mark.parametrize("epsilon", [-2.0, 0.0, 4.0])
+def test_the_marked_places_lie_on_their_lines(walks, epsilon):
+    measured, line, _, before, predicted, after = perturbation_view(
+        walks, "token", epsilon
+    ).panels[0].marks  # fmt: skip
+    assert (before.x, before.y) == ([0], [walks.before])
+    for mark, curve in ((predicted, line), (after, measured)):
+        assert mark.x == [epsilon]
+        assert mark.y[0] == pytest.approx(np.interp(epsilon, curve.x, curve.y))
+    assert line.y[EPSILONS.index(1.0)] == pytest.approx(walks.before + walks.slopes["token"])
+
+
 @pytest.mark.parametrize(
     "change, says",
     [({"norm": "batch"}, "norm"), ({"epsilon": 0.3}, "epsilon"), ({"text": 9}, "text")],

@@ -128,7 +128,8 @@ def _mistakes(values, wrong):
     for (system, missed), line, marker, colour in zip(
         wrong.items(), ("-", "--"), "os", COLOURS, strict=False
     ):
+        look = {"filled": not marks, "size": 13 if marks else 7}  # none hides the other
         share = [100 * np.mean(np.asarray(missed)[part]) for part in parts]
-        marks.append(Mark(x, share, colour, line, marker, f"{system} is wrong"))
+        marks.append(Mark(x, share, colour, line, marker, f"{system} is wrong", **look))
     names = "place in the order, smallest first (%)", "wrong answers (%)"
-    return View((Panel("", (0, 100), (0, 100), marks, *names),), "", "")
+    return View((Panel("", (0, 100), (0, 100), marks[::-1], *names),), "", "")

@@ -38,8 +38,9 @@ def positions(views: dict[str, View]) -> Figure:
 def _handle(mark, label):
     from matplotlib.lines import Line2D
 
+    face = mark.colour if mark.filled else "white"
     shape = ">" if mark.arrow and not mark.marker else mark.marker
-    look = {"color": mark.colour, "ls": mark.line or "none", "marker": shape or "none"}
+    look = {"color": mark.colour, "ls": mark.line or "none", "marker": shape or "none", "mfc": face}
     return Line2D([], [], label=label, lw=mark.width, ms=7, **look)
 
 
