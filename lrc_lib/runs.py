@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from .errors import InputError, LrcError, unknown
+from .errors import InputError, LrcError, UnavailableError, unknown
 from .provenance import peak_memory_mb, provenance
 from .spec import RunSpec
 
@@ -34,8 +34,18 @@ class RunResult:
     def id(self) -> str:
         return self.path.name
 
+    def _part(self, name: str) -> Path:
+        """A file of the run; `UnavailableError` with the way to get it back if it is not there."""
+        path, out = self.path / name, self.path.parent.parent
+        if not path.exists():
+            raise UnavailableError(
+                f"{path} is missing: the run is not whole. Delete {self.path}/metrics.json, then "
+                f"`python -m lrc_lib run {self.path}/spec.json --out {out}` makes it again."
+            )
+        return path
+
     def _json(self, name: str) -> dict:
-        return json.loads((self.path / name).read_text(encoding="utf-8"))
+        return json.loads(self._part(name).read_text(encoding="utf-8"))
 
     @property
     def metrics(self) -> dict:
@@ -55,12 +65,12 @@ class RunResult:
         import pandas
 
         columns = "step epoch stage rate loss perturbed layers floor excess soft hard dev".split()
-        lines = (self.path / "history.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = self._part("history.jsonl").read_text(encoding="utf-8").splitlines()
         return pandas.DataFrame(map(json.loads, lines)).reindex(columns=columns)
 
     def predictions(self, split: str = "") -> dict[str, np.ndarray]:
         """Dev predictions: "logits" (n, C) and "labels" (n,); the first split if none is named."""
-        with np.load(self.path / "predictions.npz") as arrays:
+        with np.load(self._part("predictions.npz")) as arrays:
             splits = sorted({name.split("/")[0] for name in arrays})
             split = split or next(iter(self.metrics["splits"]))
             if split not in splits:
@@ -77,13 +87,13 @@ class RunResult:
         """The trained model (a transformers classifier) in eval mode, on the CPU."""
         from .models import load_saved
 
-        return load_saved(self.path / "student")
+        return load_saved(self._part("student/model.safetensors").parent)
 
     def tokenizer(self):
         """The tokenizer saved beside the model."""
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.path / "student")
+        return AutoTokenizer.from_pretrained(self._part("student"))
 
     def projection(self):
         """The trained W, on the CPU; None for a run without layer loss."""

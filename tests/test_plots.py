@@ -1,4 +1,4 @@
-"""Figures draw what they are given, warn about nothing and leave no state; sliders build or not."""
+"""Figures draw what they are given, warn about nothing and leave no state."""
 
 import io
 import warnings
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from lrc_lib import plots
 from lrc_lib.losses import cos_nce
-from lrc_lib.widgets import explore_cos_nce, fan
+from lrc_lib.widgets import fan
 
 STEPS = np.arange(50)
 HISTORY = pd.DataFrame(
@@ -84,35 +84,6 @@ def test_a_running_mean_leaves_gaps_where_nothing_was_measured():
     _, soft = plots.training_curves(HISTORY, ["loss", "soft"], window=9).axes
     smooth = soft.lines[-1].get_ydata()
     assert np.isnan(smooth[:40]).all() and smooth[40:] == pytest.approx(0.3)
-
-
-def test_a_fan_is_centred_and_of_length_1():
-    directions = fan(70, 60, 15)
-    assert np.linalg.norm(directions, axis=1) == pytest.approx(np.ones(15))
-    degrees = np.degrees(np.arctan2(directions[:, 1], directions[:, 0]))
-    assert (degrees.min(), degrees.mean(), degrees.max()) == pytest.approx((40, 70, 100))
-    assert fan(90, 180, 1)[0] == pytest.approx((0, 1), abs=1e-12)
-
-
-def test_headless_there_is_no_widget_at_all(monkeypatch, capsys):
-    import ipywidgets
-
-    def refuse(*args, **kwargs):
-        raise AssertionError("a widget was built")
-
-    monkeypatch.setattr(ipywidgets.Widget, "__init__", refuse)
-    monkeypatch.setenv("LRC_HEADLESS", "1")
-    assert explore_cos_nce() is None
-    assert "static figure" in capsys.readouterr().out
-
-
-def test_moving_a_slider_draws_anew(monkeypatch):
-    monkeypatch.delenv("LRC_HEADLESS", raising=False)
-    *sliders, picture = explore_cos_nce().children
-    before = bytes(picture.value)
-    assert before.startswith(b"\x89PNG")
-    sliders[0].value = -90
-    assert bytes(picture.value) != before
 
 
 def test_the_curve_is_the_library_s_loss():

@@ -1,5 +1,7 @@
+import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -10,7 +12,8 @@ import torch
 from lrc_lib import RunSpec, run
 from lrc_lib import history as history_module
 from lrc_lib import train as train_module
-from lrc_lib.errors import InputError, TrainingError
+from lrc_lib.__main__ import main
+from lrc_lib.errors import InputError, TrainingError, UnavailableError
 from lrc_lib.runs import find
 
 
@@ -335,3 +338,30 @@ def test_run_folder_holds_what_the_readme_says(tiny_spec, out):
         p.name for p in path.iterdir()
     }
     assert json.loads((path / "spec.json").read_text())["recipe"] == "lrc"
+
+
+@pytest.mark.parametrize(
+    "lost, asked",
+    [
+        ("history.jsonl", lambda result: result.history),
+        ("predictions.npz", lambda result: result.predictions()),
+        ("student/model.safetensors", lambda result: result.student()),
+        ("student", lambda result: result.tokenizer()),
+        ("provenance.json", lambda result: result.provenance),
+    ],
+)
+def test_a_run_that_lost_a_file_says_which_command_makes_it_again(
+    learned, out, tmp_path, lost, asked
+):
+    copy = tmp_path / "runs" / learned.id
+    shutil.copytree(learned.path, copy)
+    path = copy / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(UnavailableError, match=f"{lost} is missing.*lrc_lib run .*--out") as said:
+        asked(dataclasses.replace(learned, path=copy))
+    if lost != "student":
+        return
+    (copy / "metrics.json").unlink()  # what it says
+    command = re.search(r"`python -m lrc_lib (.*)`", str(said.value))[1]
+    assert main(command.split()) == 0
+    assert asked(dataclasses.replace(learned, path=copy))
