@@ -27,6 +27,9 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("spec", metavar="SPEC.json", help='fields of RunSpec, e.g. {"task": "rte"}')
     run.add_argument("--out", default="", metavar="DIR")
     run.add_argument("--device", default="auto")
+    run.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="how many torchrun started, in all"
+    )
     predict = commands.add_parser("predict", help="answer GLUE's test sets: the server's zip")
     predict.add_argument(
         "runs", nargs="+", metavar="RUN",
@@ -98,10 +101,14 @@ def _run(options) -> int:
         text = Path(options.spec).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Cannot read the spec '{options.spec}': {error}") from None
+    from .parallel import current, together
     from .runs import RunSpec, run
 
-    result = run(RunSpec.from_json(text), output_root(options.out), options.device)
-    print(json.dumps({"id": result.id, "path": str(result.path)} | result.metrics, indent=1))
+    with together(options.processes, options.device) as device:
+        result = run(RunSpec.from_json(text), output_root(options.out), device)
+        if current().rank == 0:
+            facts = {"id": result.id, "path": str(result.path)} | result.metrics
+            print(json.dumps(facts, indent=1))
     return 0
 
 

@@ -13,6 +13,7 @@ from .fields import (
     AUGMENTED_FIELDS,
     GENERAL_FIELDS,
     KINDS,
+    LATER,
     LOCATIONS,
     STUDENT_FIELDS,
     TEACHER_FIELDS,
@@ -76,6 +77,8 @@ class RunSpec:
     hard_target: str = "paper"
     perturb_norm: str = "sample"
     epsilon: float = 1.0
+    negatives: str = "batch"
+    processes: int = 1
 
     general_data: str = "reviews"
     general_rows: int = 0
@@ -214,6 +217,10 @@ def _digest(spec: RunSpec, recipe) -> str:
         "augmented": AUGMENTED_FIELDS,
     }.get(spec.kind, STUDENT_FIELDS)
     content = {name: getattr(spec, name) for name in names if name not in LOCATIONS}
+    defaults = {field.name: field.default for field in dataclasses.fields(spec)}
+    for name in LATER:
+        if content.get(name) == defaults[name]:
+            del content[name]
     content["teacher"] = model_fingerprint(spec.teacher)
     if spec.kind == "augmented":
         content["rows"] = spec.augmentation.key(data_of(spec).train)
