@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from .augmentation import augmented_rows
 from .data import load_task_data
@@ -73,9 +74,12 @@ def _finish(folder: Path, job: Job, task, tokenizer, dev: dict, train_labels, ex
 
 
 def _save(folder: Path, job: Job, tokenizer) -> dict:
-    with quiet_transformers():
-        job.model.cpu().save_pretrained(folder / "student")
-        tokenizer.save_pretrained(folder / "student")
+    try:
+        with quiet_transformers():
+            job.model.cpu().save_pretrained(folder / "student")
+            tokenizer.save_pretrained(folder / "student")
+    except SafetensorError as error:  # how safetensors says that a disk is full
+        raise OSError(f"{error}") from error
     if job.projection is not None:
         torch.save(job.projection.cpu().state_dict(), folder / "projection.pt")
     return {

@@ -189,7 +189,10 @@ def run(
     except OSError as error:
         if isinstance(error, LrcError):
             raise
-        raise InputError(f"Cannot write the run to '{folder.parent}': {error}.") from error
+        raise InputError(
+            f"Cannot write the run to '{folder.parent}': {error}. What was saved there is kept, "
+            "and the same command goes on from it."
+        ) from error
 
 
 def _train(spec: RunSpec, out, partial: Path, device: str, progress) -> None:
@@ -209,6 +212,8 @@ def _train(spec: RunSpec, out, partial: Path, device: str, progress) -> None:
             spec, Path(out or default_out()), partial, device,
             (lambda *_: None) if group.rank else progress,
         )  # fmt: skip
+    if group.rank:  # process 0 writes for all
+        return
     seconds = time.perf_counter() - started
     facts = provenance(device) | {"processes": group.processes}
     facts |= {"seconds": seconds, "peak_memory_mb": peak_memory_mb()}
