@@ -51,8 +51,15 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--profile", default="laptop")
         command.add_argument("--task", nargs="+", default=[], metavar="T")
         command.add_argument("--data-dir", default="", metavar="DIR")
+        command.add_argument("--seeds", type=int, default=0, metavar="N")
+        command.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="settings")
         command.add_argument("--out", default="", metavar="DIR")
         command.add_argument("--device", default="auto")
+        if name == "plan":
+            command.add_argument(
+                "--specs", default="", metavar="DIR",
+                help="write each run's spec there, 0.json, 1.json, ..., for a job array",
+            )  # fmt: skip
     augment = commands.add_parser(
         "augment",
         help="write copies of a task's training rows with words replaced (TinyBERT's way)",
@@ -150,18 +157,26 @@ def _export(options) -> int:
 def _profile(options):
     from .profiles import load_profile
 
-    return load_profile(options.profile, tasks=options.task, data=options.data_dir)
+    data = options.data_dir
+    if data and data != "hub":
+        data = str(Path(data).expanduser().resolve())
+    return load_profile(options.profile, options.settings, options.task, data, options.seeds)
 
 
 def _plan(options) -> int:
     from .execute import offline_environment
 
     os.environ.update(offline_environment())  # a plan needs no hub
-    from .plan import show_plan
+    from .plan import show_plan, write_specs
     from .terminal import make_console
 
     out = output_root(options.out)
     notebooks = list(NOTEBOOKS.values())
+    if options.specs:
+        profile = _profile(options)
+        count = write_specs((s for n in notebooks for s in n.needs(profile)), Path(options.specs))
+        print(f"{count} specs in {options.specs}: 0.json to {count - 1}.json")
+        return 0
     show_plan(make_console(), notebooks, _profile(options), out, options.device)
     return 0
 

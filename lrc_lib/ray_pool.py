@@ -82,7 +82,7 @@ def _connect(address: str):
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
     try:
         ray.init(address or None, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises many kinds
         where, reason = address or "this machine", str(error).strip().split("\n")[0]
         raise UnavailableError(f"No Ray cluster at '{where}': {reason}") from error
     return ray, True

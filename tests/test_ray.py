@@ -58,11 +58,18 @@ def cluster(tmp_path_factory):
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         (notes.parent / "token").write_text(secrets.token_hex(32))  # else Ray makes one in ~
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(notes.parent / "token"))
-        ray.init(
-            num_cpus=2, num_gpus=0, include_dashboard=False, object_store_memory=80_000_000,
-            _temp_dir=folder, log_to_driver=False,
-            runtime_env={"worker_process_setup_hook": note_each_step},
-        )  # fmt: skip
+        for attempt in range(3):  # Ray gives up starting after 30 s, which a busy machine exceeds
+            try:
+                ray.init(
+                    num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False,
+                    object_store_memory=80_000_000, _temp_dir=folder,
+                    runtime_env={"worker_process_setup_hook": note_each_step},
+                )  # fmt: skip
+                break
+            except Exception:
+                ray.shutdown()
+                if attempt == 2:
+                    raise
         yield notes
         ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
