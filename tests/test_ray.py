@@ -71,7 +71,7 @@ def cluster(tmp_path_factory):
                 if attempt == 2:
                     raise
         yield notes
-        ray.shutdown()
+    ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
 
 
