@@ -49,6 +49,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--out", default="", metavar="DIR", help="where runs and results live (default: out/)")
     add("--set", action="extend", default=[], nargs="+", metavar="KEY=VALUE", dest="settings")
     add("--jobs", type=int, default=0, metavar="N", help="processes side by side")
+    add(
+        "--ray", nargs="?", const="", default=None, metavar="ADDRESS",
+        help="train on a Ray cluster (none named: $RAY_ADDRESS, else one on this machine)",
+    )  # fmt: skip
     add("--limit", type=float, default=0, metavar="MINUTES", help="wall limit of a notebook")
     add("--list", action="store_true", help="list notebooks and profiles")
     add("--plan", action="store_true", help="say what it would cost here; train nothing")
@@ -125,7 +129,12 @@ def reproduce(options) -> int:
     console.print(f"Profile {profile.name}: {profile.title}")
     console.print(f"{len(chosen)} notebook(s), {len(specs)} run(s), device {device}, into {out}")
     with Screen(console, options.verbose) as screen:
-        outcomes = train_all(specs, out, str(device), jobs, screen)
+        if options.ray is None:
+            outcomes = train_all(specs, out, str(device), jobs, screen)
+        else:
+            from lrc_lib import ray_pool
+
+            outcomes = ray_pool.train_all(specs, out, options.device, options.ray, screen)
         orders, skipped = [], {}
         for notebook in chosen:
             bad = [outcomes[s.run_id()] for s in needs[notebook.name]]

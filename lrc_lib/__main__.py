@@ -28,6 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("spec", metavar="SPEC.json", help='fields of RunSpec, e.g. {"task": "rte"}')
     run.add_argument("--out", default="", metavar="DIR")
     run.add_argument("--device", default="auto")
+    run.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="how many torchrun started, in all"
+    )
     general.add_arguments(
         commands.add_parser("general", help="distil on text without labels, of any size, by itself")
     )
@@ -52,8 +55,15 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--profile", default="laptop")
         command.add_argument("--task", nargs="+", default=[], metavar="T")
         command.add_argument("--data-dir", default="", metavar="DIR")
+        command.add_argument("--seeds", type=int, default=0, metavar="N")
+        command.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="settings")
         command.add_argument("--out", default="", metavar="DIR")
         command.add_argument("--device", default="auto")
+        if name == "plan":
+            command.add_argument(
+                "--specs", default="", metavar="DIR",
+                help="write each run's spec there, 0.json, 1.json, ..., for a job array",
+            )  # fmt: skip
     augment = commands.add_parser(
         "augment",
         help="write copies of a task's training rows with words replaced (TinyBERT's way)",
@@ -113,10 +123,14 @@ def _run(options) -> int:
         text = Path(options.spec).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Cannot read the spec '{options.spec}': {error}") from None
+    from .parallel import current, together
     from .runs import RunSpec, run
 
-    result = run(RunSpec.from_json(text), output_root(options.out), options.device)
-    print(json.dumps({"id": result.id, "path": str(result.path)} | result.metrics, indent=1))
+    with together(options.processes, options.device) as device:
+        result = run(RunSpec.from_json(text), output_root(options.out), device)
+        if current().rank == 0:
+            facts = {"id": result.id, "path": str(result.path)} | result.metrics
+            print(json.dumps(facts, indent=1))
     return 0
 
 
@@ -158,18 +172,26 @@ def _export(options) -> int:
 def _profile(options):
     from .profiles import load_profile
 
-    return load_profile(options.profile, tasks=options.task, data=options.data_dir)
+    data = options.data_dir
+    if data and data != "hub":
+        data = str(Path(data).expanduser().resolve())
+    return load_profile(options.profile, options.settings, options.task, data, options.seeds)
 
 
 def _plan(options) -> int:
     from .execute import offline_environment
 
     os.environ.update(offline_environment())  # a plan needs no hub
-    from .plan import show_plan
+    from .plan import show_plan, write_specs
     from .terminal import make_console
 
     out = output_root(options.out)
     notebooks = list(NOTEBOOKS.values())
+    if options.specs:
+        profile = _profile(options)
+        count = write_specs((s for n in notebooks for s in n.needs(profile)), Path(options.specs))
+        print(f"{count} specs in {options.specs}: 0.json to {count - 1}.json")
+        return 0
     show_plan(make_console(), notebooks, _profile(options), out, options.device)
     return 0
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from .augmentation import augmented_rows
 from .best import Best
@@ -75,9 +76,12 @@ def _finish(folder: Path, job: Job, task, tokenizer, dev: dict, train_labels, ex
 
 
 def _save(folder: Path, job: Job, tokenizer) -> dict:
-    with quiet_transformers():
-        job.model.cpu().save_pretrained(folder / "student")
-        tokenizer.save_pretrained(folder / "student")
+    try:
+        with quiet_transformers():
+            job.model.cpu().save_pretrained(folder / "student")
+            tokenizer.save_pretrained(folder / "student")
+    except SafetensorError as error:  # how safetensors says that a disk is full
+        raise OSError(f"{error}") from error
     for weights in (folder / "student").glob("*.safetensors"):
         # safetensors lets nobody else read them; a store may be shared, so as umask says
         shutil.copymode(folder / "student" / "config.json", weights)

@@ -18,8 +18,10 @@ def save_checkpoint(job, optimizer, step: int, force: bool = False) -> None:
     """Write everything a resumed run needs, at most once in CHECKPOINT_SECONDS; atomic.
 
     Raises:
-        UnavailableError: it could not be written, e.g. on a full disk; the one before is kept.
+        UnavailableError: it cannot be written, e.g. a full disk; the one before it is kept.
     """
+    if job.group.rank:  # process 0 saves for all
+        return
     path = job.folder / "checkpoint.pt"
     age = time.time() - path.stat().st_mtime if path.exists() else math.inf
     started = time.time() - os.path.getmtime(job.folder / "spec.json")
@@ -30,18 +32,22 @@ def save_checkpoint(job, optimizer, step: int, force: bool = False) -> None:
         "modules": job.modules.state_dict(),
         "optimizer": optimizer.state_dict(),
         "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if job.device.type == "cuda" else [],
+        "cuda_rng": [torch.cuda.get_rng_state(job.device)] if job.device.type == "cuda" else [],
     }
     partial = path.with_suffix(".partial")
     try:
-        torch.save(state, partial)
-    except (OSError, RuntimeError) as error:  # torch's own where its zip file cannot grow
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())  # some file systems tell only now that they are full
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
         partial.unlink(missing_ok=True)
         raise UnavailableError(
-            f"Cannot write the checkpoint '{path}': is the disk full? Nothing is lost: make room, "
-            "and the same command goes on from the checkpoint before."
+            f"Cannot write the checkpoint after step {step} to '{job.folder}': "
+            f"{getattr(error, 'strerror', None) or error}. What was saved before is kept; make "
+            "room, and the same command goes on from there."
         ) from error
-    os.replace(partial, path)
 
 
 def share_stage1(job, optimizer, step: int) -> None:
@@ -56,21 +62,32 @@ def share_stage1(job, optimizer, step: int) -> None:
 
 def load_checkpoint(job, optimizer, log) -> int:
     """Continue from the folder's checkpoint, else from a shared stage 1: returns the next step."""
-    path = job.folder / "checkpoint.pt"
-    if not path.exists():
-        log.path.unlink(missing_ok=True)
-        if job.stage1 is None or not (job.stage1 / "checkpoint.pt").exists():
-            return 0
-        shutil.copy(job.stage1 / "history.jsonl", log.path)
-        path = job.stage1 / "checkpoint.pt"
-    state = torch.load(path, map_location=job.device, weights_only=True)
+    state = job.group.share(_saved(job, log.path))
+    if state is None:
+        return 0
     job.modules.load_state_dict(state["modules"])
     optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["rng"].cpu())
-    if job.device.type == "cuda":
-        torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
-    lines = log.path.read_text(encoding="utf-8").splitlines()
-    first = json.loads(lines[0])["step"]
-    kept = lines[: state["step"] - first]  # what follows may be torn
-    log.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    torch.set_rng_state(state["rng"])
+    if job.device.type == "cuda" and state["cuda_rng"]:
+        torch.cuda.set_rng_state(state["cuda_rng"][0], job.device)
     return state["step"]
+
+
+def _saved(job, history) -> dict | None:
+    """The state to go on from, with `history` cut back to it; None where there is none."""
+    path = job.folder / "checkpoint.pt"
+    if not path.exists():
+        history.unlink(missing_ok=True)
+        if job.stage1 is None or not (job.stage1 / "checkpoint.pt").exists():
+            return None
+        shutil.copy(job.stage1 / "history.jsonl", history)
+        path = job.stage1 / "checkpoint.pt"
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    kept = 0
+    with history.open("rb+") as file:  # cut in place: needs no room on a disk that was full
+        for line in file:
+            if not line.endswith(b"\n") or json.loads(line)["step"] >= state["step"]:
+                break
+            kept += len(line)
+        file.truncate(kept)
+    return state

@@ -9,9 +9,14 @@ KINDS = ("teacher", "general", "augmented")  # the recipes that are not students
 SHAPE_FIELDS = (
     "teacher student_layers student_hidden student_intermediate student_heads dropout "
     "weight_decay clip warmup drop_last bucket representation layer_map layer_reduction projection "
-    "projection_bias"
+    "projection_bias negatives processes"
 ).split()
 DATA_FIELDS = "task data train_rows dev_rows max_length".split()
+LATER = (
+    "keep",
+    "negatives",
+    "processes",
+)  # not in an id at their defaults: older ids stay as they are
 LOCATIONS = ("data", "general_data", "augment_mlm", "augment_glove", "cache_gb")
 TEACHER_FIELDS = tuple(
     DATA_FIELDS + "bucket teacher teacher_epochs teacher_lr teacher_batch_size teacher_seed".split()
@@ -25,7 +30,7 @@ STUDENT_FIELDS = tuple(
     DATA_FIELDS
     + SHAPE_FIELDS
     + "seed epochs batch_size learning_rate schedule stage_boundary temperature hard_target "
-    "perturb_norm epsilon cache_gb".split()
+    "perturb_norm epsilon keep cache_gb".split()
 )
 AUGMENT_FIELDS = "augment augment_mlm augment_glove augment_epochs".split()
 AUGMENTED_FIELDS = tuple(  # what the run itself follows from; its teacher and its start come on top
@@ -43,11 +48,12 @@ CHOICES = {
     "layer_reduction": ("sum", "mean"),
     "general_loss": ("cos_nce", "mse"),
     "keep": ("last", "best"),  # the student of the last step, or of stage 2's best epoch on dev
+    "negatives": ("batch", "process"),
 }
 POSITIVE = (
     "batch_size learning_rate temperature clip teacher_batch_size teacher_lr general_batch_size "
     "general_lr general_epochs general_max_length augment_epochs student_layers student_hidden "
-    "student_intermediate student_heads"
+    "student_intermediate student_heads processes"
 ).split()
 
 
@@ -68,6 +74,12 @@ def check_spec(spec) -> None:
         raise InputError(f"cache_gb must be 0 (no cache) or more, not {spec.cache_gb}.")
     if spec.augment < (spec.recipe == "augmented"):
         raise InputError(f"augment must be 1 or more copies of a row (0: off), not {spec.augment}.")
+    if (spec.negatives == "process") != (spec.processes > 1):
+        raise InputError(
+            "negatives = process and processes = N, two or more, go together: each of N processes "
+            "takes its negatives from its own rows. With negatives = batch, --processes N alone "
+            "says how many share a batch."
+        )
     boundary_step(1, spec.stage_boundary)
 
 

@@ -34,6 +34,7 @@ class History:
 
     def flush(self, done: int, total: int) -> None:
         values = torch.stack([v.float() for *_, parts in self.waiting for v in parts.values()])
+        values = self.job.group.mean(values)  # shares of a batch are equal
         values = iter(values.tolist())  # the only read-back from the device
         lines = []
         for line, indices, parts in self.waiting:

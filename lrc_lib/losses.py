@@ -15,6 +15,7 @@ Where the paper is silent, this file decides (each has a switch):
   ordinary cross-entropy that the prose describes.
 
 All losses are computed in float32 under autocast and half precision (float64 stays float64).
+Where a batch is spread over processes, `group` (`lrc_lib.parallel.Group`) sums over all its rows.
 Taught in notebooks/01_cos_nce_geometry and notebooks/03_two_stage_distillation.
 """
 
@@ -122,7 +123,9 @@ def cos_nce(student: Tensor, teacher: Tensor, negatives: Tensor, reduction: str 
 
 
 @_full_precision
-def in_batch_cos_nce(student: Tensor, teacher: Tensor, reduction: str = "mean") -> Tensor:
+def in_batch_cos_nce(
+    student: Tensor, teacher: Tensor, reduction: str = "mean", group=None
+) -> Tensor:
     r"""COS-NCE whose negatives are the teacher's other B - 1 rows, in O(B D). (Eq. 1)
 
     Eq. (1) is linear in the cosines, so all negatives enter through their mean direction
@@ -134,6 +137,7 @@ def in_batch_cos_nce(student: Tensor, teacher: Tensor, reduction: str = "mean") 
     Args:
         student, teacher: (B, D), B >= 2. The paper's batch of 16 gives K = 15.
         reduction: "mean" over the batch, or "none".
+        group: the processes whose rows together are the batch; None: these rows are all.
 
     Returns:
         Scalar, or (B,) with "none"; in [0, 4]. Equal to `cos_nce` with those negatives.
@@ -144,20 +148,30 @@ def in_batch_cos_nce(student: Tensor, teacher: Tensor, reduction: str = "mean") 
     Taught in: notebooks/01_cos_nce_geometry.
     """
     _same_shape(student, teacher)
-    _at_least_two(student)
+    _at_least_two(student, group)
     length = student.norm(dim=-1).clamp_min(NORM_FLOOR)
-    return _reduce(2 - torch.einsum("id,id->i", student, _pull(teacher)) / length, reduction)
+    pull = _pull(teacher, group)
+    return _reduce(2 - torch.einsum("id,id->i", student, pull) / length, reduction)
 
 
-def _pull(teacher: Tensor) -> Tensor:
+def _pull(teacher: Tensor, group) -> Tensor:
     """v of `in_batch_cos_nce`: the vector that each row's student is drawn along."""
     t = _unit(teacher)
-    mean_negative = (t.sum(0) - t) / (len(t) - 1)
+    mean_negative = (_batch_sum(t, group) - t) / (_batch_size(t, group) - 1)
     return 1.5 * t - 0.5 * mean_negative
 
 
-def _at_least_two(batch: Tensor, letters: str = "(B, D)") -> None:
-    if batch.dim() != letters.count(",") + 1 or len(batch) < 2:
+def _batch_sum(rows: Tensor, group) -> Tensor:
+    """(B, ...) -> (...): the sum over the batch, wherever its rows are. Without gradient there."""
+    return rows.sum(0) if group is None else group.sum(rows.sum(0))
+
+
+def _batch_size(rows: Tensor, group) -> int:
+    return len(rows) if group is None else len(rows) * group.processes
+
+
+def _at_least_two(batch: Tensor, group, letters: str = "(B, D)") -> None:
+    if batch.dim() != letters.count(",") + 1 or _batch_size(batch, group) < 2:
         raise ValueError(
             f"in-batch negatives need {letters} with B >= 2, not {tuple(batch.shape)}: "
             "with one sample there is no negative"
@@ -165,7 +179,7 @@ def _at_least_two(batch: Tensor, letters: str = "(B, D)") -> None:
 
 
 @_full_precision
-def cos_nce_floor(teacher: Tensor) -> Tensor:
+def cos_nce_floor(teacher: Tensor, group=None) -> Tensor:
     r"""The least value that `in_batch_cos_nce` can take for each row: $2 - |v_i|$.
 
     With v as in `in_batch_cos_nce` the loss is $2 - \langle u, v\rangle$, so the minimum is
@@ -174,14 +188,15 @@ def cos_nce_floor(teacher: Tensor) -> Tensor:
 
     Args:
         teacher: (B, D), B >= 2.
+        group: see `in_batch_cos_nce`.
 
     Returns:
         (B,), in [0, 1].
 
     Taught in: notebooks/01_cos_nce_geometry.
     """
-    _at_least_two(teacher)
-    return 2 - _pull(teacher).norm(dim=-1)
+    _at_least_two(teacher, group)
+    return 2 - _pull(teacher, group).norm(dim=-1)
 
 
 def reduce_states(states: Tensor, mask: Tensor, representation: str = "flatten"):
@@ -223,6 +238,7 @@ def transformer_layer_loss(
     representation: str = "flatten",
     loss: str = "cos_nce",
     reduction: str = "mean",
+    group=None,
 ) -> Tensor:
     r"""One layer's distillation loss, $L_C(h^S W, h^T, H^T)$. (Eq. 3)
 
@@ -236,6 +252,7 @@ def transformer_layer_loss(
             term is 0), "mean" or "cls".
         loss: "cos_nce", or "mse" (the mean squared difference over the same numbers: BERT_M).
         reduction: "mean" over the batch, or "none" for (B,).
+        group: see `in_batch_cos_nce`; all its processes then pad to the same L.
 
     Returns:
         Scalar or (B,); in [0, 4] for "cos_nce".
@@ -256,10 +273,10 @@ def transformer_layer_loss(
     if loss != "cos_nce":
         raise ValueError(f"loss must be 'cos_nce' or 'mse', not {loss!r}")
     if representation == "token":
-        return _reduce(_token_cos_nce(student, teacher, mask), reduction)
+        return _reduce(_token_cos_nce(student, teacher, mask, group), reduction)
     weights = mask.unsqueeze(-1).to(student.dtype)
     return in_batch_cos_nce(
-        (student * weights).flatten(1), (teacher * weights).flatten(1), reduction
+        (student * weights).flatten(1), (teacher * weights).flatten(1), reduction, group
     )
 
 
@@ -268,12 +285,13 @@ def _masked_mean(per_token: Tensor, mask: Tensor) -> Tensor:
     return (per_token * weights).sum(1) / weights.sum(1).clamp_min(1)
 
 
-def _token_cos_nce(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    _at_least_two(student, "(B, L, D)")
+def _token_cos_nce(student: Tensor, teacher: Tensor, mask: Tensor, group) -> Tensor:
+    _at_least_two(student, group, "(B, L, D)")
     weights = mask.to(student.dtype)
     u, t = _unit(student), _unit(teacher) * weights.unsqueeze(-1)
     positive = (u * t).sum(-1)
-    others = ((u * t.sum(0)).sum(-1) - positive) / (weights.sum(0) - weights).clamp_min(1)
+    count = _batch_sum(weights, group) - weights  # other rows that reach this position
+    others = ((u * _batch_sum(t, group)).sum(-1) - positive) / count.clamp_min(1)
     return _masked_mean(2 - 1.5 * positive + 0.5 * others, mask)
 
 

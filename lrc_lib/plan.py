@@ -5,6 +5,7 @@ machine. Taught in notebooks/00_start_here.
 """
 
 import time
+from pathlib import Path
 
 from .cost import (
     GPU_FLOPS,
@@ -15,7 +16,7 @@ from .cost import (
     row_facts,
     teacher_shape,
 )
-from .errors import LrcError
+from .errors import InputError, LrcError
 
 CALIBRATION_SECONDS = 5.0
 NOTEBOOK_MINUTES = 0.5  # start, imports and figures; an assumption until one was measured
@@ -82,6 +83,26 @@ def all_specs(specs) -> list:
     for spec in specs:
         add(spec)
     return list(found)
+
+
+def write_specs(specs, folder: Path) -> int:
+    """Writes the specs and all that they depend on, dependencies first, as 0.json, 1.json, ...
+
+    Returns:
+        How many.
+
+    Raises:
+        InputError: the folder is not empty, or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise InputError(f"The folder '{folder}' is not empty. Give a new one.")
+        for number, spec in enumerate(specs := all_specs(specs)):
+            (folder / f"{number}.json").write_text(spec.to_json(), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"Cannot write to '{folder}': {error}") from None
+    return len(specs)
 
 
 def is_done(spec, out) -> bool:

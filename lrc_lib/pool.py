@@ -73,21 +73,14 @@ def train_all(specs: dict, out: Path, device: str, jobs: int, screen) -> dict[st
 
     KeyboardInterrupt ends the workers, lets it pass and loses no checkpoint.
     """
-    from .runs import find
-
-    needs = {key: [d.run_id() for d in spec.dependencies()] for key, spec in specs.items()}
-    outcomes: dict[str, Outcome] = {}
-    for key, spec in specs.items():
-        result = find(spec, out)
-        if result is not None:
-            outcomes[key] = Outcome(key, spec, "read", metrics=result.metrics)
+    needs, outcomes = needs_of(specs), finished(specs, out)
     waiting = [key for key in specs if key not in outcomes]
     threads = threads_by_run(needs, jobs, os.cpu_count() or 1)
     workers = [_Worker(out, device, number) for number in range(min(jobs, len(waiting)))]
     shared = shared_stages([specs[key] for key in waiting], out)
     try:
         while waiting or any(worker.key for worker in workers):
-            _skip_hopeless(waiting, needs, specs, outcomes, screen)
+            skip_hopeless(waiting, needs, specs, outcomes, screen)
             _dispatch(waiting, needs, specs, outcomes, workers, threads, shared, screen)
             _listen(workers, specs, outcomes, screen)
     finally:
@@ -98,6 +91,23 @@ def train_all(specs: dict, out: Path, device: str, jobs: int, screen) -> dict[st
         for folder in shared.values():
             shutil.rmtree(folder, ignore_errors=True)
     return {key: outcomes[key] for key in specs}
+
+
+def needs_of(specs: dict) -> dict[str, list[str]]:
+    """{run id: ids of the runs it depends on}."""
+    return {key: [d.run_id() for d in spec.dependencies()] for key, spec in specs.items()}
+
+
+def finished(specs: dict, out: Path) -> dict[str, Outcome]:
+    """The outcomes of the runs that are in the store already."""
+    from .runs import find
+
+    results = {key: find(spec, out) for key, spec in specs.items()}
+    return {
+        key: Outcome(key, specs[key], "read", metrics=result.metrics)
+        for key, result in results.items()
+        if result is not None
+    }
 
 
 def shared_stages(specs, out: Path) -> dict[str, Path]:
@@ -117,7 +127,8 @@ def _left(folder: Path) -> bool:
     return (folder / "checkpoint.pt").exists()
 
 
-def _skip_hopeless(waiting, needs, specs, outcomes, screen) -> None:
+def skip_hopeless(waiting: list, needs, specs, outcomes: dict, screen) -> None:
+    """Moves runs that need a failed one from `waiting` to `outcomes`."""
     for key in list(waiting):
         bad = [d for d in needs[key] if d in outcomes and outcomes[d].status in FAILED]
         if bad:
@@ -130,20 +141,30 @@ def _skip_hopeless(waiting, needs, specs, outcomes, screen) -> None:
 FAILED = ("failed", "skipped")
 
 
+def next_run(waiting, needs, specs, outcomes, running, shared) -> str:
+    """The id of the waiting run that is best started now, "" if none can be.
+
+    Those that others wait for come first. A run whose first stage is another's, which is at it,
+    waits.
+    """
+    training = {specs[key].stage1_id() for key in running}
+    unfinished = {key for key in training & set(shared) if not _left(shared[key])}
+    ready = [
+        key
+        for key in waiting
+        if all(d in outcomes for d in needs[key]) and specs[key].stage1_id() not in unfinished
+    ]
+    wanted = {d for other in waiting for d in needs[other]}
+    leads = {key for key in ready if specs[key].stage1_id() in shared}
+    return min(ready, key=lambda key: (key not in wanted, key not in leads), default="")
+
+
 def _dispatch(waiting, needs, specs, outcomes, workers, threads, shared, screen) -> None:
     for worker in workers:
-        training = {specs[other.key].stage1_id() for other in workers if other.key}
-        unfinished = {key for key in training & set(shared) if not _left(shared[key])}
-        ready = [
-            key
-            for key in waiting
-            if all(d in outcomes for d in needs[key]) and specs[key].stage1_id() not in unfinished
-        ]
-        if worker.key or not ready:
+        running = [other.key for other in workers if other.key]
+        key = next_run(waiting, needs, specs, outcomes, running, shared)
+        if worker.key or not key:
             continue
-        wanted = {d for other in waiting for d in needs[other]}  # others wait for these: first
-        leads = {key for key in ready if specs[key].stage1_id() in shared}
-        key = min(ready, key=lambda key: (key not in wanted, key not in leads))
         waiting.remove(key)
         screen.start(specs[key].name)
         worker.give(key, specs[key], threads[key])

@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import torch
 from filelock import FileLock
 
 from .errors import InputError, LrcError, UnavailableError, unknown
+from .parallel import current
 from .provenance import peak_memory_mb, provenance
 from .spec import RunSpec
 
@@ -169,7 +171,8 @@ def run(
     """Read the run if it exists, resume it if it was interrupted, else train it.
 
     Runs it depends on (teacher, general distillation) come first. A second process that asks for
-    the same run waits for the first one and then reads.
+    the same run waits for the first one and then reads. Within `lrc_lib.parallel.together` all
+    its processes call this and train together.
 
     Args:
         spec: what to train.
@@ -183,7 +186,8 @@ def run(
 
     Taught in: notebooks/03_two_stage_distillation.
     """
-    done = find(spec, out)
+    group = current()
+    done = group.share(find(spec, out))
     if done:
         return done
     for dependency in spec.dependencies():
@@ -191,33 +195,45 @@ def run(
     folder = _folder(spec, out)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(folder.name + ".lock")):
-            return find(spec, out) or _train(spec, out, folder, device, progress)
+        lock = FileLock(folder.with_name(folder.name + ".lock"))
+        with nullcontext() if group.rank else lock:
+            done = group.share(find(spec, out))
+            if done:
+                return done
+            with group.workplace(folder.with_name(folder.name + ".partial")) as partial:
+                _train(spec, out, partial, device, progress)
+                return group.share(None if group.rank else _publish(spec, partial, folder))
     except OSError as error:
         if isinstance(error, LrcError):
             raise
-        raise InputError(f"Cannot write the run to '{folder.parent}': {error}.") from error
+        raise InputError(
+            f"Cannot write the run to '{folder.parent}': {error}. What was saved there is kept, "
+            "and the same command goes on from it."
+        ) from error
 
 
-def _train(spec: RunSpec, out, folder: Path, device: str, progress) -> RunResult:
+def _train(spec: RunSpec, out, partial: Path, device: str, progress) -> None:
     from .build import TRAINERS
     from .device import resolve_device
     from .progress import default_progress
 
-    partial = folder.with_name(folder.name + ".partial")
-    partial.mkdir(exist_ok=True)
+    group = current()
     if not (partial / "spec.json").exists():
         (partial / "spec.json").write_text(spec.to_json(), encoding="utf-8")
     device = resolve_device(device)
-    progress = progress or default_progress()
+    progress = functools.partial(progress or default_progress(), spec)
     started = time.perf_counter()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(spec.seed)
         metrics = TRAINERS[spec.kind](
-            spec, Path(out or default_out()), partial, device, functools.partial(progress, spec)
-        )
+            spec, Path(out or default_out()), partial, device,
+            (lambda *_: None) if group.rank else progress,
+        )  # fmt: skip
+    if group.rank:  # process 0 writes for all
+        return
     seconds = time.perf_counter() - started
-    facts = provenance(device) | {"seconds": seconds, "peak_memory_mb": peak_memory_mb()}
+    facts = provenance(device) | {"processes": group.processes}
+    facts |= {"seconds": seconds, "peak_memory_mb": peak_memory_mb()}
     (partial / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     (partial / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     if metrics["splits"]:  # it answers a task
@@ -225,6 +241,9 @@ def _train(spec: RunSpec, out, folder: Path, device: str, progress) -> RunResult
 
         card = model_card(RunResult(spec, partial))
         (partial / "student" / "README.md").write_text(card, encoding="utf-8")
+
+
+def _publish(spec: RunSpec, partial: Path, folder: Path) -> RunResult:
     (partial / "checkpoint.pt").unlink(missing_ok=True)
     if folder.exists():  # left without metrics by something that is not this kit
         shutil.rmtree(folder)

@@ -14,6 +14,7 @@ from .fields import (
     AUGMENTED_FIELDS,
     GENERAL_FIELDS,
     KINDS,
+    LATER,
     LOCATIONS,
     STUDENT_FIELDS,
     TEACHER_FIELDS,
@@ -78,6 +79,8 @@ class RunSpec:
     perturb_norm: str = "sample"
     epsilon: float = 1.0
     keep: str = "last"
+    negatives: str = "batch"
+    processes: int = 1
 
     general_data: str = "reviews"
     general_rows: int = 0
@@ -228,9 +231,11 @@ def _digest(spec: RunSpec, recipe) -> str:
         "augmented": AUGMENTED_FIELDS,
     }.get(spec.kind, STUDENT_FIELDS)
     content = {name: getattr(spec, name) for name in names if name not in LOCATIONS}
+    defaults = {field.name: field.default for field in dataclasses.fields(spec)}
+    for name in LATER:
+        if content.get(name) == defaults[name]:
+            del content[name]
     content["teacher"] = model_fingerprint(spec.teacher)
-    if spec.keep != "last":  # a field that came later: older ids stay what they were
-        content["keep"] = spec.keep
     content.pop("general_packed", None)  # ids from before there was packing stay
     if spec.kind == "general" and spec.packed:
         content["packed"] = True

@@ -64,6 +64,7 @@ class CachedTeacher:
 
     def __init__(self, folder: Path, live: LiveTeacher, device="cpu"):
         self.live, self.states, device = live, None, torch.device(device)
+        self.whole = live.representation not in ("mean", "cls")  # a vector for each token
         self.logits = torch.from_numpy(np.load(folder / "logits.npy")).to(device)  # (n, C) float32
         self.offsets = np.load(folder / "offsets.npy")  # (n + 1,)
         if (folder / "states.npy").exists():
@@ -78,7 +79,8 @@ class CachedTeacher:
         indices, device, states = np.asarray(indices), batch["input_ids"].device, []
         if layers:
             starts, ends = self.offsets[indices], self.offsets[indices + 1]
-            where, real = ragged(starts, ends - starts, self.states.device)
+            longest = batch["input_ids"].shape[1] if self.whole else 0
+            where, real = ragged(starts, ends - starts, self.states.device, longest)
             vectors = self.states[where] * real[..., None, None]
             states = list(vectors.to(device, non_blocking=True).float().unbind(2))
         return Taught(states, self.logits[torch.from_numpy(indices).to(device, non_blocking=True)])

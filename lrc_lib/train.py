@@ -27,6 +27,7 @@ from .losses import (
     transformer_layer_loss,
 )
 from .models import backbone, embeddings_replaced
+from .parallel import Group, current
 from .perturbation import perturb_embeddings
 from .schedule import Recipe, boundary_step, learning_rate_factor, loss_weights
 from .vocabulary import trim_vocabulary
@@ -42,6 +43,7 @@ class Job:
     the end of an epoch and with "" in between. Where the folder `stage1` exists, the state at the
     stage boundary is read from it or left in it, for runs that have the same stage 1. With `best`
     the model is scored at the end of each epoch of stage 2, and the best state is the result.
+    `group` is the processes among which each batch is shared.
     """
 
     model: nn.Module
@@ -62,10 +64,16 @@ class Job:
     stage1: Path | None = None
     report: Callable = lambda step, total, line: None
     best: Best | None = None
+    group: Group = field(default_factory=current)
 
     @property
     def modules(self) -> nn.ModuleList:
         return nn.ModuleList(m for m in (self.model, self.projection) if m is not None)
+
+    @property
+    def negatives_from(self) -> Group | None:
+        """The processes whose rows are negatives; None: this process's own."""
+        return self.group if self.spec.negatives == "batch" else None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -85,6 +93,7 @@ def train(job: Job) -> None:
     per_epoch, total = job.steps_per_epoch, job.steps_per_epoch * job.epochs
     if total == 0:
         raise InputError(f"{len(job.encoded)} rows are less than one batch of {job.batch_size}.")
+    job.group.begin(job)
     words = trim_vocabulary(job.model, job.encoded.ids)
     optimizer = build_optimizer(modules, job.learning_rate, spec.weight_decay, job.device)
     log = History(job)
@@ -107,9 +116,11 @@ def train(job: Job) -> None:
         epoch, position = divmod(step, per_epoch)
         if position == 0 or step == start:
             order = epoch_order(job.encoded.lengths, job.seed, epoch, job.batch_size, spec.bucket)
-        indices = order[position * job.batch_size : (position + 1) * job.batch_size]
-        batch = collate(job.encoded, indices, job.device)
+        rows = order[position * job.batch_size : (position + 1) * job.batch_size]
+        indices = job.group.share_of(rows)
+        batch = collate(job.encoded, indices, job.device, job.encoded.lengths[rows].max())
         weights = loss_weights(step, total, recipe, spec.stage_boundary)
+        job.group.reseed(job.seed, step)
         taught = None
         if weights[0] or weights[1]:
             taught = job.teach(indices, batch, layers=bool(weights[0]))
@@ -128,6 +139,7 @@ def train(job: Job) -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate(step)
         trained.backward()
+        job.group.average_gradients(modules)
         nn.utils.clip_grad_norm_(modules.parameters(), spec.clip)
         optimizer.step()
         # None, not zero: AdamW would shrink the untouched head all through stage 1.
@@ -138,7 +150,7 @@ def train(job: Job) -> None:
         if weights[0]:
             floor = layer_floor(job, batch["attention_mask"], taught)
             clean |= {} if floor is None else {"floor": floor}
-        log.add(step, epoch, stage, rate(step), indices, clean, perturbed)
+        log.add(step, epoch, stage, rate(step), rows, clean, perturbed)
         done = step + 1
         if job.best is not None and done > boundary and (done % per_epoch == 0 or done == total):
             whole_vocabulary(done)
@@ -205,7 +217,10 @@ def _layer_loss(job: Job, hidden_states, mask: Tensor, taught) -> Tensor:
     for index, ((layer, _), teacher) in enumerate(zip(job.pairs, taught.states, strict=True)):
         states, kept = reduce_states(hidden_states[layer], mask, spec.representation)
         student = job.projection(states, index)
-        losses.append(transformer_layer_loss(student, teacher, kept, shape, job.recipe.layer_loss))
+        loss = transformer_layer_loss(
+            student, teacher, kept, shape, job.recipe.layer_loss, group=job.negatives_from
+        )
+        losses.append(loss)
     return sum(losses) if spec.layer_reduction == "sum" else sum(losses) / len(losses)
 
 
@@ -218,7 +233,8 @@ def layer_floor(job: Job, mask: Tensor, taught) -> Tensor | None:
     if job.recipe.layer_loss != "cos_nce" or spec.representation == "token":
         return None
     kept = 1 if spec.representation in ("mean", "cls") else mask.unsqueeze(-1)  # padding is zero
-    floors = [cos_nce_floor((teacher * kept).flatten(1)).mean() for teacher in taught.states]
+    flat = [(teacher * kept).flatten(1) for teacher in taught.states]
+    floors = [cos_nce_floor(teacher, job.negatives_from).mean() for teacher in flat]
     return sum(floors) if spec.layer_reduction == "sum" else sum(floors) / len(floors)
 
 

@@ -156,6 +156,25 @@ def test_the_cache_of_a_teacher_is_counted_once(tiny_spec, tmp_path):
     assert disk_needed(specs, tmp_path) > total_disk(costs)
 
 
+def test_the_specs_of_a_profile_for_a_job_array(tmp_path, capsys):
+    from lrc_lib import RunSpec
+    from lrc_lib.__main__ import main
+
+    folder = tmp_path / "specs"
+    command = ["plan", "--profile", "smoke", "--seeds", "2", "--set", "epochs=1", "train_rows=48"]
+    assert main([*command, "--specs", str(folder)]) == 0
+    count = len(list(folder.iterdir()))
+    assert f"{count} specs" in capsys.readouterr().out
+    specs = [RunSpec.from_json((folder / f"{n}.json").read_text()) for n in range(count)]
+    assert len(set(specs)) == count
+    assert {spec.train_rows for spec in specs if spec.kind == "student"} == {48}
+    for number, spec in enumerate(specs):
+        assert set(spec.dependencies()) <= set(specs[:number])
+    assert {spec.seed for spec in specs if spec.kind == "student"} == {0, 1}
+    assert main([*command, "--specs", str(folder)]) == 2
+    assert "not empty" in capsys.readouterr().err
+
+
 def test_a_plan_needs_no_data_of_glue_and_no_network(tmp_path, monkeypatch, capsys):
     from lrc_lib import load_profile, plan
     from lrc_lib.notebook import NOTEBOOKS

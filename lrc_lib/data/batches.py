@@ -84,11 +84,12 @@ def _flat(lists) -> np.ndarray:
     return np.fromiter(itertools.chain.from_iterable(lists), dtype=np.int32)
 
 
-def ragged(starts: np.ndarray, lengths: np.ndarray, device) -> tuple[Tensor, Tensor]:
+def ragged(starts: np.ndarray, lengths: np.ndarray, device, longest=0) -> tuple[Tensor, Tensor]:
     """Where the items of some rows lie in a flat array, and which places are padding.
 
     Args:
         starts, lengths: (B,) of the rows.
+        longest: pad to this length, if it is more than the longest row's.
 
     Returns:
         (B, L) int64 positions (padding points to the row's first item) and (B, L) bool, True for
@@ -98,13 +99,15 @@ def ragged(starts: np.ndarray, lengths: np.ndarray, device) -> tuple[Tensor, Ten
     if torch.device(device).type == "cuda":
         bounds = bounds.pin_memory()
     start, length = bounds.to(device, non_blocking=True).unsqueeze(-1)
-    step = torch.arange(int(lengths.max()), device=device)
+    step = torch.arange(max(int(lengths.max()), int(longest)), device=device)
     real = step < length
     return start + step * real, real
 
 
-def collate(encoded: Encoded, indices: Sequence[int], device="cpu") -> dict[str, Tensor]:
-    """One batch, padded to its own longest row.
+def collate(
+    encoded: Encoded, indices: Sequence[int], device="cpu", longest: int = 0
+) -> dict[str, Tensor]:
+    """One batch, padded to its own longest row, or to `longest` tokens if that is more.
 
     Returns:
         "input_ids", "attention_mask" and, where used, "token_type_ids", each (B, L) int64;
@@ -112,7 +115,7 @@ def collate(encoded: Encoded, indices: Sequence[int], device="cpu") -> dict[str,
     """
     indices, home = np.asarray(indices), encoded.home(device)
     rows = encoded.tensors(home)
-    where, real = ragged(encoded.offsets[indices], encoded.lengths[indices], home)
+    where, real = ragged(encoded.offsets[indices], encoded.lengths[indices], home, longest)
     batch = {
         "input_ids": rows["ids"][where].long().masked_fill(~real, encoded.pad_id),
         "attention_mask": real.long(),
