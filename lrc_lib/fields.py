@@ -12,11 +12,7 @@ SHAPE_FIELDS = (
     "projection_bias negatives processes"
 ).split()
 DATA_FIELDS = "task data train_rows dev_rows max_length".split()
-LATER = (
-    "keep",
-    "negatives",
-    "processes",
-)  # not in an id at their defaults: older ids stay as they are
+LATER = ("keep", "negatives", "processes")  # in no id at their defaults: older ids stay
 LOCATIONS = ("data", "general_data", "augment_mlm", "augment_glove", "cache_gb")
 TEACHER_FIELDS = tuple(
     DATA_FIELDS + "bucket teacher teacher_epochs teacher_lr teacher_batch_size teacher_seed".split()
