@@ -145,15 +145,41 @@ def in_batch_cos_nce(student: Tensor, teacher: Tensor, reduction: str = "mean") 
     """
     _same_shape(student, teacher)
     _at_least_two(student)
-    length = student.norm(dim=-1).clamp_min(NORM_FLOOR)
-    return _reduce(2 - torch.einsum("id,id->i", student, _pull(teacher)) / length, reduction)
+    return cos_nce_along(student, cos_nce_pull(teacher), reduction=reduction)
 
 
-def _pull(teacher: Tensor) -> Tensor:
-    """v of `in_batch_cos_nce`: the vector that each row's student is drawn along."""
-    t = _unit(teacher)
-    mean_negative = (t.sum(0) - t) / (len(t) - 1)
-    return 1.5 * t - 0.5 * mean_negative
+@_full_precision
+def cos_nce_pull(teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    r"""$v_i$ of `in_batch_cos_nce`: the vector along which a row's student is drawn.
+
+    It depends on the teacher alone, so one serves both passes of a perturbed step and the floor.
+
+    Args:
+        teacher: (B, D), or (B, L, D) to be read as one vector a row; B >= 2.
+        mask: (B, L), 1 for real tokens. Where a row has none, its student is zero, so is v.
+
+    Returns:
+        (B, D) or (B, L, D), like `teacher`.
+    """
+    real = 1 if mask is None else mask.unsqueeze(-1).to(teacher.dtype)
+    rows = (teacher * real).flatten(1)
+    _at_least_two(rows)
+    others, inverse = len(rows) - 1, 1 / rows.norm(dim=-1).clamp_min(NORM_FLOOR)
+    # 3/2 t - 1/2 (sum - t) / others, with t = rows * inverse: few passes over much memory
+    pull = rows * ((1.5 + 0.5 / others) * inverse).unsqueeze(1)
+    pull -= (0.5 / others) * (inverse @ rows)
+    return pull.view_as(teacher) * real
+
+
+@_full_precision
+def cos_nce_along(student: Tensor, pull: Tensor, mask=None, reduction: str = "mean") -> Tensor:
+    r"""COS-NCE from its pull: $2 - \langle z^S, v\rangle / |z^S|$, shapes as in `cos_nce_pull`."""
+    tokens = student.norm(dim=-1)
+    if mask is not None:
+        tokens = tokens * mask
+    length = tokens.norm(dim=-1) if student.dim() == 3 else tokens
+    product = (student * pull).flatten(1).sum(-1)
+    return _reduce(2 - product / length.clamp_min(NORM_FLOOR), reduction)
 
 
 def _at_least_two(batch: Tensor, letters: str = "(B, D)") -> None:
@@ -181,7 +207,7 @@ def cos_nce_floor(teacher: Tensor) -> Tensor:
     Taught in: notebooks/01_cos_nce_geometry.
     """
     _at_least_two(teacher)
-    return 2 - _pull(teacher).norm(dim=-1)
+    return 2 - cos_nce_pull(teacher).norm(dim=-1)
 
 
 def reduce_states(states: Tensor, mask: Tensor, representation: str = "flatten"):
@@ -223,6 +249,7 @@ def transformer_layer_loss(
     representation: str = "flatten",
     loss: str = "cos_nce",
     reduction: str = "mean",
+    pull: Tensor | None = None,
 ) -> Tensor:
     r"""One layer's distillation loss, $L_C(h^S W, h^T, H^T)$. (Eq. 3)
 
@@ -236,6 +263,7 @@ def transformer_layer_loss(
             term is 0), "mean" or "cls".
         loss: "cos_nce", or "mse" (the mean squared difference over the same numbers: BERT_M).
         reduction: "mean" over the batch, or "none" for (B,).
+        pull: `cos_nce_pull(teacher, mask)` where it is known already; not for "token".
 
     Returns:
         Scalar or (B,); in [0, 4] for "cos_nce".
@@ -257,10 +285,8 @@ def transformer_layer_loss(
         raise ValueError(f"loss must be 'cos_nce' or 'mse', not {loss!r}")
     if representation == "token":
         return _reduce(_token_cos_nce(student, teacher, mask), reduction)
-    weights = mask.unsqueeze(-1).to(student.dtype)
-    return in_batch_cos_nce(
-        (student * weights).flatten(1), (teacher * weights).flatten(1), reduction
-    )
+    pull = cos_nce_pull(teacher, mask) if pull is None else pull
+    return cos_nce_along(student, pull, mask, reduction)
 
 
 def _masked_mean(per_token: Tensor, mask: Tensor) -> Tensor:

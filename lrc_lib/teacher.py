@@ -25,11 +25,12 @@ class Taught(NamedTuple):
     """A teacher's answers for one batch.
 
     states: per mapped layer (B, l, D), reduced as the run's representation says (l = L or 1);
-    logits: (B, C).
+    logits: (B, C); pulls: per layer its `losses.cos_nce_pull`, where that was computed already.
     """
 
     states: list[Tensor]
     logits: Tensor
+    pulls: tuple[Tensor, ...] = ()
 
 
 class LiveTeacher:

@@ -18,7 +18,7 @@ from .data.batches import Encoded, collate, epoch_order, steps_per_epoch
 from .errors import InputError
 from .history import History
 from .losses import (
-    cos_nce_floor,
+    cos_nce_pull,
     hard_label_loss,
     reduce_states,
     soft_label_loss,
@@ -102,7 +102,7 @@ def train(job: Job) -> None:
         weights = loss_weights(step, total, recipe, spec.stage_boundary)
         taught = None
         if weights[0] or weights[1]:
-            taught = job.teach(indices, batch, layers=bool(weights[0]))
+            taught = with_pulls(job, batch, job.teach(indices, batch, layers=bool(weights[0])))
 
         if recipe.perturb:  # Eqs. (7)-(8): only the loss at the moved embeddings trains
             embeddings = embed(job.model, batch)
@@ -126,7 +126,7 @@ def train(job: Job) -> None:
         stage = 2 if step >= boundary else 1
         perturbed = trained if recipe.perturb else None
         if weights[0]:
-            floor = layer_floor(job, batch["attention_mask"], taught)
+            floor = layer_floor(job, taught)
             clean |= {} if floor is None else {"floor": floor}
         log.add(step, epoch, stage, rate(step), indices, clean, perturbed)
         done = step + 1
@@ -183,27 +183,38 @@ def compute_losses(job: Job, batch: dict, taught, weights, embeddings=None) -> d
     return parts
 
 
+def with_pulls(job: Job, batch: dict, taught):
+    """`taught` with the part of COS-NCE that is the teacher's alone, for both passes of a step."""
+    if job.recipe.layer_loss != "cos_nce" or job.spec.representation == "token":
+        return taught
+    mask = batch["attention_mask"]
+    one = job.spec.representation in ("mean", "cls")  # one vector a row: nothing is padding
+    return taught._replace(pulls=[cos_nce_pull(t, None if one else mask) for t in taught.states])
+
+
 def _layer_loss(job: Job, hidden_states, mask: Tensor, taught) -> Tensor:
     spec, losses = job.spec, []
     shape = "token" if spec.representation == "token" else "flatten"
     for index, ((layer, _), teacher) in enumerate(zip(job.pairs, taught.states, strict=True)):
         states, kept = reduce_states(hidden_states[layer], mask, spec.representation)
         student = job.projection(states, index)
-        losses.append(transformer_layer_loss(student, teacher, kept, shape, job.recipe.layer_loss))
+        pull = taught.pulls[index] if taught.pulls else None
+        loss = transformer_layer_loss(
+            student, teacher, kept, shape, job.recipe.layer_loss, pull=pull
+        )
+        losses.append(loss)
     return sum(losses) if spec.layer_reduction == "sum" else sum(losses) / len(losses)
 
 
-def layer_floor(job: Job, mask: Tensor, taught) -> Tensor | None:
+def layer_floor(job: Job, taught) -> Tensor | None:
     """The least value that the layer loss can take on this batch, whatever the student.
 
     None where it is not known: for the MSE it is 0, and "token" has no closed form here.
     """
-    spec = job.spec
-    if job.recipe.layer_loss != "cos_nce" or spec.representation == "token":
+    floors = [(2 - pull.flatten(1).norm(dim=-1)).mean() for pull in taught.pulls]
+    if not floors:
         return None
-    kept = 1 if spec.representation in ("mean", "cls") else mask.unsqueeze(-1)  # padding is zero
-    floors = [cos_nce_floor((teacher * kept).flatten(1)).mean() for teacher in taught.states]
-    return sum(floors) if spec.layer_reduction == "sum" else sum(floors) / len(floors)
+    return sum(floors) if job.spec.layer_reduction == "sum" else sum(floors) / len(floors)
 
 
 def build_optimizer(modules: nn.Module, learning_rate: float, weight_decay: float, device):
