@@ -9,12 +9,15 @@ KINDS = ("teacher", "general", "augmented")  # the recipes that are not students
 SHAPE_FIELDS = (
     "teacher student_layers student_hidden student_intermediate student_heads dropout "
     "weight_decay clip warmup drop_last bucket representation layer_map layer_reduction projection "
-    "projection_bias"
+    "projection_bias precision compile"
 ).split()
 DATA_FIELDS = "task data train_rows dev_rows max_length".split()
-LOCATIONS = ("data", "general_data", "augment_mlm", "augment_glove", "cache_gb")
+LOCATIONS = ("data", "general_data", "augment_mlm", "augment_glove", "cache_gb", "compile")
+UNLESS_DEFAULT = ("precision",)  # enters a run's id only where it is not the default
 TEACHER_FIELDS = tuple(
-    DATA_FIELDS + "bucket teacher teacher_epochs teacher_lr teacher_batch_size teacher_seed".split()
+    DATA_FIELDS
+    + "bucket teacher teacher_epochs teacher_lr teacher_batch_size teacher_seed precision "
+    "compile".split()
 )
 GENERAL_FIELDS = tuple(
     SHAPE_FIELDS
@@ -42,6 +45,8 @@ CHOICES = {
     "schedule": SCHEDULES,
     "layer_reduction": ("sum", "mean"),
     "general_loss": ("cos_nce", "mse"),
+    "precision": ("fp32", "tf32", "bf16"),
+    "compile": ("off", "on"),
 }
 POSITIVE = (
     "batch_size learning_rate temperature clip teacher_batch_size teacher_lr general_batch_size "

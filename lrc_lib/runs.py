@@ -185,6 +185,7 @@ def run(
 def _train(spec: RunSpec, out, folder: Path, device: str, progress) -> RunResult:
     from .build import TRAINERS
     from .device import resolve_device
+    from .execution import check_precision, memory_advice
     from .progress import default_progress
 
     partial = folder.with_name(folder.name + ".partial")
@@ -192,9 +193,11 @@ def _train(spec: RunSpec, out, folder: Path, device: str, progress) -> RunResult
     if not (partial / "spec.json").exists():
         (partial / "spec.json").write_text(spec.to_json(), encoding="utf-8")
     device = resolve_device(device)
+    check_precision(spec.precision, device)
     progress = progress or default_progress()
     started = time.perf_counter()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    devices = [device] if device.type == "cuda" else []
+    with memory_advice(spec), torch.random.fork_rng(devices=devices):
         torch.manual_seed(spec.seed)
         metrics = TRAINERS[spec.kind](
             spec, Path(out or default_out()), partial, device, functools.partial(progress, spec)

@@ -16,6 +16,7 @@ from .fields import (
     LOCATIONS,
     STUDENT_FIELDS,
     TEACHER_FIELDS,
+    UNLESS_DEFAULT,
     as_type,
     check_spec,
 )
@@ -92,6 +93,8 @@ class RunSpec:
     augment_epochs: int = 20
 
     cache_gb: float = 1.0
+    precision: str = "fp32"
+    compile: str = "off"
 
     def __post_init__(self):
         check_spec(self)
@@ -214,6 +217,9 @@ def _digest(spec: RunSpec, recipe) -> str:
         "augmented": AUGMENTED_FIELDS,
     }.get(spec.kind, STUDENT_FIELDS)
     content = {name: getattr(spec, name) for name in names if name not in LOCATIONS}
+    for name in UNLESS_DEFAULT:  # fields younger than the ids of runs that exist
+        if content.get(name) == getattr(RunSpec, name):
+            del content[name]
     content["teacher"] = model_fingerprint(spec.teacher)
     if spec.kind == "augmented":
         content["rows"] = spec.augmentation.key(data_of(spec).train)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .checkpoint import load_checkpoint, save_checkpoint, share_stage1
 from .data.batches import Encoded, collate, epoch_order, steps_per_epoch
 from .errors import InputError
+from .execution import in_precision, model_inputs, pad_step, tuned
 from .history import History
 from .losses import (
     cos_nce_pull,
@@ -69,6 +70,7 @@ class Job:
         return steps_per_epoch(len(self.encoded), self.batch_size, self.spec.drop_last)
 
 
+@tuned
 def train(job: Job) -> None:
     """Train `job.model` in place, writing `history.jsonl` (a line a step) into `job.folder`.
 
@@ -82,6 +84,7 @@ def train(job: Job) -> None:
     per_epoch, total = job.steps_per_epoch, job.steps_per_epoch * job.epochs
     if total == 0:
         raise InputError(f"{len(job.encoded)} rows are less than one batch of {job.batch_size}.")
+    pad_to = pad_step(job.encoded) if spec.compile == "on" else 1
     words = trim_vocabulary(job.model, job.encoded.ids)
     optimizer = build_optimizer(modules, job.learning_rate, spec.weight_decay, job.device)
     log = History(job)
@@ -98,7 +101,8 @@ def train(job: Job) -> None:
         if position == 0 or step == start:
             order = epoch_order(job.encoded.lengths, job.seed, epoch, job.batch_size, spec.bucket)
         indices = order[position * job.batch_size : (position + 1) * job.batch_size]
-        batch = collate(job.encoded, indices, job.device)
+        torch.compiler.cudagraph_mark_step_begin()  # the last step's graphs may be overwritten
+        batch = collate(job.encoded, indices, job.device, pad_to)
         weights = loss_weights(step, total, recipe, spec.stage_boundary)
         taught = None
         if weights[0] or weights[1]:
@@ -148,6 +152,7 @@ def embed(model: nn.Module, batch: dict) -> Tensor:
     )
 
 
+@in_precision
 def compute_losses(job: Job, batch: dict, taught, weights, embeddings=None) -> dict[str, Tensor]:
     """The parts of Eq. (6) for one batch; parts whose weight is 0 are not computed.
 
@@ -161,7 +166,7 @@ def compute_losses(job: Job, batch: dict, taught, weights, embeddings=None) -> d
         "hard". Scalars.
     """
     alpha, beta, gamma = weights
-    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    inputs = model_inputs(job.model, batch)
     if embeddings is None:
         output = job.model(**inputs, output_hidden_states=bool(alpha))
     else:

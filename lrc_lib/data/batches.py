@@ -34,6 +34,11 @@ class Encoded:
         return np.diff(self.offsets)
 
     @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return int(self.lengths.max())
+
+    @cached_property
     def _on_device(self) -> dict:
         return {}
 
@@ -77,34 +82,44 @@ def _flat(lists) -> np.ndarray:
     return np.fromiter(itertools.chain.from_iterable(lists), dtype=np.int32)
 
 
-def ragged(starts: np.ndarray, lengths: np.ndarray, device) -> tuple[Tensor, Tensor]:
+def ragged(
+    starts: np.ndarray, lengths: np.ndarray, device, width: int = 0
+) -> tuple[Tensor, Tensor]:
     """Where the items of some rows lie in a flat array, and which places are padding.
 
     Args:
         starts, lengths: (B,) of the rows.
+        width: L; 0 for the longest length.
 
     Returns:
         (B, L) int64 positions (padding points to the row's first item) and (B, L) bool, True for
-        items; L is the longest length. No value is read back from the device.
+        items. No value is read back from the device.
     """
     bounds = torch.from_numpy(np.stack([starts, lengths]))
     if torch.device(device).type == "cuda":
         bounds = bounds.pin_memory()
     start, length = bounds.to(device, non_blocking=True).unsqueeze(-1)
-    step = torch.arange(int(lengths.max()), device=device)
+    step = torch.arange(width or int(lengths.max()), device=device)
     real = step < length
     return start + step * real, real
 
 
-def collate(encoded: Encoded, indices: Sequence[int], device="cpu") -> dict[str, Tensor]:
+def collate(
+    encoded: Encoded, indices: Sequence[int], device="cpu", pad_to: int = 1
+) -> dict[str, Tensor]:
     """One batch, padded to its own longest row.
+
+    Args:
+        pad_to: pad to the next multiple of this, but not beyond the longest of all rows.
 
     Returns:
         "input_ids", "attention_mask" and, where used, "token_type_ids", each (B, L) int64;
         "labels" (B,).
     """
     indices, rows = np.asarray(indices), encoded.tensors(device)
-    where, real = ragged(encoded.offsets[indices], encoded.lengths[indices], device)
+    lengths = encoded.lengths[indices]
+    width = min(-(-int(lengths.max()) // pad_to) * pad_to, encoded.longest)
+    where, real = ragged(encoded.offsets[indices], lengths, device, width)
     batch = {
         "input_ids": rows["ids"][where].long().masked_fill(~real, encoded.pad_id),
         "attention_mask": real.long(),
