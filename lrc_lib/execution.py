@@ -75,9 +75,9 @@ def tuned(train):
     def wrapped(job):
         with contextlib.ExitStack() as stack:
             stack.enter_context(matmuls(job.spec.precision))
-            if job.spec.compile == "on":
-                stack.enter_context(compiled(job))
-            elif job.device.type == "cpu" and job.spec.precision == "fp32":
+            fast = job.spec.compile == "on" and stack.enter_context(compiled(job))
+            job.pad_to = pad_step(job.encoded) if fast else 1
+            if not fast and job.device.type == "cpu" and job.spec.precision == "fp32":
                 stack.enter_context(cheap_dropout(job.model))
             return train(job)
 
@@ -143,7 +143,7 @@ def compiled(job):
     On CUDA as graphs (`mode="reduce-overhead"`). Layer by layer, since transformers takes hidden
     states from between them; the embeddings are replaced in a perturbed step, and losses stay as
     they are written. Each shape is tried before the training starts; if one fails, all stays as
-    it was, and one line says so.
+    it was, and one line says so. Gives True if they are compiled.
     """
     asked = getattr(job.teach, "asked", None)
     layers = [layer for model in (job.model, asked) for layer in _layers(model)]
@@ -152,14 +152,17 @@ def compiled(job):
             mode = "reduce-overhead" if job.device.type == "cuda" else "default"
             layer.forward = torch.compile(layer.forward, mode=mode, dynamic=False)
         _try_every_shape(job)
+        works = bool(layers)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a compiler may raise: torch's, Triton's, the system's
         _uncompile(layers)
+        job.modules.zero_grad(set_to_none=True)
+        works = False
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         print(f"compile = on: goes on without, it failed: {reason[:200]}", file=sys.stderr)
     try:
-        yield
+        yield works
     finally:
         _uncompile(layers)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .checkpoint import load_checkpoint, save_checkpoint, share_stage1
 from .data.batches import Encoded, collate, epoch_order, steps_per_epoch
 from .errors import InputError
-from .execution import in_precision, model_inputs, pad_step, tuned
+from .execution import in_precision, model_inputs, tuned
 from .history import History
 from .losses import (
     cos_nce_pull,
@@ -59,6 +59,7 @@ class Job:
     pairs: list[tuple[int, int]] = field(default_factory=list)
     projection: nn.Module | None = None
     stage1: Path | None = None
+    pad_to: int = 1  # set by `execution.tuned`
     report: Callable = lambda step, total, line: None
 
     @property
@@ -84,7 +85,6 @@ def train(job: Job) -> None:
     per_epoch, total = job.steps_per_epoch, job.steps_per_epoch * job.epochs
     if total == 0:
         raise InputError(f"{len(job.encoded)} rows are less than one batch of {job.batch_size}.")
-    pad_to = pad_step(job.encoded) if spec.compile == "on" else 1
     words = trim_vocabulary(job.model, job.encoded.ids)
     optimizer = build_optimizer(modules, job.learning_rate, spec.weight_decay, job.device)
     log = History(job)
@@ -102,7 +102,7 @@ def train(job: Job) -> None:
             order = epoch_order(job.encoded.lengths, job.seed, epoch, job.batch_size, spec.bucket)
         indices = order[position * job.batch_size : (position + 1) * job.batch_size]
         torch.compiler.cudagraph_mark_step_begin()  # the last step's graphs may be overwritten
-        batch = collate(job.encoded, indices, job.device, pad_to)
+        batch = collate(job.encoded, indices, job.device, job.pad_to)
         weights = loss_weights(step, total, recipe, spec.stage_boundary)
         taught = None
         if weights[0] or weights[1]:
