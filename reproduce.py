@@ -99,7 +99,7 @@ def reproduce(options) -> int:
     out = output_root(options.out)
     check_writable(out)
 
-    from lrc_lib.device import resolve_device
+    from lrc_lib.device import default_jobs, resolve_device
     from lrc_lib.profiles import load_profile
     from lrc_lib.terminal import Screen, make_console
 
@@ -107,7 +107,7 @@ def reproduce(options) -> int:
     profile = load_profile(options.profile, options.settings, tasks, options.data, options.seeds)
     device = resolve_device(options.device)
     cores = os.cpu_count() or 1
-    jobs = options.jobs or (cores if device.type == "cpu" else 1)
+    jobs = options.jobs or default_jobs(device)
     console = make_console()
     if options.plan:
         from lrc_lib.plan import show_plan

@@ -108,7 +108,7 @@ class PlainLrc:
 
     def ask(self, indices, batch) -> tuple[list[Tensor], Tensor]:
         if self.savings.cached_teacher:
-            return self.cached(indices, batch)
+            return self.cached(indices, batch)[:2]
         inputs = {name: value for name, value in batch.items() if name != "labels"}
         with torch.no_grad():
             output = self.teacher(**inputs, output_hidden_states=True)

@@ -6,7 +6,10 @@ taken within a round. On a CPU, seconds are CPU seconds of the process, wall sec
   python -m benchmarks.step                                  packaged MiniLM teacher, reviews
   python -m benchmarks.step --glue-dir DIR                   CoLA and MRPC rows
   python -m benchmarks.step --teacher bert-base-shape
-  python -m benchmarks.step --device cuda --teacher bert-base-shape
+  python -m benchmarks.step --device cuda --teacher bert-base-shape --full
+
+On a GPU (or with --gpu-rows) come rows for an asked teacher, precisions and compilation, timed from
+the 20th step on, and from each the hours of the paper's trainings are extrapolated.
 """
 
 import argparse
@@ -21,12 +24,16 @@ from lrc_lib.data.batches import epoch_order
 from lrc_lib.device import resolve_device
 from lrc_lib.schedule import Recipe
 
+from .gpu import BATCH, BUCKET, Ours, extrapolated, gpu_variants
 from .measure import Clock, count_flops, gemm_rate, parser, peak_memory, spread, write
 from .reference import WEIGHTS, PlainLrc, Savings
-from .workload import MAX_LENGTH, Workload, mixed_rows, seconds_of_training
+from .workload import (
+    MAX_LENGTH,
+    Workload,
+    full_rows,
+    mixed_rows,
+)
 
-BATCH = 16
-BUCKET = 16
 LRC = Recipe("step", "LRC-BERT, all losses", stage1=WEIGHTS, stage2=WEIGHTS)
 KD = Recipe(
     "kd", "no perturbation, MSE", stage1=WEIGHTS, stage2=WEIGHTS, layer_loss="mse", perturb=False
@@ -65,22 +72,7 @@ class Plain:
         return clock() - begun
 
 
-class Ours:
-    """The library's own loop, `lrc_lib.train.train`, with everything it does beside the step."""
-
-    def __init__(self, work: Workload, recipe: Recipe, bucket=BUCKET):
-        self.work, self.recipe, self.bucket = work, recipe, bucket
-        self.steps = len(work.encoded) // BATCH
-
-    def run(self):
-        self.seconds(time.perf_counter)
-
-    def seconds(self, clock) -> float:
-        job = self.work.job(self.recipe, batch_size=BATCH, bucket=self.bucket)
-        return seconds_of_training(job, clock)
-
-
-def variants(work: Workload) -> dict:
+def variants(work: Workload, gpu=False) -> dict:
     """{key: (what it is, a function that makes it)} in the order of the table.
 
     What is made has `run()`, `seconds(clock)` and `steps`.
@@ -101,13 +93,15 @@ def variants(work: Workload) -> dict:
     except ImportError as error:
         print(f"TextBrewer skipped: {error} (pip install textbrewer tensorboard)", file=sys.stderr)
     found["ours kd"] = ("lrc_lib's own loop, KD part", lambda: Ours(work, KD))
-    return found
+    return found | (gpu_variants(work, LRC) if gpu else {})
 
 
-def measure(work: Workload, rounds: int, keys=()) -> list[dict]:
+def measure(work: Workload, rounds: int, keys=(), gpu=False) -> list[dict]:
     """One line a variant: seconds a step, ratios to (b) and (a), FLOPs, share of the GEMM rate."""
     chosen = {
-        k: (what, make()) for k, (what, make) in variants(work).items() if not keys or k in keys
+        k: (what, make())
+        for k, (what, make) in variants(work, gpu).items()
+        if not keys or k in keys
     }
     clock, walls, seconds, gemm = Clock(work.device), {}, {}, []
     flops = {key: count_flops(v.run) / v.steps for key, (_, v) in chosen.items()}  # warms up, too
@@ -116,12 +110,14 @@ def measure(work: Workload, rounds: int, keys=()) -> list[dict]:
         for key, (_, variant) in chosen.items():
             begun = time.perf_counter()
             seconds.setdefault(key, []).append(variant.seconds(clock) / variant.steps)
-            walls.setdefault(key, []).append((time.perf_counter() - begun) / variant.steps)
+            wall = (time.perf_counter() - begun) / variant.steps
+            walls.setdefault(key, []).append(seconds[key][-1] if steady(variant) else wall)
     lines = [{"gemm_gflops": spread(rate / 1e9 for rate in gemm), "rounds": rounds}]
     for key, (what, variant) in chosen.items():
         line = {"key": key, "what": what, "steps_a_round": variant.steps}
         line["seconds_a_step"] = spread(seconds[key])
         line["wall_seconds_a_step"] = spread(walls[key])
+        line |= {"steady": True} if steady(variant) else {}
         line["samples_a_second"] = BATCH / line["seconds_a_step"]["median"]
         line["gflop_a_step"] = flops[key] / 1e9
         rates = zip(seconds[key], gemm, strict=True)
@@ -135,11 +131,16 @@ def measure(work: Workload, rounds: int, keys=()) -> list[dict]:
     return lines
 
 
+def steady(variant) -> bool:
+    return getattr(variant, "steady", False)
+
+
 def peak_of(options, key) -> float:
     """Of a process of its own that runs the variant once."""
     command = [sys.executable, "-m", "benchmarks.step", "--_peak", key]
     for name in ("device", "teacher", "glue_dir", "rows"):
         command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+    command += ["--full"] * options.full
     done = subprocess.run(command, capture_output=True, text=True)
     return float(done.stdout.split()[-1]) if done.returncode == 0 else float("nan")
 
@@ -163,7 +164,7 @@ def figure(lines, path) -> None:
         [line["seconds_a_step"]["high"] - m for m, line in zip(middle, rows, strict=True)],
     ]
     ax.barh(
-        places, middle, xerr=errors, color=["C0" if "ours" in r["key"] else "0.6" for r in rows]
+        places, middle, xerr=errors, color=["C0" if "lrc_lib" in r["what"] else "0.6" for r in rows]
     )
     ax.set_yticks(places, [f"{line['what']}  ({line['key']})" for line in rows])
     ax.invert_yaxis()
@@ -183,23 +184,29 @@ def main(arguments=None) -> None:
     command.add_argument("--rows", type=int, default=192)
     command.add_argument("--rounds", type=int, default=5)
     command.add_argument("--only", nargs="+", default=[], metavar="KEY", help="keys of the table")
+    command.add_argument("--full", action="store_true", help="all rows of 128 tokens")
+    command.add_argument("--gpu-rows", action="store_true", help="what a GPU gets, here too")
     command.add_argument("--_peak", default="", help=argparse.SUPPRESS)
     options = command.parse_args(arguments)
     device = resolve_device(options.device)
-    rows, what = mixed_rows(options.rows, options.glue_dir)
+    rows, what = (
+        full_rows(options.rows) if options.full else mixed_rows(options.rows, options.glue_dir)
+    )
     work = Workload(rows, options.teacher, device)
     if options._peak:
         variants(work)[options._peak][1]().run()
         print(peak_memory(device))
         return
-    lines = measure(work, options.rounds, options.only)
+    gpu = options.gpu_rows or device.type == "cuda"
+    lines = measure(work, options.rounds, options.only, gpu)
     for line in (line for line in lines[1:] if line["key"] in PEAKS):
         line["peak_memory_mb"] = peak_of(options, line["key"])
     lengths = work.encoded.lengths
     facts = {"teacher": options.teacher, "rows": len(lengths), "texts": what}
     facts |= {"mean_tokens": float(lengths.mean()), "batch_size": BATCH}
     name = f"step-{device.type}-{options.teacher if '/' not in options.teacher else 'folder'}"
-    write([facts, *lines], name, options.out, device)
+    name += "-full" * options.full
+    write([facts, *lines, *extrapolated(lines)], name, options.out, device)
     if options.out:
         figure(lines, f"{options.out}/{name}.png")
 

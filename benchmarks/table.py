@@ -1,6 +1,7 @@
 """Nine recipes as one: a column of the ablation table trained together, against one by one.
 
   python -m benchmarks.table [--set general_rows=1000 ...] [--out DIR]
+  python -m benchmarks.table --device cuda --recipes 8 --jobs 8 --out DIR
 
 "One by one" is nine commands `python -m lrc_lib run`, one after the other, each with all cores, in
 a store that already holds the teacher, the general distillation and the teacher's cache. "As one"
@@ -9,7 +10,6 @@ a first stage that several recipes have in common is trained once. The results a
 rounding, which depends on the number of threads (tests hold them bit-equal at equal threads).
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from lrc_lib import find, run
+from lrc_lib.device import default_jobs, resolve_device
 from lrc_lib.pool import close_over, train_all
 from lrc_lib.profiles import load_profile
 
@@ -64,18 +65,24 @@ def main(arguments=None) -> None:
     command = parser("table", __doc__)
     command.add_argument("--profile", default="laptop")
     command.add_argument("--set", nargs="+", default=[], metavar="K=V")
-    command.add_argument("--jobs", type=int, default=os.cpu_count())
+    command.add_argument("--recipes", type=int, default=0, help="only the first N; 0: all")
+    command.add_argument("--jobs", type=int, default=0)
     options = command.parse_args(arguments)
+    options.jobs = options.jobs or default_jobs(resolve_device(options.device))
     profile = load_profile(options.profile, options.set)
     task = profile.tasks[0]
-    specs = [profile.spec(task, recipe, 0) for recipe in profile.recipes[task]]
+    recipes = profile.recipes[task][: options.recipes or None]
+    specs = [profile.spec(task, recipe, 0) for recipe in recipes]
     root = Path(tempfile.mkdtemp(prefix="table-"))
     warm, apart = root / "together", root / "apart"
     needed = [d for spec in specs for d in spec.dependencies()]
     train_all(close_over(needed), warm, options.device, options.jobs, Silent())
     run(specs[0].replace(recipe="lrc_c", seed=1, epochs=1), warm, options.device)  # fills the cache
     shutil.copytree(warm, apart)
+    alone = root / "alone"
+    shutil.copytree(warm, alone)
     seconds = {
+        "one of them": as_one(specs[:1], alone, options.device, 1),
         "one by one": one_by_one(specs, apart, options.device),
         "as one": as_one(specs, warm, options.device, options.jobs),
     }
@@ -87,6 +94,7 @@ def main(arguments=None) -> None:
     line = {"recipes": [spec.recipe for spec in specs], "jobs": options.jobs}
     line |= {"steps": find(specs[0], warm).metrics["steps"]}
     line |= {"wall_seconds": seconds, "ratio": seconds["as one"] / seconds["one by one"]}
+    line |= {"times_one_of_them": seconds["as one"] / seconds["one of them"]}
     line |= {"training_process_seconds": training, "largest_difference_of_scores": worst}
     write([line], f"table-{options.device}", options.out, options.device)
     shutil.rmtree(root)

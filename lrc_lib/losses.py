@@ -149,16 +149,43 @@ def in_batch_cos_nce(
     """
     _same_shape(student, teacher)
     _at_least_two(student, group)
-    length = student.norm(dim=-1).clamp_min(NORM_FLOOR)
-    pull = _pull(teacher, group)
-    return _reduce(2 - torch.einsum("id,id->i", student, pull) / length, reduction)
+    return cos_nce_along(student, cos_nce_pull(teacher, group=group), reduction=reduction)
 
 
-def _pull(teacher: Tensor, group) -> Tensor:
-    """v of `in_batch_cos_nce`: the vector that each row's student is drawn along."""
-    t = _unit(teacher)
-    mean_negative = (_batch_sum(t, group) - t) / (_batch_size(t, group) - 1)
-    return 1.5 * t - 0.5 * mean_negative
+@_full_precision
+def cos_nce_pull(teacher: Tensor, mask: Tensor | None = None, group=None) -> Tensor:
+    r"""$v_i$ of `in_batch_cos_nce`: the vector along which a row's student is drawn.
+
+    It depends on the teacher alone, so one serves both passes of a perturbed step and the floor.
+
+    Args:
+        teacher: (B, D), or (B, L, D) to be read as one vector a row; B >= 2.
+        mask: (B, L), 1 for real tokens. Where a row has none, its student is zero, so is v.
+        group: see `in_batch_cos_nce`.
+
+    Returns:
+        (B, D) or (B, L, D), like `teacher`.
+    """
+    real = 1 if mask is None else mask.unsqueeze(-1).to(teacher.dtype)
+    rows = (teacher * real).flatten(1)
+    _at_least_two(rows, group)
+    others, inverse = _batch_size(rows, group) - 1, 1 / rows.norm(dim=-1).clamp_min(NORM_FLOOR)
+    # 3/2 t - 1/2 (sum - t) / others, with t = rows * inverse: few passes over much memory
+    pull = rows * ((1.5 + 0.5 / others) * inverse).unsqueeze(1)
+    total = inverse @ rows
+    pull -= (0.5 / others) * (total if group is None else group.sum(total))
+    return pull.view_as(teacher) * real
+
+
+@_full_precision
+def cos_nce_along(student: Tensor, pull: Tensor, mask=None, reduction: str = "mean") -> Tensor:
+    r"""COS-NCE from its pull: $2 - \langle z^S, v\rangle / |z^S|$, shapes as in `cos_nce_pull`."""
+    tokens = student.norm(dim=-1)
+    if mask is not None:
+        tokens = tokens * mask
+    length = tokens.norm(dim=-1) if student.dim() == 3 else tokens
+    product = (student * pull).flatten(1).sum(-1)
+    return _reduce(2 - product / length.clamp_min(NORM_FLOOR), reduction)
 
 
 def _batch_sum(rows: Tensor, group) -> Tensor:
@@ -196,7 +223,7 @@ def cos_nce_floor(teacher: Tensor, group=None) -> Tensor:
     Taught in: notebooks/01_cos_nce_geometry.
     """
     _at_least_two(teacher, group)
-    return 2 - _pull(teacher, group).norm(dim=-1)
+    return 2 - cos_nce_pull(teacher, group=group).norm(dim=-1)
 
 
 def reduce_states(states: Tensor, mask: Tensor, representation: str = "flatten"):
@@ -239,6 +266,7 @@ def transformer_layer_loss(
     loss: str = "cos_nce",
     reduction: str = "mean",
     group=None,
+    pull: Tensor | None = None,
 ) -> Tensor:
     r"""One layer's distillation loss, $L_C(h^S W, h^T, H^T)$. (Eq. 3)
 
@@ -253,6 +281,7 @@ def transformer_layer_loss(
         loss: "cos_nce", or "mse" (the mean squared difference over the same numbers: BERT_M).
         reduction: "mean" over the batch, or "none" for (B,).
         group: see `in_batch_cos_nce`; all its processes then pad to the same L.
+        pull: `cos_nce_pull(teacher, mask, group)` where it is known already; not for "token".
 
     Returns:
         Scalar or (B,); in [0, 4] for "cos_nce".
@@ -274,10 +303,8 @@ def transformer_layer_loss(
         raise ValueError(f"loss must be 'cos_nce' or 'mse', not {loss!r}")
     if representation == "token":
         return _reduce(_token_cos_nce(student, teacher, mask, group), reduction)
-    weights = mask.unsqueeze(-1).to(student.dtype)
-    return in_batch_cos_nce(
-        (student * weights).flatten(1), (teacher * weights).flatten(1), reduction, group
-    )
+    pull = cos_nce_pull(teacher, mask, group) if pull is None else pull
+    return cos_nce_along(student, pull, mask, reduction)
 
 
 def _masked_mean(per_token: Tensor, mask: Tensor) -> Tensor:

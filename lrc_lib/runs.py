@@ -215,15 +215,18 @@ def run(
 def _train(spec: RunSpec, out, partial: Path, device: str, progress) -> None:
     from .build import TRAINERS
     from .device import resolve_device
+    from .execution import check_precision, memory_advice
     from .progress import default_progress
 
     group = current()
     if not (partial / "spec.json").exists():
         (partial / "spec.json").write_text(spec.to_json(), encoding="utf-8")
     device = resolve_device(device)
+    check_precision(spec.precision, device)
     progress = functools.partial(progress or default_progress(), spec)
     started = time.perf_counter()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    devices = [device] if device.type == "cuda" else []
+    with memory_advice(spec), torch.random.fork_rng(devices=devices):
         torch.manual_seed(spec.seed)
         metrics = TRAINERS[spec.kind](
             spec, Path(out or default_out()), partial, device,

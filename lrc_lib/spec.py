@@ -98,6 +98,8 @@ class RunSpec:
     augment_epochs: int = 20
 
     cache_gb: float = 1.0
+    precision: str = "fp32"
+    compile: str = "off"
 
     def __post_init__(self):
         check_spec(self)
@@ -231,9 +233,8 @@ def _digest(spec: RunSpec, recipe) -> str:
         "augmented": AUGMENTED_FIELDS,
     }.get(spec.kind, STUDENT_FIELDS)
     content = {name: getattr(spec, name) for name in names if name not in LOCATIONS}
-    defaults = {field.name: field.default for field in dataclasses.fields(spec)}
-    for name in LATER:
-        if content.get(name) == defaults[name]:
+    for name in LATER:  # fields younger than the ids of runs that exist
+        if content.get(name) == getattr(RunSpec, name):
             del content[name]
     content["teacher"] = model_fingerprint(spec.teacher)
     content.pop("general_packed", None)  # ids from before there was packing stay

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .data.batches import Encoded, by_length, collate, ragged
 from .evaluate import bootstrap, compute_metrics, majority_metrics
+from .execution import autocast, matmuls, model_inputs
 from .losses import reduce_states
 from .tasks import Task
 
@@ -25,11 +26,12 @@ class Taught(NamedTuple):
     """A teacher's answers for one batch.
 
     states: per mapped layer (B, l, D), reduced as the run's representation says (l = L or 1);
-    logits: (B, C).
+    logits: (B, C); pulls: per layer its `losses.cos_nce_pull`, where that was computed already.
     """
 
     states: list[Tensor]
     logits: Tensor
+    pulls: tuple[Tensor, ...] = ()
 
 
 class LiveTeacher:
@@ -38,14 +40,20 @@ class LiveTeacher:
     States are rounded to float16, as the cache stores them, so both teach the same.
     """
 
-    def __init__(self, model, layers, representation, device):
+    def __init__(self, model, layers, representation, device, precision="fp32"):
+        self.precision, self.device = precision, torch.device(device)
         self.model = model.to(device).eval().requires_grad_(False)
         self.layers, self.representation = tuple(layers), representation
 
+    @property
+    def asked(self):
+        """The model that a training step with a layer loss runs."""
+        return self.model
+
     @torch.no_grad()
     def __call__(self, indices, batch, layers: bool = True) -> Taught:
-        inputs = {name: value for name, value in batch.items() if name != "labels"}
-        output = self.model(**inputs, output_hidden_states=layers)
+        with matmuls(self.precision), autocast(self.precision, self.device):
+            output = self.model(**model_inputs(self.model, batch), output_hidden_states=layers)
         mask = batch["attention_mask"]
         states = [
             reduce_states(output.hidden_states[n], mask, self.representation)[0].half().float()
@@ -73,15 +81,22 @@ class CachedTeacher:
             if device.type == "cuda" and states.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
                 self.states = self.states.to(device)
 
+    @property
+    def asked(self):
+        """The model that a training step with a layer loss runs; None where its states are here."""
+        return self.live.model if self.states is None else None
+
     def __call__(self, indices, batch, layers: bool = True) -> Taught:
         if layers and self.states is None:
             return self.live(indices, batch)
         indices, device, states = np.asarray(indices), batch["input_ids"].device, []
         if layers:
             starts, ends = self.offsets[indices], self.offsets[indices + 1]
-            longest = batch["input_ids"].shape[1] if self.whole else 0
-            where, real = ragged(starts, ends - starts, self.states.device, longest)
+            width = batch["input_ids"].shape[1] if self.whole else 0
+            where, real = ragged(starts, ends - starts, self.states.device, width)
             vectors = self.states[where] * real[..., None, None]
+            if device.type == "cuda" and self.states.device.type == "cpu":
+                vectors = vectors.pin_memory()
             states = list(vectors.to(device, non_blocking=True).float().unbind(2))
         return Taught(states, self.logits[torch.from_numpy(indices).to(device, non_blocking=True)])
 
@@ -93,8 +108,9 @@ def cache_bytes(encoded: Encoded, layers: int, width: int, representation: str) 
 
 
 def open_teacher(
-    model, encoded: Encoded, layers, representation, device, folder: Path, budget_gb: float
-):
+    model, encoded: Encoded, layers, representation, device, folder: Path, budget_gb: float,
+    precision: str = "fp32",
+):  # fmt: skip
     """A teacher whose answers are cached as far as the budget allows.
 
     The rule: states and logits if the states fit into the budget; else the logits alone, and the
@@ -105,11 +121,12 @@ def open_teacher(
         layers: teacher layers, 1-based.
         folder: the cache's own folder, named by teacher and data.
         budget_gb: gigabytes (1e9 bytes) that the states may take.
+        precision: of the teacher's forward pass, see `lrc_lib.execution`.
 
     Returns:
         (teacher, one line that says what is cached and why).
     """
-    live = LiveTeacher(model, layers, representation, device)
+    live = LiveTeacher(model, layers, representation, device, precision)
     if not budget_gb:
         return live, "teacher asked at every step: nothing is to be cached"
     size = cache_bytes(encoded, len(live.layers), model.config.hidden_size, representation) / 1e9

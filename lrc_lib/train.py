@@ -17,9 +17,10 @@ from .best import Best
 from .checkpoint import load_checkpoint, save_checkpoint, share_stage1
 from .data.batches import Encoded, collate, epoch_order, steps_per_epoch
 from .errors import InputError
+from .execution import in_precision, model_inputs, tuned
 from .history import History
 from .losses import (
-    cos_nce_floor,
+    cos_nce_pull,
     hard_label_loss,
     reduce_states,
     soft_label_loss,
@@ -62,6 +63,7 @@ class Job:
     pairs: list[tuple[int, int]] = field(default_factory=list)
     projection: nn.Module | None = None
     stage1: Path | None = None
+    pad_to: int = 1  # set by `execution.tuned`
     report: Callable = lambda step, total, line: None
     best: Best | None = None
     group: Group = field(default_factory=current)
@@ -80,6 +82,7 @@ class Job:
         return steps_per_epoch(len(self.encoded), self.batch_size, self.spec.drop_last)
 
 
+@tuned
 def train(job: Job) -> None:
     """Train `job.model` in place, writing `history.jsonl` (a line a step) into `job.folder`.
 
@@ -117,13 +120,14 @@ def train(job: Job) -> None:
         if position == 0 or step == start:
             order = epoch_order(job.encoded.lengths, job.seed, epoch, job.batch_size, spec.bucket)
         rows = order[position * job.batch_size : (position + 1) * job.batch_size]
-        indices = job.group.share_of(rows)
-        batch = collate(job.encoded, indices, job.device, job.encoded.lengths[rows].max())
+        indices, longest = job.group.share_of(rows), job.encoded.lengths[rows].max()
+        torch.compiler.cudagraph_mark_step_begin()  # the last step's graphs may be overwritten
+        batch = collate(job.encoded, indices, job.device, longest, job.pad_to)
         weights = loss_weights(step, total, recipe, spec.stage_boundary)
         job.group.reseed(job.seed, step)
         taught = None
         if weights[0] or weights[1]:
-            taught = job.teach(indices, batch, layers=bool(weights[0]))
+            taught = with_pulls(job, batch, job.teach(indices, batch, layers=bool(weights[0])))
 
         if recipe.perturb:  # Eqs. (7)-(8): only the loss at the moved embeddings trains
             embeddings = embed(job.model, batch)
@@ -148,7 +152,7 @@ def train(job: Job) -> None:
         stage = 2 if step >= boundary else 1
         perturbed = trained if recipe.perturb else None
         if weights[0]:
-            floor = layer_floor(job, batch["attention_mask"], taught)
+            floor = layer_floor(job, taught)
             clean |= {} if floor is None else {"floor": floor}
         log.add(step, epoch, stage, rate(step), rows, clean, perturbed)
         done = step + 1
@@ -176,6 +180,7 @@ def embed(model: nn.Module, batch: dict) -> Tensor:
     )
 
 
+@in_precision
 def compute_losses(job: Job, batch: dict, taught, weights, embeddings=None) -> dict[str, Tensor]:
     """The parts of Eq. (6) for one batch; parts whose weight is 0 are not computed.
 
@@ -189,7 +194,7 @@ def compute_losses(job: Job, batch: dict, taught, weights, embeddings=None) -> d
         "hard". Scalars.
     """
     alpha, beta, gamma = weights
-    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    inputs = model_inputs(job.model, batch)
     if embeddings is None:
         output = job.model(**inputs, output_hidden_states=bool(alpha))
     else:
@@ -211,31 +216,39 @@ def compute_losses(job: Job, batch: dict, taught, weights, embeddings=None) -> d
     return parts
 
 
+def with_pulls(job: Job, batch: dict, taught):
+    """`taught` with the part of COS-NCE that is the teacher's alone, for both passes of a step."""
+    if job.recipe.layer_loss != "cos_nce" or job.spec.representation == "token":
+        return taught
+    mask = batch["attention_mask"]
+    one = job.spec.representation in ("mean", "cls")  # one vector a row: nothing is padding
+    pulls = [cos_nce_pull(t, None if one else mask, job.negatives_from) for t in taught.states]
+    return taught._replace(pulls=pulls)
+
+
 def _layer_loss(job: Job, hidden_states, mask: Tensor, taught) -> Tensor:
     spec, losses = job.spec, []
     shape = "token" if spec.representation == "token" else "flatten"
     for index, ((layer, _), teacher) in enumerate(zip(job.pairs, taught.states, strict=True)):
         states, kept = reduce_states(hidden_states[layer], mask, spec.representation)
         student = job.projection(states, index)
+        pull = taught.pulls[index] if taught.pulls else None
         loss = transformer_layer_loss(
-            student, teacher, kept, shape, job.recipe.layer_loss, group=job.negatives_from
+            student, teacher, kept, shape, job.recipe.layer_loss, "mean", job.negatives_from, pull
         )
         losses.append(loss)
     return sum(losses) if spec.layer_reduction == "sum" else sum(losses) / len(losses)
 
 
-def layer_floor(job: Job, mask: Tensor, taught) -> Tensor | None:
+def layer_floor(job: Job, taught) -> Tensor | None:
     """The least value that the layer loss can take on this batch, whatever the student.
 
     None where it is not known: for the MSE it is 0, and "token" has no closed form here.
     """
-    spec = job.spec
-    if job.recipe.layer_loss != "cos_nce" or spec.representation == "token":
+    floors = [(2 - pull.flatten(1).norm(dim=-1)).mean() for pull in taught.pulls]
+    if not floors:
         return None
-    kept = 1 if spec.representation in ("mean", "cls") else mask.unsqueeze(-1)  # padding is zero
-    flat = [(teacher * kept).flatten(1) for teacher in taught.states]
-    floors = [cos_nce_floor(teacher, job.negatives_from).mean() for teacher in flat]
-    return sum(floors) if spec.layer_reduction == "sum" else sum(floors) / len(floors)
+    return sum(floors) if job.spec.layer_reduction == "sum" else sum(floors) / len(floors)
 
 
 def build_optimizer(modules: nn.Module, learning_rate: float, weight_decay: float, device):

@@ -37,6 +37,11 @@ class Encoded:
         return np.diff(self.offsets)
 
     @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return int(self.lengths.max())
+
+    @cached_property
     def _on_device(self) -> dict:
         return {}
 
@@ -84,38 +89,45 @@ def _flat(lists) -> np.ndarray:
     return np.fromiter(itertools.chain.from_iterable(lists), dtype=np.int32)
 
 
-def ragged(starts: np.ndarray, lengths: np.ndarray, device, longest=0) -> tuple[Tensor, Tensor]:
+def ragged(
+    starts: np.ndarray, lengths: np.ndarray, device, width: int = 0
+) -> tuple[Tensor, Tensor]:
     """Where the items of some rows lie in a flat array, and which places are padding.
 
     Args:
         starts, lengths: (B,) of the rows.
-        longest: pad to this length, if it is more than the longest row's.
+        width: pad to this length, if it is more than the longest row's.
 
     Returns:
         (B, L) int64 positions (padding points to the row's first item) and (B, L) bool, True for
-        items; L is the longest length. No value is read back from the device.
+        items. No value is read back from the device.
     """
     bounds = torch.from_numpy(np.stack([starts, lengths]))
     if torch.device(device).type == "cuda":
         bounds = bounds.pin_memory()
     start, length = bounds.to(device, non_blocking=True).unsqueeze(-1)
-    step = torch.arange(max(int(lengths.max()), int(longest)), device=device)
+    step = torch.arange(max(int(lengths.max()), width), device=device)
     real = step < length
     return start + step * real, real
 
 
 def collate(
-    encoded: Encoded, indices: Sequence[int], device="cpu", longest: int = 0
+    encoded: Encoded, indices: Sequence[int], device="cpu", longest: int = 0, pad_to: int = 1
 ) -> dict[str, Tensor]:
     """One batch, padded to its own longest row, or to `longest` tokens if that is more.
+
+    Args:
+        pad_to: pad to the next multiple of this, but not beyond the longest of all rows.
 
     Returns:
         "input_ids", "attention_mask" and, where used, "token_type_ids", each (B, L) int64;
         "labels" (B,).
     """
     indices, home = np.asarray(indices), encoded.home(device)
-    rows = encoded.tensors(home)
-    where, real = ragged(encoded.offsets[indices], encoded.lengths[indices], home, longest)
+    rows, lengths = encoded.tensors(home), encoded.lengths[indices]
+    width = -(-max(int(lengths.max()), int(longest)) // pad_to) * pad_to
+    width = min(width, encoded.longest)
+    where, real = ragged(encoded.offsets[indices], lengths, home, width)
     batch = {
         "input_ids": rows["ids"][where].long().masked_fill(~real, encoded.pad_id),
         "attention_mask": real.long(),

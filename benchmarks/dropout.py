@@ -1,0 +1,60 @@
+"""What cheaper dropout does to accuracy: torch's masks against `lrc_lib.dropout`, on a CPU.
+
+  python -m benchmarks.dropout [--seeds 5] [--recipe lrc_1] [--out DIR]
+
+The masks have the same distribution, so the same accuracy is expected; here it is measured, on the
+profile's main task and with one teacher, the difference with its interval over rows and seeds.
+"""
+
+import contextlib
+from pathlib import Path
+
+from lrc_lib import execution, run
+from lrc_lib.compare import Column, estimate
+from lrc_lib.notebook import output_root
+from lrc_lib.profiles import load_profile
+from lrc_lib.tasks import get_task
+
+from .measure import parser, write
+
+
+def trained(specs, store: Path, context) -> list:
+    """The runs of these specs in `store`, computed with `context` for dropout."""
+    usual, execution.cheap_dropout = execution.cheap_dropout, context
+    try:
+        return [run(spec, store, "cpu", lambda *progress: None) for spec in specs]
+    finally:
+        execution.cheap_dropout = usual
+
+
+def main(arguments=None) -> None:
+    command = parser("dropout", __doc__)
+    command.add_argument("--profile", default="laptop")
+    command.add_argument("--set", nargs="+", default=[], metavar="K=V")
+    command.add_argument("--recipe", default="lrc_1")
+    command.add_argument("--seeds", type=int, default=5)
+    command.add_argument("--store", default="", metavar="DIR", help="of runs; default out/")
+    options = command.parse_args(arguments)
+    profile, store = load_profile(options.profile, options.set), output_root(options.store)
+    spec = profile.spec(profile.tasks[0], options.recipe, 0)
+    teacher = run(spec.teacher_spec(), store, "cpu")
+    spec = spec.replace(teacher=str(teacher.path / "student"), teacher_epochs=0)
+    specs = [spec.replace(seed=seed) for seed in range(options.seeds)]
+    plain = trained(specs, store / "torch-dropout", contextlib.nullcontext)
+    ours = trained(specs, store / "cheap-dropout", execution.cheap_dropout)
+    task, lines = get_task(spec.task, spec.data), []
+    for split in task.dev_splits:
+        first, second = (estimate(runs, Column(task, split, split, "")) for runs in (plain, ours))
+        for what, measured in (
+            ("torch's dropout", first), ("ours", second), ("ours - torch's", second - first)
+        ):  # fmt: skip
+            line = {"split": split, "what": what, "metric": task.primary, "points": measured.value}
+            line |= {"low": measured.low, "high": measured.high, "basis": measured.basis()}
+            lines.append(line)
+    seconds = [sum(r.provenance["seconds"] for r in runs) for runs in (plain, ours)]
+    lines.append({"training_seconds": dict(zip(("torch", "ours"), seconds, strict=True))})
+    write(lines, f"dropout-{options.recipe}", options.out, "cpu")
+
+
+if __name__ == "__main__":
+    main()

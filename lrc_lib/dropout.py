@@ -1,0 +1,80 @@
+"""Dropout on a CPU at half the price: the same distribution from cheaper random numbers.
+
+torch draws its masks on a CPU one float a number, which takes about a tenth of a training step.
+Here one 64-bit draw decides about two numbers. Attention is written out, because torch's own takes
+a slow path when it drops attention weights on a CPU, with a softmax that guards against rows
+without any real token; a text always has some.
+"""
+
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+ATTENTION = "lrc_cpu"  # the name under which transformers knows `attention`
+
+
+def drop(x: Tensor, p: float) -> Tensor:
+    """`x` (any shape) with each number set to 0 with probability p, the others times 1 / (1 - p).
+
+    p is rounded to a multiple of 2**-32.
+    """
+    draws = torch.empty((x.numel() + 1) // 2, dtype=torch.int64).random_(-(2**63), None)
+    bits = draws.view(torch.int32)[: x.numel()].view(x.shape)
+    kept = torch.ge(bits, int(p * 2**32) - 2**31, out=torch.empty(x.shape))
+    return x * kept.mul_(1 / (1 - p))
+
+
+class CheapDropout(nn.Dropout):
+    """`nn.Dropout` for tensors on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return drop(x, self.p) if self.training and 0 < self.p < 1 else super().forward(x)
+
+
+def attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
+    """Softmax attention in the form that transformers asks for.
+
+    query, key, value (B, heads, L, d), an additive mask (B, 1, L, L) or None -> (B, L, heads, d)
+    and the weights (B, heads, L, L), after dropout.
+    """
+    scores = query @ key.transpose(2, 3) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = scores.softmax(-1)
+    if dropout:
+        weights = drop(weights, dropout)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+@contextmanager
+def cheap_dropout(model: nn.Module):
+    """Within this context a BERT on a CPU drops by `drop`; other models stay as they are."""
+    found = [m for m in model.modules() if type(m) is nn.Dropout]
+    config = getattr(model, "config", None)
+    usual = getattr(config, "_attn_implementation", None)
+    ours = getattr(config, "model_type", "") == "bert" and usual == "sdpa" and _register()
+    if not ours:
+        yield
+        return
+    for module in found:
+        module.__class__ = CheapDropout
+    config._attn_implementation = ATTENTION
+    try:
+        yield
+    finally:
+        config._attn_implementation = usual
+        for module in found:
+            module.__class__ = nn.Dropout
+
+
+def _register() -> bool:
+    """Makes `attention` known to transformers; False where its version has no place for that."""
+    try:
+        from transformers import AttentionInterface
+        from transformers.masking_utils import AttentionMaskInterface, eager_mask
+    except ImportError:
+        return False
+    AttentionInterface.register(ATTENTION, attention)
+    AttentionMaskInterface.register(ATTENTION, eager_mask)
+    return True
