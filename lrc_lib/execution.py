@@ -192,7 +192,8 @@ def _try_every_shape(job) -> None:
     with torch.random.fork_rng(devices=[job.device] if job.device.type == "cuda" else []):
         for indices, weights in itertools.product(one_batch_per_shape(job), [*stages] * 2):
             torch.compiler.cudagraph_mark_step_begin()
-            batch, taught = collate(job.encoded, indices, job.device, pad_step(job.encoded)), None
+            batch = collate(job.encoded, indices, job.device, pad_to=pad_step(job.encoded))
+            taught = None
             if weights[0] or weights[1]:
                 taught = job.teach(indices, batch, layers=bool(weights[0]))
             embeddings = embed(job.model, batch)

@@ -201,11 +201,11 @@ def test_every_shape_is_tried_before_the_training(work):
     step = execution.pad_step(work.encoded)
     assert -(-work.encoded.longest // step) <= execution.SHAPES
     tried = [
-        collate(work.encoded, indices, "cpu", step)["input_ids"].shape[1]
+        collate(work.encoded, indices, "cpu", pad_to=step)["input_ids"].shape[1]
         for indices in execution.one_batch_per_shape(job)
     ]
     for indices in torch.randint(48, (50, 16)):
-        assert collate(work.encoded, indices, "cpu", step)["input_ids"].shape[1] in tried
+        assert collate(work.encoded, indices, "cpu", pad_to=step)["input_ids"].shape[1] in tried
     assert len(tried) == len(set(tried))
 
 
