@@ -119,7 +119,7 @@ def figure(lines, path) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    from lrc_lib.plots import use_style
+    from lrc_lib.palette import use_style
 
     use_style()
     fig, axes = plt.subplots(1, len(lines), figsize=(3.2 * len(lines), 3), layout="constrained")

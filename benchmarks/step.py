@@ -152,7 +152,7 @@ def figure(lines, path) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    from lrc_lib.plots import use_style
+    from lrc_lib.palette import use_style
 
     use_style()
     rows = [line for line in lines if "key" in line]

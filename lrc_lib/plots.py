@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from .losses import angular_distance, cos_nce
 from .palette import BLACK, BLUE, COLOURS, GREEN, GREY, HATCHES, LINES, VERMILION, ink
-from .palette import use_style as use_style
 
 
 def _axes(columns=1, width=None, height=3.6, **options):

@@ -57,7 +57,7 @@ class Session:
 
         if not self.interactive:
             matplotlib.use("agg")
-        from .plots import use_style
+        from .palette import use_style
 
         use_style()
 

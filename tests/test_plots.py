@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from lrc_lib import plots
+from lrc_lib import palette, plots
 from lrc_lib.losses import cos_nce
 from lrc_lib.widgets import fan
 
@@ -47,7 +47,7 @@ DRAWN = {
 def test_every_figure_renders_without_warnings_or_open_windows(name):
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("error")
-        plots.use_style()
+        palette.use_style()
         figure = DRAWN[name]()
         assert isinstance(figure, Figure)
         figure.savefig(io.BytesIO(), format="png", dpi=50)
@@ -61,7 +61,7 @@ def test_svg_is_the_same_twice():
         return buffer.getvalue()
 
     with matplotlib.rc_context():
-        plots.use_style()
+        palette.use_style()
         assert svg() == svg()
 
 

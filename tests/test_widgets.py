@@ -15,7 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lrc_lib import plots, widgets
+from lrc_lib import palette, widgets
 from lrc_lib.errors import InputError
 from lrc_lib.losses import cos_nce
 from lrc_lib.models import build_student, embeddings_replaced
@@ -123,7 +123,7 @@ def test_every_control_has_a_name_and_changes_the_picture(name, explorers):
 def test_the_static_twin_draws_without_warnings(name, explorers):
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("error")
-        plots.use_style()
+        palette.use_style()
         explorers[name][1]().savefig(io.BytesIO(), format="png", dpi=50)
 
 

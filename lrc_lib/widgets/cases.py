@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..display import escaped, table_html
 from ..errors import InputError
-from ..plots import COLOURS
+from ..palette import COLOURS
 from .controls import choice, explorer, headless, slider
 from .picture import Mark, Panel, View
 from .static import positions

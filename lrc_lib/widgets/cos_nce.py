@@ -6,7 +6,7 @@ notebooks/01_cos_nce_geometry.
 
 import numpy as np
 
-from ..plots import BLACK, BLUE, GREEN, GREY, VERMILION
+from ..palette import BLACK, BLUE, GREEN, GREY, VERMILION
 from .controls import choice, explorer, headless, slider
 from .picture import Mark, Panel, View
 from .static import positions

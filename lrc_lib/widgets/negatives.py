@@ -11,7 +11,7 @@ import functools
 
 import numpy as np
 
-from ..plots import BLACK, BLUE, GREY, VERMILION
+from ..palette import BLACK, BLUE, GREY, VERMILION
 from .controls import choice, explorer, headless, slider
 from .picture import Mark, Panel, View
 from .static import positions

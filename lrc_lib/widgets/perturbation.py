@@ -13,7 +13,7 @@ import torch
 
 from ..errors import InputError, unknown
 from ..perturbation import NORMS, perturb_embeddings
-from ..plots import BLACK, BLUE, GREY, ORANGE, VERMILION
+from ..palette import BLACK, BLUE, GREY, ORANGE, VERMILION
 from .controls import choice, explorer, headless, slider
 from .picture import Bars, Mark, Panel, View
 from .static import positions

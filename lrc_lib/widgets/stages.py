@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..plots import BLACK, BLUE, GREEN, GREY, VERMILION
+from ..palette import BLACK, BLUE, GREEN, GREY, VERMILION
 from ..schedule import SCHEDULES, Recipe, boundary_step, learning_rate_factor, loss_weights
 from .controls import choice, explorer, headless, slider
 from .picture import Bars, Mark, Panel, View

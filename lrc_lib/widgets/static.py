@@ -4,7 +4,7 @@ import textwrap
 
 from matplotlib.figure import Figure
 
-from ..plots import GREY
+from ..palette import GREY
 from .picture import Bars, View
 
 

@@ -8,7 +8,7 @@ import functools
 import math
 
 from ..display import escaped
-from ..plots import BLACK, GREY
+from ..palette import BLACK, GREY
 from .picture import Bars, Mark, Panel, View
 
 WIDTH, HEIGHT = 400, 310  # of a panel
