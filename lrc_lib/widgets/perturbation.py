@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from ..errors import InputError, unknown
-from ..perturbation import NORMS, perturb_embeddings
 from ..palette import BLACK, BLUE, GREY, ORANGE, VERMILION
+from ..perturbation import NORMS, perturb_embeddings
 from .controls import choice, explorer, headless, slider
 from .picture import Bars, Mark, Panel, View
 from .static import positions
