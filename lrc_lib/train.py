@@ -101,7 +101,8 @@ def train(job: Job) -> None:
         if position == 0 or step == start:
             order = epoch_order(job.encoded.lengths, job.seed, epoch, job.batch_size, spec.bucket)
         indices = order[position * job.batch_size : (position + 1) * job.batch_size]
-        torch.compiler.cudagraph_mark_step_begin()  # the last step's graphs may be overwritten
+        if job.pad_to > 1:  # compiled: what the last step's graphs left may be overwritten
+            torch.compiler.cudagraph_mark_step_begin()
         batch = collate(job.encoded, indices, job.device, job.pad_to)
         weights = loss_weights(step, total, recipe, spec.stage_boundary)
         taught = None
