@@ -51,8 +51,6 @@ def main(arguments=None) -> None:
             line = {"split": split, "what": what, "metric": task.primary, "points": measured.value}
             line |= {"low": measured.low, "high": measured.high, "basis": measured.basis()}
             lines.append(line)
-    seconds = [sum(r.provenance["seconds"] for r in runs) for runs in (plain, ours)]
-    lines.append({"training_seconds": dict(zip(("torch", "ours"), seconds, strict=True))})
     write(lines, f"dropout-{options.recipe}", options.out, "cpu")
 
 

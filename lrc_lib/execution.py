@@ -148,11 +148,13 @@ def compiled(job):
     asked = getattr(job.teach, "asked", None)
     layers = [layer for model in (job.model, asked) for layer in _layers(model)]
     try:
+        if not layers:
+            raise LookupError("this model has no encoder.layer")
         for layer in layers:
             mode = "reduce-overhead" if job.device.type == "cuda" else "default"
             layer.forward = torch.compile(layer.forward, mode=mode, dynamic=False)
         _try_every_shape(job)
-        works = bool(layers)
+        works = True
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a compiler may raise: torch's, Triton's, the system's

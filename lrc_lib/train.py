@@ -121,7 +121,8 @@ def train(job: Job) -> None:
             order = epoch_order(job.encoded.lengths, job.seed, epoch, job.batch_size, spec.bucket)
         rows = order[position * job.batch_size : (position + 1) * job.batch_size]
         indices, longest = job.group.share_of(rows), job.encoded.lengths[rows].max()
-        torch.compiler.cudagraph_mark_step_begin()  # the last step's graphs may be overwritten
+        if job.pad_to > 1:  # compiled: what the last step's graphs left may be overwritten
+            torch.compiler.cudagraph_mark_step_begin()
         batch = collate(job.encoded, indices, job.device, longest, job.pad_to)
         weights = loss_weights(step, total, recipe, spec.stage_boundary)
         job.group.reseed(job.seed, step)

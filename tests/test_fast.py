@@ -170,6 +170,9 @@ def test_a_compilation_that_fails_changes_nothing_and_says_one_line(
     assert not any("forward" in m.__dict__ for m in job.model.modules())
     monkeypatch.setattr(torch, "compile", lambda *args, **options: 1 / 0)
     assert history(work.job(LRC, compile="on")) == usual
+    monkeypatch.setattr(execution, "_layers", lambda model: [])
+    assert history(work.job(LRC, compile="on")) == usual
+    assert "no encoder.layer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("live", [False, True])
