@@ -9,7 +9,7 @@ import pytest
 
 from lrc_lib import notebook
 from lrc_lib.errors import InputError
-from lrc_lib.measured import how_long
+from lrc_lib.measured import how_long, trainings
 from lrc_lib.profiles import load_profile
 
 HOSTILE = "<script>alert(1)</script>\x00"
@@ -220,6 +220,9 @@ def test_other_settings_were_not_measured_and_it_says_what_would(tmp_path, value
 
 
 def test_more_seeds_than_were_measured_are_not_measured(tmp_path):
-    five = notebook.NOTEBOOKS["05_loss_curves"]
-    assert "4 trainings" in how_long(five, load_profile("laptop"), tmp_path)
-    assert "not measured" in how_long(five, load_profile("laptop", seeds=3), tmp_path)
+    five, laptop = notebook.NOTEBOOKS["05_loss_curves"], load_profile("laptop")
+    count = len(trainings(five, laptop))
+    assert f"{count} trainings" in how_long(five, laptop, tmp_path)
+    more = load_profile("laptop", seeds=laptop.seeds + 1)
+    assert len(trainings(five, more)) > count
+    assert "not measured" in how_long(five, more, tmp_path)
