@@ -193,7 +193,7 @@ def test_start_says_how_long_the_notebook_took_where_it_was_measured(tmp_path):
     said = how_long(two, profile, tmp_path)
     assert said.startswith("As measured in results/laptop.json")
     assert f"{seconds[two.name]:.0f} s once its 3 trainings" in said
-    names = ("reviews/teacher", "general distillation (cos_nce)", "reviews/lrc seed 0")
+    names = (profile.spec(recipe=name).name for name in ("teacher", "general", "lrc"))
     runs = {r["name"]: r["provenance"]["seconds"] for r in committed["runs"].values()}
     assert f"took {sum(runs[name] for name in names) / 60:.1f} min" in said
     one = how_long(notebook.NOTEBOOKS["01_cos_nce_geometry"], profile, tmp_path)
