@@ -271,6 +271,8 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path, tiny_spec):
         [*command, "--out", str(tmp_path / "out"), "--jobs", "1"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        # a shell that runs the tests in the background has made them deaf to Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     try:
         for line in child.stdout:
