@@ -102,4 +102,4 @@ def _command() -> list[str]:
     """What was called, folders of this machine left out."""
     module = sys.modules["__main__"].__spec__
     words = [module.name if module else Path(sys.argv[0]).name, *sys.argv[1:]]
-    return ["DIR" if Path(word).is_dir() else word for word in words]
+    return ["DIR" if Path(word).is_dir() or Path(word).is_absolute() else word for word in words]
