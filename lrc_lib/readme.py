@@ -121,7 +121,19 @@ def step_table() -> str:
         f"{facts['rows']} rows of {facts['mean_tokens']:.0f} tokens on average; "
         f"{made['cores']} CPU cores ({made['device_name']}), {made['threads']} thread(s), torch "
         f"{made['versions']['torch']}. TextBrewer has no COS-NCE and no perturbation: its rows are "
-        "to be compared with the last one."
+        "to be compared with the last one.\n\n" + _table_as_one()
+    )
+
+
+def _table_as_one() -> str:
+    """What `benchmarks.table` measured, in a sentence."""
+    head, line = load_benchmark("table-cpu")
+    one_by_one, as_one = (line["wall_seconds"][name] / 60 for name in ("one by one", "as one"))
+    return (
+        f"A table's {len(line['recipes'])} recipes together, as `reproduce.py` trains them, took "
+        f"{line['ratio']:.2f} of the time of as many commands one after the other "
+        f"({as_one:.1f} and {one_by_one:.1f} min; {head['made']['cores']} cores, a store that "
+        "holds teacher, cache and general distillation)."
     )
 
 
