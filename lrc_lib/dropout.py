@@ -1,4 +1,4 @@
-"""Dropout on a CPU at half the price: the same distribution from cheaper random numbers.
+"""Dropout on a CPU: the same distribution from cheaper random numbers.
 
 torch draws its masks on a CPU one float a number, which takes about a tenth of a training step.
 Here one 64-bit draw decides about two numbers. Attention is written out, because torch's own takes
