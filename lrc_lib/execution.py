@@ -73,6 +73,10 @@ def tuned(train):
 
     @functools.wraps(train)
     def wrapped(job):
+        if job.spec.compile == "on" and job.group.processes > 1:
+            raise InputError(  # it may fail in one of them, which would then pad to other lengths
+                "compile = on is for one process; with several use --set compile=off."
+            )
         with contextlib.ExitStack() as stack:
             stack.enter_context(matmuls(job.spec.precision))
             fast = job.spec.compile == "on" and stack.enter_context(compiled(job))

@@ -199,6 +199,14 @@ def test_few_shapes_change_no_loss(work, monkeypatch, live):
             assert a[part] == pytest.approx(b[part], abs=2e-6 if part != "perturbed" else 1e-5)
 
 
+def test_several_processes_are_not_compiled(work, monkeypatch):
+    job = work.job(LRC, compile="on")
+    job.group = type("Two", (), {"processes": 2})()
+    monkeypatch.setattr(torch, "compile", lambda *args, **options: pytest.fail("it was tried"))
+    with pytest.raises(InputError, match="compile = on is for one process"):
+        train(job)
+
+
 def test_every_shape_is_tried_before_the_training(work):
     job = work.job(LRC)
     step = execution.pad_step(work.encoded)

@@ -293,12 +293,13 @@ def test_devices_that_several_processes_cannot_share(monkeypatch):
         (dict(drop_last=False, batch_size=22), "last batch of an epoch has 13 rows"),
         (dict(perturb_norm="tensor"), '"sample" or "token"'),
         (dict(negatives="process", processes=2, batch_size=2), "no negatives"),
+        (dict(keep="best"), "for one process"),
     ],
 )
 def test_jobs_that_cannot_be_shared(tiny_spec, change, says):
     class Job:
         spec = tiny_spec.replace(recipe="lrc_1", **change)
-        encoded, batch_size = range(145), spec.batch_size
+        encoded, batch_size, best = range(145), spec.batch_size, spec.keep == "best" or None
 
         class recipe:
             perturb = True
