@@ -1,7 +1,7 @@
 """Dropout on a CPU: the same distribution from cheaper random numbers.
 
 torch draws its masks on a CPU one float a number, which takes about a tenth of a training step.
-Here one 64-bit draw decides about two numbers. Attention is written out, because torch's own takes
+Here one 64-bit draw decides about four numbers. Attention is written out, because torch's own takes
 a slow path when it drops attention weights on a CPU, with a softmax that guards against rows
 without any real token; a text always has some.
 """
@@ -17,12 +17,13 @@ ATTENTION = "lrc_cpu"  # the name under which transformers knows `attention`
 def drop(x: Tensor, p: float) -> Tensor:
     """`x` (any shape) with each number set to 0 with probability p, the others times 1 / (1 - p).
 
-    p is rounded to a multiple of 2**-32.
+    p is rounded to a multiple of 2**-16.
     """
-    draws = torch.empty((x.numel() + 1) // 2, dtype=torch.int64).random_(-(2**63), None)
-    bits = draws.view(torch.int32)[: x.numel()].view(x.shape)
-    kept = torch.ge(bits, int(p * 2**32) - 2**31, out=torch.empty(x.shape))
-    return x * kept.mul_(1 / (1 - p))
+    draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    bits = draws.view(torch.int16)[: x.numel()].view(x.shape)
+    dropped = round(p * 2**16)
+    kept = torch.ge(bits, dropped - 2**15, out=torch.empty(x.shape))
+    return x * kept.mul_(2**16 / (2**16 - dropped))
 
 
 class CheapDropout(nn.Dropout):
@@ -38,9 +39,9 @@ def attention(module, query, key, value, attention_mask, scaling=None, dropout=0
     query, key, value (B, heads, L, d), an additive mask (B, 1, L, L) or None -> (B, L, heads, d)
     and the weights (B, heads, L, L), after dropout.
     """
-    scores = query @ key.transpose(2, 3) * scaling
+    scores = (query * scaling) @ key.transpose(2, 3)
     if attention_mask is not None:
-        scores = scores + attention_mask
+        scores += attention_mask
     weights = scores.softmax(-1)
     if dropout:
         weights = drop(weights, dropout)

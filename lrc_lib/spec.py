@@ -24,7 +24,7 @@ from .fields import (
 from .fingerprint import model_fingerprint
 from .schedule import RECIPES, get_recipe
 
-RUN_FORMAT = 3  # raise it when the same spec would give another result
+RUN_FORMAT = 4  # raise it when the same spec would give another result
 
 
 @dataclass(frozen=True)
