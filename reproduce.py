@@ -49,7 +49,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--out", default="", metavar="DIR", help="where runs and results live (default: out/)")
     add("--set", action="extend", default=[], nargs="+", metavar="KEY=VALUE", dest="settings")
     add("--jobs", type=int, default=0, metavar="N", help="processes side by side")
-    add(
+    together = parser.add_mutually_exclusive_group()
+    together.add_argument(
+        "--stack", action="store_true", help="train recipes of a task and seed as one model"
+    )
+    together.add_argument(
         "--ray", nargs="?", const="", default=None, metavar="ADDRESS",
         help="train on a Ray cluster (none named: $RAY_ADDRESS, else one on this machine)",
     )  # fmt: skip
@@ -130,7 +134,7 @@ def reproduce(options) -> int:
     console.print(f"{len(chosen)} notebook(s), {len(specs)} run(s), device {device}, into {out}")
     with Screen(console, options.verbose) as screen:
         if options.ray is None:
-            outcomes = train_all(specs, out, str(device), jobs, screen)
+            outcomes = train_all(specs, out, str(device), jobs, screen, options.stack)
         else:
             from lrc_lib import ray_pool
 

@@ -54,10 +54,10 @@ def one_by_one(specs, out: Path, device: str) -> float:
     return time.perf_counter() - begun
 
 
-def as_one(specs, out: Path, device: str, jobs: int) -> float:
+def as_one(specs, out: Path, device: str, jobs: int, stack: bool = False) -> float:
     """Wall seconds of all specs together."""
     begun = time.perf_counter()
-    train_all(close_over(specs), out, device, jobs, Silent())
+    train_all(close_over(specs), out, device, jobs, Silent(), stack)
     return time.perf_counter() - begun
 
 

@@ -42,7 +42,8 @@ class Best:
         if not self.kept or value > self.kept["score"]:
             self.kept = {"score": value, "step": done}
             partial = self.path.with_suffix(".partial")
-            torch.save(self.kept | {"modules": modules.state_dict()}, partial)
+            weights = {name: value.clone() for name, value in modules.state_dict().items()}
+            torch.save(self.kept | {"modules": weights}, partial)
             os.replace(partial, self.path)
         return value
 

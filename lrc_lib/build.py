@@ -205,8 +205,12 @@ def distil_augmented(spec, out: Path, folder: Path, device, report) -> dict:
     return {"splits": {}, "cache": line} | facts | _save(folder, job, tokenizer)
 
 
-def distil(spec, out: Path, folder: Path, device, report) -> dict:
-    """Train one student of a task by its recipe, from its teacher and its start."""
+def prepare_student(spec, out: Path, folder: Path, device, report):
+    """A student of a task with its teacher and its start, as a job that is ready to be trained.
+
+    Returns:
+        (job, a function that evaluates and saves what was trained and gives its metrics).
+    """
     recipe = get_recipe(spec.recipe)
     fine_tuned = _fit_teacher(spec, out) if recipe.uses_teacher else None
     tokenizer = load_tokenizer(spec.teacher)
@@ -228,10 +232,19 @@ def distil(spec, out: Path, folder: Path, device, report) -> dict:
     start = _start(job, out)
     if start:
         extra[start.spec.kind] = start.id
+
+    def finish() -> dict:
+        kept = {} if job.best is None else {"kept_step": job.best.kept["step"]}
+        return _finish(folder, job, task, tokenizer, dev, rows.labels, extra | kept)
+
+    return job, finish
+
+
+def distil(spec, out: Path, folder: Path, device, report) -> dict:
+    """Train one student of a task by its recipe, from its teacher and its start."""
+    job, finish = prepare_student(spec, out, folder, device, report)
     train(job)
-    if job.best is not None:
-        extra["kept_step"] = job.best.kept["step"]
-    return _finish(folder, job, task, tokenizer, dev, rows.labels, extra)
+    return finish()
 
 
 def _first_score(job: Job, task, dev: dict) -> float:

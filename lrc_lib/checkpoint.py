@@ -29,9 +29,10 @@ def save_checkpoint(job, optimizer, step: int, force: bool = False) -> None:
         return
     state = {
         "step": step,
-        "modules": job.modules.state_dict(),
+        # copies: a parameter of a stack is a part of a larger tensor, which would be saved whole
+        "modules": {name: value.clone() for name, value in job.modules.state_dict().items()},
         "optimizer": optimizer.state_dict(),
-        "rng": torch.get_rng_state(),
+        "rng": job.generator.get_state(),
         "cuda_rng": [torch.cuda.get_rng_state(job.device)] if job.device.type == "cuda" else [],
     }
     partial = path.with_suffix(".partial")
@@ -67,7 +68,7 @@ def load_checkpoint(job, optimizer, log) -> int:
         return 0
     job.modules.load_state_dict(state["modules"])
     optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["rng"])
+    job.generator.set_state(state["rng"])
     if job.device.type == "cuda" and state["cuda_rng"]:
         torch.cuda.set_rng_state(state["cuda_rng"][0], job.device)
     return state["step"]

@@ -14,14 +14,17 @@ from torch import Tensor, nn
 ATTENTION = "lrc_cpu"  # the name under which transformers knows `attention`
 
 
-def drop(x: Tensor, p: float) -> Tensor:
+def drop(x: Tensor, p: float, generators=(torch.default_generator,)) -> Tensor:
     """`x` (any shape) with each number set to 0 with probability p, the others times 1 / (1 - p).
 
-    p is rounded to a multiple of 2**-16.
+    p is rounded to a multiple of 2**-16. Of several generators each decides about an equal part
+    of `x`, one after the other.
     """
-    draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    bits = draws.view(torch.int16)[: x.numel()].view(x.shape)
-    dropped = round(p * 2**16)
+    count, dropped = x.numel() // len(generators), round(p * 2**16)
+    draws = torch.empty((len(generators), (count + 3) // 4), dtype=torch.int64)
+    for part, generator in zip(draws, generators, strict=True):
+        part.random_(-(2**63), None, generator=generator)
+    bits = draws.view(torch.int16)[:, :count].reshape(x.shape)
     kept = torch.ge(bits, dropped - 2**15, out=torch.empty(x.shape))
     return x * kept.mul_(2**16 / (2**16 - dropped))
 
@@ -29,8 +32,12 @@ def drop(x: Tensor, p: float) -> Tensor:
 class CheapDropout(nn.Dropout):
     """`nn.Dropout` for tensors on a CPU."""
 
+    generators = (torch.default_generator,)
+
     def forward(self, x: Tensor) -> Tensor:
-        return drop(x, self.p) if self.training and 0 < self.p < 1 else super().forward(x)
+        if self.training and 0 < self.p < 1:
+            return drop(x, self.p, self.generators)
+        return super().forward(x)
 
 
 def attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
@@ -44,12 +51,12 @@ def attention(module, query, key, value, attention_mask, scaling=None, dropout=0
         scores += attention_mask
     weights = scores.softmax(-1)
     if dropout:
-        weights = drop(weights, dropout)
+        weights = module.dropout(weights)
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
 @contextmanager
-def cheap_dropout(model: nn.Module):
+def cheap_dropout(model: nn.Module, generators=CheapDropout.generators):
     """Within this context a BERT on a CPU drops by `drop`; other models stay as they are."""
     found = [m for m in model.modules() if type(m) is nn.Dropout]
     config = getattr(model, "config", None)
@@ -59,13 +66,14 @@ def cheap_dropout(model: nn.Module):
         yield
         return
     for module in found:
-        module.__class__ = CheapDropout
+        module.__class__, module.generators = CheapDropout, tuple(generators)
     config._attn_implementation = ATTENTION
     try:
         yield
     finally:
         config._attn_implementation = usual
         for module in found:
+            del module.generators
             module.__class__ = nn.Dropout
 
 

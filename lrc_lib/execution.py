@@ -12,7 +12,6 @@ import sys
 import torch
 from torch import nn
 
-from .data.batches import collate
 from .dropout import cheap_dropout
 from .errors import InputError, TrainingError
 from .tasks import get_task
@@ -69,21 +68,16 @@ def in_precision(forward):
 
 
 def tuned(train):
-    """A decorator for `train(job)`: computes as the job's spec says."""
+    """A decorator for `train(job, ...)`: computes as the job's spec says."""
 
     @functools.wraps(train)
-    def wrapped(job):
-        if job.spec.compile == "on" and job.group.processes > 1:
-            raise InputError(  # it may fail in one of them, which would then pad to other lengths
-                "compile = on is for one process; with several use --set compile=off."
-            )
+    def wrapped(job, *args):
         with contextlib.ExitStack() as stack:
             stack.enter_context(matmuls(job.spec.precision))
             fast = job.spec.compile == "on" and stack.enter_context(compiled(job))
-            job.pad_to = pad_step(job.encoded) if fast else 1
             if not fast and job.device.type == "cpu" and job.spec.precision == "fp32":
-                stack.enter_context(cheap_dropout(job.model))
-            return train(job)
+                stack.enter_context(cheap_dropout(job.model, job.generators))
+            return train(job, *args)
 
     return wrapped
 
@@ -157,6 +151,7 @@ def compiled(job):
         for layer in layers:
             mode = "reduce-overhead" if job.device.type == "cuda" else "default"
             layer.forward = torch.compile(layer.forward, mode=mode, dynamic=False)
+        job.pad_to = pad_step(job.encoded)
         _try_every_shape(job)
         works = True
     except torch.OutOfMemoryError:
@@ -164,7 +159,7 @@ def compiled(job):
     except Exception as error:  # whatever a compiler may raise: torch's, Triton's, the system's
         _uncompile(layers)
         job.modules.zero_grad(set_to_none=True)
-        works = False
+        job.pad_to, works = 1, False
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         print(f"compile = on: goes on without, it failed: {reason[:200]}", file=sys.stderr)
     try:
@@ -194,18 +189,18 @@ def _try_every_shape(job) -> None:
 
     torch._dynamo.config.recompile_limit = 1024  # layers times shapes; else it gives up in silence
     modules = job.modules.to(job.device).train()
-    stages = {weights for weights in (job.recipe.stage1, job.recipe.stage2) if any(weights)}
+    total = job.steps_per_epoch * job.epochs
+    stages = {job.weights(step, total) for step in (0, total - 1)} - {(0, 0, 0)}
     with torch.random.fork_rng(devices=[job.device] if job.device.type == "cuda" else []):
         for indices, weights in itertools.product(one_batch_per_shape(job), [*stages] * 2):
             torch.compiler.cudagraph_mark_step_begin()
-            batch = collate(job.encoded, indices, job.device, pad_to=pad_step(job.encoded))
-            taught = None
-            if weights[0] or weights[1]:
-                taught = job.teach(indices, batch, layers=bool(weights[0]))
+            indices, batch = job.batch(indices)
+            taught = job.ask(indices, batch, weights)
             embeddings = embed(job.model, batch)
             clean = compute_losses(job, batch, taught, weights, embeddings)["loss"]
-            (gradient,) = torch.autograd.grad(clean, embeddings)
-            compute_losses(job, batch, taught, weights, embeddings + gradient)["loss"].backward()
+            (gradient,) = torch.autograd.grad(clean.sum(), embeddings)
+            moved = compute_losses(job, batch, taught, weights, embeddings + gradient)["loss"]
+            moved.sum().backward()
             modules.zero_grad(set_to_none=True)
 
 

@@ -96,6 +96,8 @@ class Several(Group):
                 'perturb_norm = "tensor" is a norm over the whole batch, which no process has. '
                 'With several processes use "sample" or "token".'
             )
+        if spec.compile == "on":  # may fail in one of them, which would then pad to other lengths
+            raise InputError("compile = on is for one process; with several use --set compile=off.")
         if job.best is not None:
             raise InputError('keep = "best" is for one process; with several use "last".')
         job.stage1 = None  # a first stage is shared between runs of one process only

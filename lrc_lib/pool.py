@@ -60,13 +60,16 @@ def threads_by_run(needs: dict, jobs: int, cores: int) -> dict:
     return {key: max(1, cores // min(jobs, width[level])) for key, level in depth.items()}
 
 
-def train_all(specs: dict, out: Path, device: str, jobs: int, screen) -> dict[str, Outcome]:
+def train_all(
+    specs: dict, out: Path, device: str, jobs: int, screen, stack: bool = False
+) -> dict[str, Outcome]:
     """Reads or trains every spec; a failed run fails those that depend on it, the rest goes on.
 
     Args:
         specs: {run id: spec} from `close_over`.
         jobs: worker processes at most.
         screen: a `lrc_lib.terminal.Screen`.
+        stack: whether runs of one `RunSpec.stack_key` that can start together train as one model.
 
     Returns:
         {run id: Outcome}, in the order of `specs`.
@@ -79,9 +82,9 @@ def train_all(specs: dict, out: Path, device: str, jobs: int, screen) -> dict[st
     workers = [_Worker(out, device, number) for number in range(min(jobs, len(waiting)))]
     shared = shared_stages([specs[key] for key in waiting], out)
     try:
-        while waiting or any(worker.key for worker in workers):
+        while waiting or any(worker.keys for worker in workers):
             skip_hopeless(waiting, needs, specs, outcomes, screen)
-            _dispatch(waiting, needs, specs, outcomes, workers, threads, shared, screen)
+            _dispatch(waiting, needs, specs, outcomes, workers, threads, shared, screen, stack)
             _listen(workers, specs, outcomes, screen)
     finally:
         for worker in workers:
@@ -159,41 +162,48 @@ def next_run(waiting, needs, specs, outcomes, running, shared) -> str:
     return min(ready, key=lambda key: (key not in wanted, key not in leads), default="")
 
 
-def _dispatch(waiting, needs, specs, outcomes, workers, threads, shared, screen) -> None:
+def _dispatch(waiting, needs, specs, outcomes, workers, threads, shared, screen, stack) -> None:
     for worker in workers:
-        running = [other.key for other in workers if other.key]
-        key = next_run(waiting, needs, specs, outcomes, running, shared)
-        if worker.key or not key:
+        if worker.keys:
             continue
-        waiting.remove(key)
-        screen.start(specs[key].name)
-        worker.give(key, specs[key], threads[key])
+        running = [key for other in workers for key in other.keys]
+        key = next_run(waiting, needs, specs, outcomes, running, shared)
+        while key:  # one run, and with `stack` those that can train with it
+            waiting.remove(key)
+            screen.start(specs[key].name)
+            worker.keys.append(key)
+            kind = specs[key].stack_key() if stack else ""
+            alike = [other for other in waiting if kind and specs[other].stack_key() == kind]
+            running.append(key)
+            key = next_run(alike, needs, specs, outcomes, running, shared)
+        if worker.keys:
+            worker.give([specs[key] for key in worker.keys], threads[worker.keys[0]])
 
 
 def _listen(workers, specs, outcomes, screen) -> None:
-    busy = {worker.connection: worker for worker in workers if worker.key}
+    busy = {worker.connection: worker for worker in workers if worker.keys}
     for connection in wait(list(busy), timeout=0.5) if busy else ():
         worker = busy[connection]
-        name = specs[worker.key].name
         try:
-            kind, *content = connection.recv()
+            messages = [connection.recv()]
         except (EOFError, OSError):  # the process is gone
-            kind, content = "failed", [worker.cause_of_death()]
+            cause = worker.cause_of_death()
+            messages = [("failed", key, cause) for key in worker.keys]
             worker.restart()
-        if kind == "step":
-            screen.step(name, *content)
-            continue
-        status, message, metrics = "trained", "", {}
-        if kind == "failed":
-            status, message = "failed", content[0]
-        else:
-            metrics = content[0]
-            message = headline(metrics)
-        seconds = screen.end(name, "FAILED" if status == "failed" else "done", message)
-        outcomes[worker.key] = Outcome(
-            worker.key, specs[worker.key], status, seconds, message, metrics
-        )
-        worker.key = ""
+        for kind, key, *content in messages:
+            if kind == "step":
+                screen.step(specs[key].name, *content)
+                continue
+            status, message, metrics = "trained", "", {}
+            if kind == "failed":
+                status, message = "failed", content[0]
+            else:
+                metrics = content[0]
+                message = headline(metrics)
+            word = "FAILED" if status == "failed" else "done"
+            seconds = screen.end(specs[key].name, word, message)
+            outcomes[key] = Outcome(key, specs[key], status, seconds, message, metrics)
+            worker.keys.remove(key)
 
 
 def headline(metrics: dict) -> str:
@@ -208,18 +218,17 @@ def headline(metrics: dict) -> str:
 
 
 class _Worker:
-    """One process that trains the specs it is given, one after the other."""
+    """One process that trains what it is given, a run or a stack of runs, one after the other."""
 
     def __init__(self, out, device, number):
         self.arguments = (str(out), device, str(Path(out) / "logs" / f"worker-{number}.log"))
-        self.key = ""
+        self.keys: list[str] = []
         self.connection = self.process = None
 
-    def give(self, key, spec, threads):
+    def give(self, specs, threads):
         if self.process is None or not self.process.is_alive():
             self.restart()
-        self.key = key
-        self.connection.send((spec, threads))
+        self.connection.send((specs, threads))
 
     def restart(self):
         self.stop()
@@ -260,7 +269,8 @@ class _Worker:
 
 
 def _work(connection, out: str, device: str, log: str) -> None:
-    """The worker: (spec, threads) in; ("step", ...), ("done", metrics), ("failed", text) out."""
+    """The worker: (specs, threads) in; ("step", id, ...), ("done", id, metrics) and
+    ("failed", id, text) out. A stack that fails is taken apart: then each trains alone."""
     # Ctrl-C reaches the parent, which says when to stop.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     Path(log).parent.mkdir(parents=True, exist_ok=True)
@@ -273,23 +283,33 @@ def _work(connection, out: str, device: str, log: str) -> None:
         nonlocal last
         if text or time.monotonic() - last > 1:
             last = time.monotonic()
-            connection.send(("step", step, total, text))
+            connection.send(("step", spec.run_id(), step, total, text))
 
     while True:
         try:
-            spec, threads = connection.recv()
+            specs, threads = connection.recv()
         except (EOFError, OSError):  # the parent is gone
             return
-        try:
-            import torch
+        if len(specs) > 1:
+            try:
+                from .stacked_runs import run_stack
 
-            from .runs import run
+                run_stack(specs, out, device, progress)
+            except Exception:
+                traceback.print_exc()
+        for spec in specs:
+            try:
+                import torch
 
-            torch.set_num_threads(threads)
-            connection.send(("done", run(spec, out, device, progress).metrics))
-        except (LrcError, OSError) as error:
-            traceback.print_exc()
-            connection.send(("failed", str(error)))
-        except Exception as error:
-            traceback.print_exc()
-            connection.send(("failed", f"{type(error).__name__}: {error} (see {log})"))
+                from .runs import run
+
+                torch.set_num_threads(threads)
+                metrics = run(spec, out, device, progress).metrics
+                connection.send(("done", spec.run_id(), metrics))
+            except (LrcError, OSError) as error:
+                traceback.print_exc()
+                connection.send(("failed", spec.run_id(), str(error)))
+            except Exception as error:
+                traceback.print_exc()
+                text = f"{type(error).__name__}: {error} (see {log})"
+                connection.send(("failed", spec.run_id(), text))

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,13 +115,14 @@ def default_out() -> Path:
     return (root if (root / "pyproject.toml").exists() else Path.cwd()) / "out"
 
 
-def _folder(spec: RunSpec, out) -> Path:
+def run_folder(spec: RunSpec, out) -> Path:
+    """Where a run lies once it is whole; its `.partial` and `.lock` are beside it."""
     return Path(out or default_out()) / "runs" / spec.run_id()
 
 
 def find(spec: RunSpec, out=None) -> RunResult | None:
     """The finished run of this spec, or None. Trains nothing."""
-    folder = _folder(spec, out)
+    folder = run_folder(spec, out)
     return RunResult(spec, folder) if (folder / "metrics.json").exists() else None
 
 
@@ -192,7 +193,7 @@ def run(
         return done
     for dependency in spec.dependencies():
         run(dependency, out, device, progress)
-    folder = _folder(spec, out)
+    folder = run_folder(spec, out)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.with_name(folder.name + ".lock"))
@@ -202,7 +203,7 @@ def run(
                 return done
             with group.workplace(folder.with_name(folder.name + ".partial")) as partial:
                 _train(spec, out, partial, device, progress)
-                return group.share(None if group.rank else _publish(spec, partial, folder))
+                return group.share(None if group.rank else publish_run(spec, partial, folder))
     except OSError as error:
         if isinstance(error, LrcError):
             raise
@@ -214,29 +215,45 @@ def run(
 
 def _train(spec: RunSpec, out, partial: Path, device: str, progress) -> None:
     from .build import TRAINERS
-    from .device import resolve_device
-    from .execution import check_precision, memory_advice
     from .progress import default_progress
 
     group = current()
-    if not (partial / "spec.json").exists():
-        (partial / "spec.json").write_text(spec.to_json(), encoding="utf-8")
-    device = resolve_device(device)
-    check_precision(spec.precision, device)
     progress = functools.partial(progress or default_progress(), spec)
     started = time.perf_counter()
-    devices = [device] if device.type == "cuda" else []
-    with memory_advice(spec), torch.random.fork_rng(devices=devices):
-        torch.manual_seed(spec.seed)
+    with computing(spec, device) as device:
+        begin_run(spec, partial)
         metrics = TRAINERS[spec.kind](
             spec, Path(out or default_out()), partial, device,
             (lambda *_: None) if group.rank else progress,
         )  # fmt: skip
-    if group.rank:  # process 0 writes for all
-        return
-    seconds = time.perf_counter() - started
-    facts = provenance(device) | {"processes": group.processes}
-    facts |= {"seconds": seconds, "peak_memory_mb": peak_memory_mb()}
+    if not group.rank:  # process 0 writes for all
+        facts = {"processes": group.processes, "seconds": time.perf_counter() - started}
+        conclude_run(spec, partial, metrics, provenance(device) | facts)
+
+
+@contextmanager
+def computing(spec: RunSpec, device: str):
+    """The device on which to compute a spec; within it, random numbers are the run's own."""
+    from .device import resolve_device
+    from .execution import check_precision, memory_advice
+
+    device = resolve_device(device)
+    check_precision(spec.precision, device)
+    devices = [device] if device.type == "cuda" else []
+    with memory_advice(spec), torch.random.fork_rng(devices=devices):
+        yield device
+
+
+def begin_run(spec: RunSpec, partial: Path) -> None:
+    """Write the spec and seed the random numbers."""
+    if not (partial / "spec.json").exists():
+        (partial / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+    torch.manual_seed(spec.seed)
+
+
+def conclude_run(spec: RunSpec, partial: Path, metrics: dict, facts: dict) -> None:
+    """Write what a training came to, and where from."""
+    facts |= {"peak_memory_mb": peak_memory_mb()}
     (partial / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     (partial / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     if metrics["splits"]:  # it answers a task
@@ -246,7 +263,8 @@ def _train(spec: RunSpec, out, partial: Path, device: str, progress) -> None:
         (partial / "student" / "README.md").write_text(card, encoding="utf-8")
 
 
-def _publish(spec: RunSpec, partial: Path, folder: Path) -> RunResult:
+def publish_run(spec: RunSpec, partial: Path, folder: Path) -> RunResult:
+    """Give a whole run its final name."""
     (partial / "checkpoint.pt").unlink(missing_ok=True)
     if folder.exists():  # left without metrics by something that is not this kit
         shutil.rmtree(folder)

@@ -217,6 +217,20 @@ class RunSpec:
         part = [recipe.stage1, recipe.layer_loss, recipe.perturb, recipe.general]
         return f"stage1-{_digest(self, part)}"
 
+    def stack_key(self) -> str:
+        """What students have in common that `lrc_lib.stack` can train as one; "" for others.
+
+        Recipe and learning rate may differ. Alone are teachers and general distillation, several
+        processes, and two choices for which the rows of a batch meet: `representation` "token"
+        and `perturb_norm` "tensor".
+        """
+        meet = self.representation == "token" or self.perturb_norm == "tensor"
+        if self.kind != "student" or self.processes > 1 or meet:
+            return ""
+        recipe = get_recipe(self.recipe)
+        common = self.replace(recipe="lrc", learning_rate=1e-4).to_json()
+        return f"{recipe.perturb} {recipe.uses_teacher} {any(recipe.stage1)} {common}"
+
 
 @functools.lru_cache(maxsize=4096)
 def _run_id(spec: RunSpec) -> str:

@@ -4,21 +4,16 @@
 loss is the hard label) and distils on unlabelled text (a recipe whose only loss is the layers).
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .best import Best
-from .checkpoint import load_checkpoint, save_checkpoint, share_stage1
-from .data.batches import Encoded, collate, epoch_order, steps_per_epoch
-from .errors import InputError
+from .data.batches import Encoded, collate, steps_per_epoch
 from .execution import in_precision, model_inputs, tuned
-from .history import History
 from .losses import (
     cos_nce_pull,
     hard_label_loss,
@@ -30,8 +25,8 @@ from .losses import (
 from .models import backbone, embeddings_replaced
 from .parallel import Group, current
 from .perturbation import perturb_embeddings
-from .schedule import Recipe, boundary_step, learning_rate_factor, loss_weights
-from .vocabulary import trim_vocabulary
+from .schedule import Recipe, loss_weights
+from .trainee import Trainee
 
 
 @dataclass
@@ -67,10 +62,15 @@ class Job:
     report: Callable = lambda step, total, line: None
     best: Best | None = None
     group: Group = field(default_factory=current)
+    generator: torch.Generator = torch.default_generator  # of dropout on a CPU
 
     @property
     def modules(self) -> nn.ModuleList:
         return nn.ModuleList(m for m in (self.model, self.projection) if m is not None)
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        return [self.generator]
 
     @property
     def negatives_from(self) -> Group | None:
@@ -81,8 +81,46 @@ class Job:
     def steps_per_epoch(self) -> int:
         return steps_per_epoch(len(self.encoded), self.batch_size, self.spec.drop_last)
 
+    # What follows, `lrc_lib.stack.Stack` does for several students at once.
 
-@tuned
+    def weights(self, step: int, total: int):
+        """(alpha, beta, gamma) at a step."""
+        return loss_weights(step, total, self.recipe, self.spec.stage_boundary)
+
+    def batch(self, rows) -> dict[str, Tensor]:
+        """This process's share of the batch with these rows, and their indices."""
+        longest, indices = self.encoded.lengths[rows].max(), self.group.share_of(rows)
+        return indices, collate(self.encoded, indices, self.device, longest, self.pad_to)
+
+    def ask(self, indices, batch, weights):
+        """The teacher's answers, as far as the weights need them."""
+        if not (weights[0] or weights[1]):
+            return None
+        return with_pulls(self, batch, self.teach(indices, batch, layers=bool(weights[0])))
+
+    @property
+    def losses(self) -> list[str]:
+        """The layer losses that are used, "cos_nce" or "mse"."""
+        return [self.recipe.layer_loss]
+
+    def layer_loss(self, *states, **how) -> Tensor:
+        """The loss of one layer."""
+        return self.average(transformer_layer_loss(*states, loss=self.losses[0], **how))
+
+    def average(self, rows: Tensor) -> Tensor:
+        """(B,) to a scalar."""
+        return rows.mean()
+
+    def total(self, parts: dict, weights) -> Tensor:
+        return total_loss(parts.get("layers"), parts.get("soft"), parts.get("hard"), weights)
+
+    def update(self, trainees: list[Trainee], step: int) -> None:
+        trainees[0].update(step)
+
+    def record(self, trainees: list[Trainee], step: int, rows, clean: dict, perturbed) -> None:
+        trainees[0].record(step, rows, clean, perturbed)
+
+
 def train(job: Job) -> None:
     """Train `job.model` in place, writing `history.jsonl` (a line a step) into `job.folder`.
 
@@ -92,93 +130,48 @@ def train(job: Job) -> None:
         InputError: fewer rows than one batch.
         TrainingError: a loss is NaN or infinite (names the step, the rows and the likely cause).
     """
-    spec, recipe, modules = job.spec, job.recipe, job.modules.to(job.device).train()
-    per_epoch, total = job.steps_per_epoch, job.steps_per_epoch * job.epochs
-    if total == 0:
-        raise InputError(f"{len(job.encoded)} rows are less than one batch of {job.batch_size}.")
-    job.group.begin(job)
-    words = trim_vocabulary(job.model, job.encoded.ids)
-    optimizer = build_optimizer(modules, job.learning_rate, spec.weight_decay, job.device)
-    log = History(job)
-    boundary = boundary_step(total, spec.stage_boundary)
-    first = 0 if any(recipe.stage1) else boundary  # no loss: nothing to learn in stage 1
-    start = max(first, load_checkpoint(job, optimizer, log))
-    if job.best is not None:
-        job.best.begin(resumed=start > boundary)
+    trainee = Trainee(job)
+    take_steps(job, [trainee])
+    trainee.finish()
 
-    def rate(step):
-        factor = learning_rate_factor(step, total, spec.warmup, spec.schedule, spec.stage_boundary)
-        return job.learning_rate * factor
 
-    def whole_vocabulary(done):
-        if words:
-            shrink = math.prod(1 - rate(step) * spec.weight_decay for step in range(first, done))
-            job.model.set_input_embeddings(words.restore(shrink))
-
-    for step in range(start, total):
-        epoch, position = divmod(step, per_epoch)
-        if position == 0 or step == start:
-            order = epoch_order(job.encoded.lengths, job.seed, epoch, job.batch_size, spec.bucket)
-        rows = order[position * job.batch_size : (position + 1) * job.batch_size]
-        indices, longest = job.group.share_of(rows), job.encoded.lengths[rows].max()
+@tuned
+def take_steps(job: Job, trainees: list[Trainee]) -> None:
+    """The method: all steps that are left to do of a job, or of a stack with its trainees."""
+    recipe, spec, first = job.recipe, job.spec, trainees[0]
+    for step in range(first.start, first.total):
+        rows = first.rows(step)
         if job.pad_to > 1:  # compiled: what the last step's graphs left may be overwritten
             torch.compiler.cudagraph_mark_step_begin()
-        batch = collate(job.encoded, indices, job.device, longest, job.pad_to)
-        weights = loss_weights(step, total, recipe, spec.stage_boundary)
+        indices, batch = job.batch(rows)
+        weights = job.weights(step, first.total)
         job.group.reseed(job.seed, step)
-        taught = None
-        if weights[0] or weights[1]:
-            taught = with_pulls(job, batch, job.teach(indices, batch, layers=bool(weights[0])))
+        taught = job.ask(indices, batch, weights)
 
         if recipe.perturb:  # Eqs. (7)-(8): only the loss at the moved embeddings trains
             embeddings = embed(job.model, batch)
             clean = compute_losses(job, batch, taught, weights, embeddings)
             moved = perturb_embeddings(
-                embeddings, clean["loss"], spec.perturb_norm, spec.epsilon, batch["attention_mask"]
-            )
+                embeddings, clean["loss"].sum(), spec.perturb_norm, spec.epsilon,
+                batch["attention_mask"],
+            )  # fmt: skip
             trained = compute_losses(job, batch, taught, weights, moved)["loss"]
         else:
             clean = compute_losses(job, batch, taught, weights)
             trained = clean["loss"]
+        trained.sum().backward()  # a sum of one; of a stack's students, each with its own weights
 
-        for group in optimizer.param_groups:
-            group["lr"] = rate(step)
-        trained.backward()
-        job.group.average_gradients(modules)
-        nn.utils.clip_grad_norm_(modules.parameters(), spec.clip)
-        optimizer.step()
-        # None, not zero: AdamW would shrink the untouched head all through stage 1.
-        optimizer.zero_grad(set_to_none=True)
-
-        stage = 2 if step >= boundary else 1
-        perturbed = trained if recipe.perturb else None
         if weights[0]:
             floor = layer_floor(job, taught)
             clean |= {} if floor is None else {"floor": floor}
-        log.add(step, epoch, stage, rate(step), rows, clean, perturbed)
-        done = step + 1
-        if job.best is not None and done > boundary and (done % per_epoch == 0 or done == total):
-            whole_vocabulary(done)
-            log.waiting[-1][0]["dev"] = job.best.look(job.modules, done)
-            if words:
-                job.model.set_input_embeddings(words)
-            modules.train()
-        if done == boundary and job.stage1 is not None and job.stage1.exists():
-            log.flush(done, total)
-            share_stage1(job, optimizer, done)
-        elif log.due(done, per_epoch, total):
-            log.flush(done, total)
-            save_checkpoint(job, optimizer, done, force=done == total)
-    whole_vocabulary(total)
-    if job.best is not None:
-        job.best.restore(job.modules)
+        job.update(trainees, step)
+        job.record(trainees, step, rows, clean, trained if recipe.perturb else None)
 
 
 def embed(model: nn.Module, batch: dict) -> Tensor:
     """emb^S: the output of the student's embedding layer (B, L, d)."""
-    return backbone(model).embeddings(
-        input_ids=batch["input_ids"], token_type_ids=batch.get("token_type_ids")
-    )
+    inputs = {name: ids for name, ids in batch.items() if name.endswith("_ids")}
+    return backbone(model).embeddings(**inputs)
 
 
 @in_precision
@@ -206,20 +199,23 @@ def compute_losses(job: Job, batch: dict, taught, weights, embeddings=None) -> d
         parts["layers"] = _layer_loss(job, output.hidden_states, batch["attention_mask"], taught)
     logits = output.logits.float()
     if beta and job.regression:
-        parts["soft"] = F.mse_loss(logits, taught.logits)
+        parts["soft"] = (logits - taught.logits).square().mean(-1)
     elif beta:
-        parts["soft"] = soft_label_loss(logits, taught.logits, spec.temperature)
+        parts["soft"] = soft_label_loss(logits, taught.logits, spec.temperature, "none")
     if gamma and job.regression:
-        parts["hard"] = F.mse_loss(logits[:, 0], batch["labels"])
+        parts["hard"] = (logits[:, 0] - batch["labels"]).square()
     elif gamma:
-        parts["hard"] = hard_label_loss(logits, batch["labels"], spec.temperature, job.hard_target)
-    parts["loss"] = total_loss(parts.get("layers"), parts.get("soft"), parts.get("hard"), weights)
+        parts["hard"] = hard_label_loss(
+            logits, batch["labels"], spec.temperature, job.hard_target, "none"
+        )
+    parts |= {name: job.average(parts[name]) for name in ("soft", "hard") if name in parts}
+    parts["loss"] = job.total(parts, weights)
     return parts
 
 
 def with_pulls(job: Job, batch: dict, taught):
     """`taught` with the part of COS-NCE that is the teacher's alone, for both passes of a step."""
-    if job.recipe.layer_loss != "cos_nce" or job.spec.representation == "token":
+    if "cos_nce" not in job.losses or job.spec.representation == "token":
         return taught
     mask = batch["attention_mask"]
     one = job.spec.representation in ("mean", "cls")  # one vector a row: nothing is padding
@@ -234,10 +230,8 @@ def _layer_loss(job: Job, hidden_states, mask: Tensor, taught) -> Tensor:
         states, kept = reduce_states(hidden_states[layer], mask, spec.representation)
         student = job.projection(states, index)
         pull = taught.pulls[index] if taught.pulls else None
-        loss = transformer_layer_loss(
-            student, teacher, kept, shape, job.recipe.layer_loss, "mean", job.negatives_from, pull
-        )
-        losses.append(loss)
+        how = {"reduction": "none", "group": job.negatives_from, "pull": pull}
+        losses.append(job.layer_loss(student, teacher, kept, shape, **how))
     return sum(losses) if spec.layer_reduction == "sum" else sum(losses) / len(losses)
 
 
@@ -246,18 +240,7 @@ def layer_floor(job: Job, taught) -> Tensor | None:
 
     None where it is not known: for the MSE it is 0, and "token" has no closed form here.
     """
-    floors = [(2 - pull.flatten(1).norm(dim=-1)).mean() for pull in taught.pulls]
+    floors = [job.average(2 - pull.flatten(1).norm(dim=-1)) for pull in taught.pulls]
     if not floors:
         return None
     return sum(floors) if job.spec.layer_reduction == "sum" else sum(floors) / len(floors)
-
-
-def build_optimizer(modules: nn.Module, learning_rate: float, weight_decay: float, device):
-    """AdamW (0.9, 0.999), eps 1e-6; no weight decay on biases and LayerNorm."""
-    parameters = list(modules.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    fused = device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(groups, lr=learning_rate, eps=1e-6, fused=fused)

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from lrc_lib import find, run
+from lrc_lib import find, run, trainee
 from lrc_lib import history as history_module
 from lrc_lib import train as train_module
 from lrc_lib.errors import LrcError
@@ -40,7 +40,7 @@ def test_a_full_disk_loses_nothing(
     whole = run(spec, out, device="cpu")
     run(spec.teacher_spec(), tmp_path, device="cpu")
     partial = tmp_path / "runs" / f"{spec.run_id()}.partial"
-    history, save = partial / "history.jsonl", train_module.save_checkpoint
+    history, save = partial / "history.jsonl", trainee.save_checkpoint
 
     def fill_up(job, optimizer, done, force=False):
         if done == at and part == "checkpoint":
@@ -53,7 +53,7 @@ def test_a_full_disk_loses_nothing(
 
     monkeypatch.setattr(history_module, "FLUSH_STEPS", 4)
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "save_checkpoint", fill_up)
+        patch.setattr(trainee, "save_checkpoint", fill_up)
         with pytest.raises(LrcError, match=says):
             run(spec, tmp_path, device="cpu")
     full_disk(resource.RLIM_INFINITY)

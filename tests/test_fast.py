@@ -22,6 +22,7 @@ from lrc_lib.dropout import ATTENTION, CheapDropout, cheap_dropout, drop
 from lrc_lib.errors import InputError, TrainingError
 from lrc_lib.losses import cos_nce_pull, transformer_layer_loss
 from lrc_lib.models import build_student
+from lrc_lib.parallel import Several
 from lrc_lib.teacher import LiveTeacher, open_teacher
 from lrc_lib.train import train
 
@@ -78,7 +79,7 @@ def test_the_written_out_attention_is_torch_s_own_and_leaves_no_trace():
 def test_training_uses_cheap_dropout_and_other_models_stay_as_they_are(tiny_teacher, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "lrc_lib.dropout.drop", lambda x, p: seen.append(p) or torch.dropout(x, p, True)
+        "lrc_lib.dropout.drop", lambda x, p, _: seen.append(p) or torch.dropout(x, p, True)
     )
     train(workload(tiny_teacher, dropout=0.1).job(LRC))
     assert set(seen) == {0.1} and len(seen) % 3 == 0  # batches
@@ -141,7 +142,7 @@ def test_bf16_reaches_the_models_and_not_the_losses(work):
 def test_tf32_is_on_during_the_training_only(work, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "lrc_lib.train.build_optimizer",
+        "lrc_lib.train.compute_losses",
         lambda *args: seen.append(torch.get_float32_matmul_precision()) or 1 / 0,
     )
     with pytest.raises(ZeroDivisionError):
@@ -201,7 +202,8 @@ def test_few_shapes_change_no_loss(work, monkeypatch, live):
 
 def test_several_processes_are_not_compiled(work, monkeypatch):
     job = work.job(LRC, compile="on")
-    job.group = type("Two", (), {"processes": 2})()
+    job.group = Several.__new__(Several)
+    job.group.rank, job.group.processes = 0, 2
     monkeypatch.setattr(torch, "compile", lambda *args, **options: pytest.fail("it was tried"))
     with pytest.raises(InputError, match="compile = on is for one process"):
         train(job)
@@ -251,7 +253,7 @@ def test_a_step_waits_for_no_value_of_the_device(work, monkeypatch, live):
     Without hard labels: one_hot checks their range on a CPU, and not on a GPU.
     """
     recipe = dataclasses.replace(LRC, stage1=(1, 1, 0), stage2=(1, 1, 0))
-    monkeypatch.setattr(execution, "cheap_dropout", contextlib.nullcontext)
+    monkeypatch.setattr(execution, "cheap_dropout", lambda *_: contextlib.nullcontext())
     usual = execution.model_inputs
 
     def grows():

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from lrc_lib import RunSpec, run
+from lrc_lib import RunSpec, run, trainee
 from lrc_lib import history as history_module
-from lrc_lib import train as train_module
 from lrc_lib.__main__ import main
 from lrc_lib.errors import InputError, TrainingError, UnavailableError
 from lrc_lib.runs import find
@@ -163,7 +162,7 @@ def test_general_start_is_used(tiny_spec, out):
 def test_head_is_untouched_in_stage_one(tiny_spec, out):
     spec = tiny_spec.replace(recipe="lrc_1", stage_boundary=0.95, epochs=1, seed=7)  # 9 of 10 steps
     head = {}
-    step = train_module.save_checkpoint
+    step = trainee.save_checkpoint
 
     def spy(job, optimizer, done, force=False):
         head[done] = {k: v.clone() for k, v in job.model.classifier.state_dict().items()}
@@ -171,7 +170,7 @@ def test_head_is_untouched_in_stage_one(tiny_spec, out):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(history_module, "FLUSH_STEPS", 1)
-        patch.setattr(train_module, "save_checkpoint", spy)
+        patch.setattr(trainee, "save_checkpoint", spy)
         run(spec, out, device="cpu")
     assert all(torch.equal(head[1][k], head[9][k]) for k in head[1])
     assert any(not torch.equal(head[9][k], head[10][k]) for k in head[1])
@@ -190,7 +189,7 @@ def test_cached_and_live_teacher_teach_the_same(tiny_spec, out, tmp_path):
 
 def interrupted(spec, out, at):
     """Run until the checkpoint after step `at`, then die; the run must not be published."""
-    real = train_module.save_checkpoint
+    real = trainee.save_checkpoint
 
     def die(job, optimizer, done, force=False):
         real(job, optimizer, done, force=True)
@@ -198,7 +197,7 @@ def interrupted(spec, out, at):
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "save_checkpoint", die)
+        patch.setattr(trainee, "save_checkpoint", die)
         patch.setattr(history_module, "FLUSH_STEPS", 1)
         with pytest.raises(KeyboardInterrupt):
             run(spec, out, device="cpu")
@@ -226,13 +225,13 @@ def test_a_shared_first_stage_gives_the_bit_identical_result(
     alone = run(spec, out, device="cpu")
     (tmp_path / "cache" / spec.stage1_id()).mkdir(parents=True)
     run(tiny_spec, tmp_path, device="cpu")
-    steps, add = [], train_module.History.add
+    steps, add = [], trainee.History.add
 
     def spy(self, step, *rest):
         steps.append(step)
         add(self, step, *rest)
 
-    monkeypatch.setattr(train_module.History, "add", spy)
+    monkeypatch.setattr(trainee.History, "add", spy)
     shared = run(spec, tmp_path, device="cpu")
     assert steps == [16, 17, 18, 19]  # stage 2 of 20 steps
     ours, theirs = weights(alone), weights(shared)
@@ -254,7 +253,7 @@ def test_only_runs_with_the_same_first_stage_share_it(tiny_spec):
 def test_a_trimmed_vocabulary_changes_nothing_but_rounding(tiny_spec, out, tmp_path, monkeypatch):
     spec = tiny_spec.replace(recipe="finetune", weight_decay=1.0, train_rows=32, epochs=4)
     trimmed = run(spec, tmp_path / "a", device="cpu")
-    monkeypatch.setattr(train_module, "trim_vocabulary", lambda model, ids: None)
+    monkeypatch.setattr(trainee, "trim_vocabulary", lambda model, ids: None)
     whole = run(spec, tmp_path / "b", device="cpu")
     assert np.allclose(trimmed.history.loss, whole.history.loss, rtol=1e-4)
     ours, theirs = weights(trimmed), weights(whole)
