@@ -34,12 +34,11 @@ class Job:
     """Everything one training needs. `spec` supplies the values that are only numbers or names.
 
     `teach(indices, batch, layers)` gives the frozen teacher's `Taught` for a batch, its states only
-    if `layers`; `pairs` are 1-based
-    (student layer, teacher layer). `report(step, total, line)` is called with a readable line at
-    the end of an epoch and with "" in between. Where the folder `stage1` exists, the state at the
-    stage boundary is read from it or left in it, for runs that have the same stage 1. With `best`
-    the model is scored at the end of each epoch of stage 2, and the best state is the result.
-    `group` is the processes among which each batch is shared.
+    if `layers`; `pairs` are 1-based (student layer, teacher layer). `report(step, total, line)` is
+    called with a readable line at the end of an epoch and with "" in between. Where the folder
+    `stage1` exists, the state at the stage boundary is read from it or left in it, for runs that
+    have the same stage 1. With `best` the model is scored at the end of each epoch of stage 2, and
+    the best state is the result. `group` is the processes among which each batch is shared.
     """
 
     model: nn.Module
@@ -87,8 +86,8 @@ class Job:
         """(alpha, beta, gamma) at a step."""
         return loss_weights(step, total, self.recipe, self.spec.stage_boundary)
 
-    def batch(self, rows) -> dict[str, Tensor]:
-        """This process's share of the batch with these rows, and their indices."""
+    def batch(self, rows):
+        """(indices, batch): this process's share of the rows, and `collate` of it."""
         longest, indices = self.encoded.lengths[rows].max(), self.group.share_of(rows)
         return indices, collate(self.encoded, indices, self.device, longest, self.pad_to)
 

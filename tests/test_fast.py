@@ -23,6 +23,7 @@ from lrc_lib.errors import InputError, TrainingError
 from lrc_lib.losses import cos_nce_pull, transformer_layer_loss
 from lrc_lib.models import build_student
 from lrc_lib.parallel import Several
+from lrc_lib.stack import train_together
 from lrc_lib.teacher import LiveTeacher, open_teacher
 from lrc_lib.train import train
 
@@ -240,14 +241,19 @@ class ReadBacks(TorchDispatchMode):
         return function(*args, **kwargs or {})
 
 
-def read_backs(job) -> int:
+def train_all(jobs) -> None:
+    train(jobs[0]) if len(jobs) == 1 else train_together(jobs)
+
+
+def read_backs(jobs) -> int:
     with ReadBacks() as seen:
-        train(job)
+        train_all(jobs)
     return seen.count
 
 
+@pytest.mark.parametrize("students", [1, 2])
 @pytest.mark.parametrize("live", [False, True])
-def test_a_step_waits_for_no_value_of_the_device(work, monkeypatch, live):
+def test_a_step_waits_for_no_value_of_the_device(work, monkeypatch, live, students):
     """Counted on a CPU, with the masks that a GPU gets: what grows with the steps is a wait.
 
     Without hard labels: one_hot checks their range on a CPU, and not on a GPU.
@@ -257,7 +263,8 @@ def test_a_step_waits_for_no_value_of_the_device(work, monkeypatch, live):
     usual = execution.model_inputs
 
     def grows():
-        one, three = (read_backs(work.job(recipe, teach, epochs=n)) for n in (1, 3))
+        jobs = ([work.job(recipe, teach, n) for _ in range(students)] for n in (1, 3))
+        one, three = map(read_backs, jobs)
         return three - one
 
     teach = work.live() if live else None
@@ -279,10 +286,13 @@ def test_a_ready_mask_gives_the_same_answers(work):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("how", [{}, {"precision": "tf32"}, {"precision": "bf16"}])
 @pytest.mark.parametrize("compile_", ["off", "on"])
-def test_on_a_gpu_the_losses_are_the_cpu_s(tiny_teacher, work, how, compile_, capsys):
+@pytest.mark.parametrize("students", [1, 3])
+def test_on_a_gpu_the_losses_are_the_cpu_s(tiny_teacher, work, how, compile_, students, capsys):
     rows = [Row(a, b if i % 2 else None, i % 2) for i, (a, b) in enumerate(sentences(48, 5))]
     gpu = Workload(rows, tiny_teacher, "cuda", shape=(2, 24, 32, 2), dropout=0.0)
-    ours = history(gpu.job(LRC, compile=compile_, **how))
+    jobs = [gpu.job(LRC, compile=compile_, **how) for _ in range(students)]
+    train_all(jobs)
+    ours = [json.loads(line) for line in (jobs[-1].folder / "history.jsonl").open()]
     assert "goes on without" not in capsys.readouterr().err
     for a, b in zip(history(work.job(LRC)), ours, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=0.02 if how else 1e-3)
