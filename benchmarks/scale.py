@@ -17,6 +17,8 @@ from lrc_lib.dropout import cheap_dropout
 from lrc_lib.losses import cos_nce, cos_nce_pull, in_batch_cos_nce, transformer_layer_loss
 from lrc_lib.models import Projection, build_student, embeddings_replaced
 from lrc_lib.perturbation import perturb_embeddings
+from lrc_lib.stack import stack_modules
+from lrc_lib.trainee import build_optimizer
 
 from .measure import Clock, parser, slope, write
 
@@ -42,30 +44,40 @@ def least_seconds(works: dict, clock, rounds: int) -> dict:
     return {key: min(values) for key, values in seconds.items()}
 
 
-def lrc_step(device, batch=BATCH, length=LENGTH, layers=4):
-    """A function that does one perturbed step of layer distillation, without an optimiser."""
+def lrc_step(device, batch=BATCH, length=LENGTH, layers=4, recipes=1):
+    """A function that does one perturbed step of layer distillation, its optimiser's included.
+
+    Several recipes are as many students in one `lrc_lib.stack`.
+    """
     torch.manual_seed(0)
-    student = build_student(layers=layers, vocab_size=2000).to(device).train()
-    projection = Projection(WIDTH, TEACHER_WIDTH).to(device)
-    ids = torch.randint(5, 2000, (batch, length), device=device)
-    mask = torch.ones_like(ids)
+    students = [build_student(layers=layers, vocab_size=2000).to(device) for _ in range(recipes)]
+    maps = [Projection(WIDTH, TEACHER_WIDTH).to(device) for _ in range(recipes)]
+    student, projection = (
+        parts[0] if recipes == 1 else stack_modules(parts) for parts in (students, maps)
+    )
+    trained = torch.nn.ModuleList([student, projection]).train()
+    optimizer = build_optimizer(trained, 1e-4, 0.01, torch.device(device))
+    ids = torch.randint(5, 2000, (batch, length), device=device).repeat(recipes, 1)
+    mask, places = torch.ones_like(ids), torch.arange(length, device=device).expand_as(ids)
     taught = [torch.randn(batch, length, TEACHER_WIDTH, device=device) for _ in range(layers)]
 
     def loss(embeddings, pulls):
         with embeddings_replaced(student, embeddings):
             states = student(ids, attention_mask=mask, output_hidden_states=True).hidden_states[1:]
-        return sum(
-            transformer_layer_loss(projection(s), t, mask, pull=pull)
-            for s, t, pull in zip(states, taught, pulls, strict=True)
+        return recipes * sum(
+            transformer_layer_loss(projection(s), pull, mask, pull=pull)
+            for s, pull in zip(states, pulls, strict=True)
         )
 
     def step():
         with cheap_dropout(student) if ids.device.type == "cpu" else nullcontext():
-            embeddings = student.bert.embeddings(input_ids=ids)
-            pulls = [cos_nce_pull(t, mask) for t in taught]
+            embeddings = student.bert.embeddings(input_ids=ids, position_ids=places)
+            pulls = [cos_nce_pull(t, mask[:batch]).repeat(recipes, 1, 1) for t in taught]
             moved = perturb_embeddings(embeddings, loss(embeddings, pulls), mask=mask)
             loss(moved, pulls).backward()
-        student.zero_grad()
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
     return step
 
@@ -104,6 +116,7 @@ def sweeps(device) -> dict:
         "batch size": {b: lrc_step(device, batch=b) for b in (4, 8, 16, 32)},
         "length": {n: lrc_step(device, length=n) for n in (16, 32, 64, 128)},
         "layers": {n: lrc_step(device, layers=n) for n in (2, 4, 8)},
+        "recipes as one stack": {n: lrc_step(device, recipes=n) for n in (1, 2, 4, 8)},
         "K in the batch, loss alone": {
             b - 1: loss_alone(device, b, tokens=256 * 2) for b in (16, 32, 64, 128, 256)
         },

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from lrc_lib import RunSpec, load_profile, plan, run
+from lrc_lib import RunSpec, load_profile, plan, run, trainee
 from lrc_lib import history as history_module
 from lrc_lib import spec as spec_module
-from lrc_lib import train as train_module
 from lrc_lib.__main__ import main
 from lrc_lib.cost import cost
 from lrc_lib.data import corpus
@@ -80,7 +79,7 @@ def test_packed_text_trains_as_the_same_rows_in_memory(packed, out, tmp_path, mo
 
 @pytest.mark.parametrize("at", [5, 20])
 def test_an_interrupted_packed_run_goes_on_to_the_bit_identical_result(packed, out, tmp_path, at):
-    spec, real = packed.general_spec(), train_module.save_checkpoint
+    spec, real = packed.general_spec(), trainee.save_checkpoint
     whole = run(spec, out, device="cpu")
 
     def die(job, optimizer, done, force=False):
@@ -89,7 +88,7 @@ def test_an_interrupted_packed_run_goes_on_to_the_bit_identical_result(packed, o
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "save_checkpoint", die)
+        patch.setattr(trainee, "save_checkpoint", die)
         patch.setattr(history_module, "FLUSH_STEPS", 1)
         with pytest.raises(KeyboardInterrupt):
             run(spec, tmp_path, device="cpu")
@@ -103,7 +102,7 @@ def full_disk(spec, out, monkeypatch, limit):
     """Train until the disk is full at step 9, by a limit on the size of a file; what was raised."""
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    real, add = train_module.save_checkpoint, train_module.History.add
+    real, add = trainee.save_checkpoint, trainee.History.add
 
     def save(job, optimizer, done, force=False):
         real(job, optimizer, done, force=done in (7, 10))
@@ -115,8 +114,8 @@ def full_disk(spec, out, monkeypatch, limit):
         add(self, step, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "save_checkpoint", save)
-        patch.setattr(train_module.History, "add", fill)
+        patch.setattr(trainee, "save_checkpoint", save)
+        patch.setattr(trainee.History, "add", fill)
         patch.setattr(history_module, "FLUSH_STEPS", 1)
         try:
             with pytest.raises((InputError, UnavailableError)) as caught:
@@ -133,13 +132,13 @@ def test_a_disk_that_is_full_at_a_checkpoint_loses_nothing(packed, out, tmp_path
     said = full_disk(spec, tmp_path, monkeypatch, lambda folder: 20_000)
     assert "Cannot write the checkpoint" in said and "goes on from there" in said
     assert not list(tmp_path.glob("runs/*/*.partial"))  # room given back
-    steps, add = [], train_module.History.add
+    steps, add = [], trainee.History.add
 
     def spy(self, step, *rest):
         steps.append(step)
         add(self, step, *rest)
 
-    monkeypatch.setattr(train_module.History, "add", spy)
+    monkeypatch.setattr(trainee.History, "add", spy)
     resumed = run(spec, tmp_path, device="cpu")
     assert steps[0] == 7  # from the last whole checkpoint
     assert whole.history.equals(resumed.history)
