@@ -51,8 +51,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--jobs", type=int, default=0, metavar="N", help="processes side by side")
     together = parser.add_mutually_exclusive_group()
     together.add_argument(
-        "--stack", action="store_true", help="train recipes of a task and seed as one model"
-    )
+        "--stack", action=argparse.BooleanOptionalAction, default=None,
+        help="train recipes of a task and seed as one model "
+        "(default: where results/benchmarks says that it is faster)",
+    )  # fmt: skip
     together.add_argument(
         "--ray", nargs="?", const="", default=None, metavar="ADDRESS",
         help="train on a Ray cluster (none named: $RAY_ADDRESS, else one on this machine)",
@@ -103,7 +105,7 @@ def reproduce(options) -> int:
     out = output_root(options.out)
     check_writable(out)
 
-    from lrc_lib.device import default_jobs, resolve_device
+    from lrc_lib.device import default_jobs, resolve_device, stacking_pays
     from lrc_lib.profiles import load_profile
     from lrc_lib.terminal import Screen, make_console
 
@@ -134,7 +136,10 @@ def reproduce(options) -> int:
     console.print(f"{len(chosen)} notebook(s), {len(specs)} run(s), device {device}, into {out}")
     with Screen(console, options.verbose) as screen:
         if options.ray is None:
-            outcomes = train_all(specs, out, str(device), jobs, screen, options.stack)
+            stack = options.stack
+            if stack is None:
+                stack = stacking_pays(device.type, ROOT / "results" / "benchmarks")
+            outcomes = train_all(specs, out, str(device), jobs, screen, stack)
         else:
             from lrc_lib import ray_pool
 

@@ -1,6 +1,8 @@
 """Which device to compute on, and how many trainings at once."""
 
+import json
 import os
+from pathlib import Path
 
 import torch
 
@@ -38,3 +40,18 @@ def default_jobs(device: torch.device) -> int:
     """
     cores = os.cpu_count() or 1
     return {"cpu": cores, "cuda": max(1, min(4, cores // 2))}.get(device.type, 1)
+
+
+def stacking_pays(device: str, folder: Path) -> bool:
+    """Whether `benchmarks.table` measured a stack as faster than processes side by side.
+
+    Args:
+        device: "cpu", "cuda" or "mps": the kind of device.
+        folder: of the benchmark's results; where there are none for the device it is not.
+    """
+    try:
+        lines = (folder / f"table-{device}.jsonl").read_text(encoding="utf-8").splitlines()
+        seconds = json.loads(lines[-1])["wall_seconds"]
+        return seconds["stacked"] < seconds["as one"]
+    except (OSError, ValueError, LookupError):
+        return False

@@ -1,5 +1,6 @@
 """Students trained as one come out as if each had trained alone."""
 
+import json
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import nn
 
 from lrc_lib import find, run, trainee
 from lrc_lib import history as history_module
+from lrc_lib.device import stacking_pays
 from lrc_lib.models import build_student
 from lrc_lib.pool import close_over, train_all
 from lrc_lib.stack import STACKED, stack_modules
@@ -217,3 +219,14 @@ def test_stacked_layers_compute_what_the_layers_do():
     moved = stack(ids.repeat(3, 1), attention_mask=mask.repeat(3, 1), position_ids=places).logits
     assert torch.allclose((moved - logits)[4:8], torch.ones(4, 2), atol=1e-5)
     assert torch.equal(moved[:4], logits[:4]) and torch.equal(moved[8:], logits[8:])
+
+
+def test_a_stack_is_the_default_where_it_was_measured_to_be_faster(tmp_path):
+    assert not stacking_pays("cuda", tmp_path)
+    for stacked, wanted in ((1.0, True), (3.0, False)):
+        line = {"wall_seconds": {"one by one": 9.0, "as one": 2.0, "stacked": stacked}}
+        (tmp_path / "table-cuda.jsonl").write_text(f"{{}}\n{json.dumps(line)}\n")
+        assert stacking_pays("cuda", tmp_path) is wanted
+    assert not stacking_pays("cpu", tmp_path)
+    (tmp_path / "table-cpu.jsonl").write_text("{}\n")
+    assert not stacking_pays("cpu", tmp_path)
