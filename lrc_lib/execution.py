@@ -187,7 +187,9 @@ def _try_every_shape(job) -> None:
 
     from .train import compute_losses, embed
 
-    torch._dynamo.config.recompile_limit = 1024  # layers times shapes; else it gives up in silence
+    config = torch._dynamo.config
+    limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
+    setattr(config, limit, 1024)  # layers times shapes; else it gives up in silence
     modules = job.modules.to(job.device).train()
     total = job.steps_per_epoch * job.epochs
     stages = {job.weights(step, total) for step in (0, total - 1)} - {(0, 0, 0)}

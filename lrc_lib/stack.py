@@ -8,7 +8,8 @@ arithmetic, launches and Python, is paid once instead of N times.
 
 Optimiser, checkpoints, logs and results stay a student's own, as if it had trained by itself. On a
 CPU dropout is too: each student has its own generator, and its losses are the separate run's but
-for rounding. On a GPU the masks are other draws of the same distribution.
+for rounding. On a GPU, and where `lrc_lib.dropout` cannot be used, the masks are other draws of the
+same distribution.
 """
 
 import copy

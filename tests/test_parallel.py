@@ -52,9 +52,9 @@ except LrcError as error:
 def command_for(specs, out, folder, pause=0.0):
     """[script, arguments] that train the specs, waiting `pause` seconds at each step."""
     out.mkdir(exist_ok=True)
-    (folder / "code.py").write_text(CODE)
+    (folder / "job.py").write_text(CODE)
     (folder / "specs.json").write_text(json.dumps([json.loads(s.to_json()) for s in specs]))
-    return [str(folder / "code.py"), str(folder / "specs.json"), str(out), str(pause)]
+    return [str(folder / "job.py"), str(folder / "specs.json"), str(out), str(pause)]
 
 
 def two_processes(specs, out, folder):

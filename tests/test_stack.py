@@ -11,13 +11,21 @@ from torch import nn
 from lrc_lib import find, run, trainee
 from lrc_lib import history as history_module
 from lrc_lib.device import stacking_pays
+from lrc_lib.dropout import _register
 from lrc_lib.models import build_student
 from lrc_lib.pool import close_over, train_all
 from lrc_lib.stack import STACKED, stack_modules
 from lrc_lib.stacked_runs import run_stack
 from lrc_lib.vocabulary import trim_vocabulary
 
+# Without cheap dropout (a transformers without masking_utils) the masks of a stack are other draws.
+SAME_MASKS = bool(_register())
 TOGETHER = ("lrc", "lrc_1", "lrc_c", "lrc_s", "lrc_h", "lrc_2", "bert_m")
+
+
+@pytest.fixture(scope="module")
+def tiny_spec(tiny_spec):
+    return tiny_spec if SAME_MASKS else tiny_spec.replace(dropout=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +61,13 @@ def same(alone, stacked, atol=1e-4):
     np.testing.assert_allclose(*logits, atol=2e-4)
     states = [result.student().state_dict() for result in (alone, stacked)]
     for name in states[0]:
-        assert torch.allclose(states[0][name], states[1][name], atol=1e-3), name
+        assert torch.allclose(states[0][name], states[1][name], atol=2e-4), name
     assert {p.name for p in alone.path.iterdir()} == {p.name for p in stacked.path.iterdir()}
 
 
 def test_each_result_is_the_separate_run_s(mixed, out, store, tmp_path):
-    assert len({spec.stack_key() for spec in mixed}) == 1 and mixed[0].dropout > 0
+    assert len({spec.stack_key() for spec in mixed}) == 1
+    assert mixed[0].dropout > 0 or not SAME_MASKS
     stacked = run_stack(mixed, copy_of(store, tmp_path), "cpu")
     for spec, result in zip(mixed, stacked, strict=True):
         alone = run(spec, out, "cpu")
@@ -69,9 +78,9 @@ def test_each_result_is_the_separate_run_s(mixed, out, store, tmp_path):
             p.stat().st_size for p in alone.path.rglob("*.safetensors")
         )
     # and what is compared is not always the same: other recipes and rates, other students
-    logits = [result.predictions()["logits"] for result in stacked]
-    for i, one in enumerate(logits):
-        assert all(abs(one - other).max() > 2e-3 for other in logits[:i])
+    weights = [nn.utils.parameters_to_vector(r.student().parameters()) for r in stacked]
+    for i, one in enumerate(weights):
+        assert all((one - other).abs().max() > 1e-3 for other in weights[:i])
     assert [r.path for r in run_stack(mixed, tmp_path)] == [r.path for r in stacked]  # now read
 
 
@@ -142,7 +151,7 @@ def test_who_can_train_together(tiny_spec):
 
     assert all(together(recipe=recipe) for recipe in TOGETHER) and together(learning_rate=1e-5)
     assert not any(together(recipe=r) for r in ("lrc_g", "finetune", "lrc_c_last20"))
-    assert not together(seed=1) and not together(epochs=3) and not together(dropout=0.0)
+    assert not together(seed=1) and not together(epochs=3) and not together(dropout=0.2)
     alone = [tiny_spec.teacher_spec(), tiny_spec.general_spec()]
     alone += [tiny_spec.replace(representation="token"), tiny_spec.replace(perturb_norm="tensor")]
     alone += [tiny_spec.replace(negatives="process", processes=2)]

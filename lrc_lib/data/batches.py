@@ -50,9 +50,13 @@ class Encoded:
         return torch.device("cpu" if isinstance(self.ids, np.memmap) else device)
 
     def tensors(self, device) -> dict[str, Tensor]:
-        """All rows as tensors on `device`, moved there once: "ids", "labels", perhaps "types"."""
+        """All rows as tensors on `device`, moved there once: "ids", "labels", perhaps "types".
+
+        Ids of 16 bits are there with a sign: older torch cannot index them without.
+        """
         if device not in self._on_device:
-            arrays = {"ids": self.ids, "types": self.types, "labels": self.labels}
+            ids = self.ids.view(np.int16) if self.ids.dtype == np.uint16 else self.ids
+            arrays = {"ids": ids, "types": self.types, "labels": self.labels}
             self._on_device[device] = {
                 name: torch.from_numpy(array).to(device)
                 for name, array in arrays.items()
@@ -128,8 +132,11 @@ def collate(
     width = -(-max(int(lengths.max()), int(longest)) // pad_to) * pad_to
     width = min(width, encoded.longest)
     where, real = ragged(encoded.offsets[indices], lengths, home, width)
+    ids = rows["ids"][where].long()
+    if encoded.ids.dtype == np.uint16:
+        ids &= 0xFFFF
     batch = {
-        "input_ids": rows["ids"][where].long().masked_fill(~real, encoded.pad_id),
+        "input_ids": ids.masked_fill(~real, encoded.pad_id),
         "attention_mask": real.long(),
         "labels": rows["labels"][torch.from_numpy(indices).to(home, non_blocking=True)],
     }
