@@ -29,10 +29,10 @@ def note_each_step():
     import os
     import time
 
-    from lrc_lib import checkpoint, train
+    from lrc_lib import checkpoint, history
 
     checkpoint.CHECKPOINT_SECONDS = 0
-    add = train.History.add
+    add = history.History.add
 
     def noted(self, step, *rest):
         line = {"run": self.path.parent.stem, "pid": os.getpid(), "step": step}
@@ -42,7 +42,7 @@ def note_each_step():
             time.sleep(0.1)  # long enough to be killed in the middle
         add(self, step, *rest)
 
-    train.History.add = noted
+    history.History.add = noted
 
 
 @pytest.fixture(scope="module")
