@@ -48,6 +48,12 @@ def test_verdicts_cover_the_claims_and_say_so_when_not_run(smoke):
     assert {row["verdict"] for row in rows} <= allowed
 
 
+def test_the_run_is_what_the_reader_does_by_hand(smoke):
+    _, summary = smoke
+    three = next(n for n in summary["notebooks"] if n["name"].startswith("03"))
+    assert three["result"]["numbers"]["by_hand_difference"] < 1e-4
+
+
 def test_second_time_trains_nothing(smoke):
     out, summary = smoke
     before = {p: p.stat().st_mtime_ns for p in (out / "runs").glob("*/metrics.json")}
