@@ -1,5 +1,6 @@
 """The session of a notebook: runs, figures, tables, findings, and the record of them all."""
 
+import contextlib
 import io
 import os
 import re
@@ -7,8 +8,8 @@ import time
 from pathlib import Path
 
 from .display import escaped, plain, table_html, visible
-from .errors import InputError
-from .notebook import SCHEMA, SHORTEST_ALT, write_json
+from .errors import InputError, LrcError
+from .notebook import ROOT, SCHEMA, SHORTEST_ALT, write_json
 
 PNG_DPI = 150
 STYLE = """<style>
@@ -79,24 +80,38 @@ class Session:
         result whose learning rate is taken instead, to compare two runs that differ in one switch.
         """
         from .profiles import student_of
-        from .runs import find, run
+        from .runs import find
 
         spec = self.spec(recipe, task, seed)
         begun = time.perf_counter()
         if self.profile.is_open(spec.task, recipe):  # train all candidates, then choose
             for number in self.seeds:
                 for candidate in self.profile.candidates(spec.task, student_of(recipe), number):
-                    run(candidate, self.out, str(self.device))
+                    self._train(candidate)
             spec = self.spec(recipe, task, seed)
         if like is not None:
             spec = spec.replace(learning_rate=like.spec.learning_rate)
         known = find(spec, self.out)
-        result = known or run(spec, self.out, str(self.device))
+        result = known or self._train(spec)
         if result.id not in self._record["runs"]:
             self._record["runs"].append(result.id)
         how = "read from the store" if known else f"trained in {time.perf_counter() - begun:.0f} s"
         print(f"{spec.recipe} on {spec.task}, seed {spec.seed}: {how} ({result.id})")
         return result
+
+    def _train(self, spec):
+        """Trains a run; together with others that this notebook reads, where that was measured to
+        be faster."""
+        from .device import stacking_pays
+        from .runs import find, run
+        from .stacked_runs import run_stack
+
+        if spec.stack_key() and stacking_pays(self.device.type, ROOT / "results" / "benchmarks"):
+            wanted = [s for s in self.notebook.needs(self.profile) if find(s, self.out) is None]
+            alike = [s for s in wanted if s.stack_key() == spec.stack_key()]
+            with contextlib.suppress(LrcError):  # of one of them: then each by itself
+                run_stack(list(dict.fromkeys([spec, *alike])), self.out, str(self.device))
+        return run(spec, self.out, str(self.device))
 
     def figure(self, fig, name, alt, caption=""):
         """Saves a matplotlib figure as PNG and SVG, shows it with its alt text and closes it.

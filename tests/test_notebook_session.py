@@ -7,7 +7,7 @@ import sys
 import pandas as pd
 import pytest
 
-from lrc_lib import notebook
+from lrc_lib import find, notebook
 from lrc_lib.errors import InputError
 from lrc_lib.measured import how_long, trainings
 from lrc_lib.profiles import load_profile
@@ -226,3 +226,13 @@ def test_more_seeds_than_were_measured_are_not_measured(tmp_path):
     more = load_profile("laptop", seeds=laptop.seeds + 1)
     assert len(trainings(five, more)) > count
     assert "not measured" in how_long(five, more, tmp_path)
+
+
+def test_where_a_stack_is_faster_a_notebook_s_runs_train_together(session, monkeypatch):
+    monkeypatch.setattr("lrc_lib.device.stacking_pays", lambda *_: True)
+    wanted = [spec for spec in session.notebook.needs(session.profile) if spec.stack_key()]
+    first = session.run("lrc")
+    stacked = first.provenance["stacked"]
+    alike = {spec for spec in wanted if spec.stack_key() == first.spec.stack_key()}
+    assert stacked == len(alike) > 1
+    assert all(find(spec, session.out).provenance["stacked"] == stacked for spec in alike)
