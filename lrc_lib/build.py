@@ -1,32 +1,28 @@
 """From a spec to a `Job`: load, assemble, train, evaluate, save. One function a kind of run."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 
 from .augmentation import augmented_rows
 from .best import Best
 from .data import load_task_data
 from .data.batches import encode
 from .errors import InputError
-from .evaluate import compute_metrics, majority_metrics, predict
+from .finish import finish_run, first_score, save_run
 from .general import unlabelled_rows
 from .models import (
     Projection,
     build_student,
-    count_parameters,
     layer_pairs,
     load_encoder_classifier,
     load_tokenizer,
-    quiet_transformers,
     teacher_folder,
 )
 from .schedule import Recipe, get_recipe
-from .teacher import check_teacher, open_teacher
+from .teacher import check_fits, check_teacher, open_teacher
 from .train import Job, train
 
 GENERAL = Recipe("general", "general distillation", stage2=(1, 0, 0), perturb=False)
@@ -41,59 +37,6 @@ def _encoded(spec, tokenizer):
     return data, train_rows, dev
 
 
-def _check_fits(teacher, tokenizer, encoded, spec) -> None:
-    """Refuse a teacher whose tokenizer or positions do not fit, before an index error does."""
-    config = teacher.config
-    if len(tokenizer) > config.vocab_size:
-        raise InputError(
-            f"The tokenizer of '{spec.teacher}' has {len(tokenizer)} tokens, its model only "
-            f"{config.vocab_size} embeddings: they do not belong together."
-        )
-    longest, positions = int(encoded.lengths.max()), getattr(config, "max_position_embeddings", 512)
-    if longest > positions:
-        raise InputError(
-            f"A row has {longest} tokens, but '{spec.teacher}' has {positions} positions. "
-            f"--set max_length={positions} cuts rows to that."
-        )
-
-
-def _finish(folder: Path, job: Job, task, tokenizer, dev: dict, train_labels, extra: dict) -> dict:
-    """Evaluate on every dev split, save model, tokenizer, W and predictions; return metrics."""
-    metrics = {"primary": task.primary, "splits": {}, "majority": {}, "rows": len(train_labels)}
-    metrics |= {"pair": task.pair, "max_length": job.spec.max_length or task.max_length}
-    arrays = {}
-    for split, encoded in dev.items():
-        logits = predict(job.model, encoded, job.device)
-        scores = compute_metrics(task, logits, encoded.labels)
-        metrics["splits"][split] = {"n": len(encoded), **scores}
-        metrics["majority"][split] = majority_metrics(task, train_labels, encoded.labels)
-        arrays |= {f"{split}/logits": logits, f"{split}/labels": encoded.labels}
-    if task.labels:
-        job.model.config.id2label = dict(enumerate(task.labels))
-        job.model.config.label2id = {label: i for i, label in enumerate(task.labels)}
-    np.savez(folder / "predictions.npz", **arrays)
-    return metrics | _save(folder, job, tokenizer) | extra
-
-
-def _save(folder: Path, job: Job, tokenizer) -> dict:
-    try:
-        with quiet_transformers():
-            job.model.cpu().save_pretrained(folder / "student")
-            tokenizer.save_pretrained(folder / "student")
-    except SafetensorError as error:  # how safetensors says that a disk is full
-        raise OSError(f"{error}") from error
-    for weights in (folder / "student").glob("*.safetensors"):
-        # safetensors lets nobody else read them; a store may be shared, so as umask says
-        shutil.copymode(folder / "student" / "config.json", weights)
-    if job.projection is not None:
-        torch.save(job.projection.cpu().state_dict(), folder / "projection.pt")
-    return {
-        "steps": job.steps_per_epoch * job.epochs,
-        "epochs": job.epochs,
-        "parameters": count_parameters(job.model),
-    }
-
-
 def fine_tune_teacher(spec, out: Path, folder: Path, device, report) -> dict:
     """Fine-tune the teacher on the task (or, with teacher_epochs = 0, take it as it is); check it.
 
@@ -103,7 +46,7 @@ def fine_tune_teacher(spec, out: Path, folder: Path, device, report) -> dict:
     data, rows, dev = _encoded(spec, tokenizer)
     task = data.task
     model = load_encoder_classifier(spec.teacher, task.num_labels)
-    _check_fits(model, tokenizer, rows, spec)
+    check_fits(model, tokenizer, rows, spec)
     if spec.teacher_epochs == 0:
         given = json.loads((teacher_folder(spec.teacher) / "config.json").read_text())
         labels = given.get("num_labels") or len(given.get("id2label", {})) or 2
@@ -124,7 +67,7 @@ def fine_tune_teacher(spec, out: Path, folder: Path, device, report) -> dict:
         (folder / "history.jsonl").touch()
         model.to(device)
     extra = {"source": data.source, "title": task.title}
-    metrics = _finish(folder, job, task, tokenizer, dev, rows.labels, extra)
+    metrics = finish_run(folder, job, task, tokenizer, dev, rows.labels, extra)
     first = next(iter(dev))
     with np.load(folder / "predictions.npz") as arrays:
         logits = arrays[f"{first}/logits"]
@@ -159,7 +102,7 @@ def distil_general(spec, out: Path, folder: Path, device, report) -> dict:
     tokenizer = load_tokenizer(spec.teacher)
     encoded, facts = unlabelled_rows(spec, tokenizer, out / "cache", report)
     teacher = load_encoder_classifier(spec.teacher, 2)
-    _check_fits(teacher, tokenizer, encoded, spec)
+    check_fits(teacher, tokenizer, encoded, spec)
     pairs = layer_pairs(spec.student_layers, teacher.config.num_hidden_layers, spec.layer_map)
     torch.manual_seed(spec.general_seed)
     student = new_student(spec, tokenizer, 2)
@@ -177,7 +120,7 @@ def distil_general(spec, out: Path, folder: Path, device, report) -> dict:
         teach=teach, pairs=pairs, projection=projection, report=report,
     )  # fmt: skip
     train(job)
-    return {"splits": {}, "cache": line} | facts | _save(folder, job, tokenizer)
+    return {"splits": {}, "cache": line} | facts | save_run(folder, job, tokenizer)
 
 
 def distil_augmented(spec, out: Path, folder: Path, device, report) -> dict:
@@ -202,7 +145,7 @@ def distil_augmented(spec, out: Path, folder: Path, device, report) -> dict:
     start = _start(job, out)
     train(job)
     facts = {"rows": len(rows), "source": f"{data.source} {how.source}", "general": start.id}
-    return {"splits": {}, "cache": line} | facts | _save(folder, job, tokenizer)
+    return {"splits": {}, "cache": line} | facts | save_run(folder, job, tokenizer)
 
 
 def prepare_student(spec, out: Path, folder: Path, device, report):
@@ -225,7 +168,7 @@ def prepare_student(spec, out: Path, folder: Path, device, report):
         stage1=out / "cache" / spec.stage1_id() if spec.stage1_id() else None, report=report,
     )  # fmt: skip
     if spec.keep == "best":
-        job.best = Best(folder / "best.pt", lambda: _first_score(job, task, dev))
+        job.best = Best(folder / "best.pt", lambda: first_score(job, task, dev))
     extra = {"source": data.source, "title": task.title}
     if fine_tuned:
         extra["cache"] = _taught_by(job, fine_tuned, out)
@@ -235,7 +178,7 @@ def prepare_student(spec, out: Path, folder: Path, device, report):
 
     def finish() -> dict:
         kept = {} if job.best is None else {"kept_step": job.best.kept["step"]}
-        return _finish(folder, job, task, tokenizer, dev, rows.labels, extra | kept)
+        return finish_run(folder, job, task, tokenizer, dev, rows.labels, extra | kept)
 
     return job, finish
 
@@ -245,14 +188,6 @@ def distil(spec, out: Path, folder: Path, device, report) -> dict:
     job, finish = prepare_student(spec, out, folder, device, report)
     train(job)
     return finish()
-
-
-def _first_score(job: Job, task, dev: dict) -> float:
-    """The primary metric on the first dev split of the model as it stands."""
-    encoded = next(iter(dev.values()))
-    return compute_metrics(task, predict(job.model, encoded, job.device), encoded.labels)[
-        task.primary
-    ]
 
 
 def _fit_teacher(spec, out: Path):

@@ -109,7 +109,7 @@ class Session:
         if spec.stack_key() and stacking_pays(self.device.type, ROOT / "results" / "benchmarks"):
             wanted = [s for s in self.notebook.needs(self.profile) if find(s, self.out) is None]
             alike = [s for s in wanted if s.stack_key() == spec.stack_key()]
-            with contextlib.suppress(LrcError):  # of one of them: then each by itself
+            with contextlib.suppress(LrcError, OSError):  # of one of them: then each by itself
                 run_stack(list(dict.fromkeys([spec, *alike])), self.out, str(self.device))
         return run(spec, self.out, str(self.device))
 

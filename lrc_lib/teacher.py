@@ -16,6 +16,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from .data.batches import Encoded, by_length, collate, ragged
+from .errors import InputError
 from .evaluate import bootstrap, compute_metrics, majority_metrics
 from .execution import autocast, matmuls, model_inputs
 from .losses import reduce_states
@@ -175,6 +176,22 @@ def build_cache(teacher: LiveTeacher, encoded: Encoded, folder: Path, device, st
     meta = {"rows": len(encoded), "shape": shape, "layers": list(teacher.layers)}
     (partial / "meta.json").write_text(json.dumps(meta))
     os.replace(partial, folder)
+
+
+def check_fits(teacher, tokenizer, encoded, spec) -> None:
+    """Refuse a teacher whose tokenizer or positions do not fit, before an index error does."""
+    config = teacher.config
+    if len(tokenizer) > config.vocab_size:
+        raise InputError(
+            f"The tokenizer of '{spec.teacher}' has {len(tokenizer)} tokens, its model only "
+            f"{config.vocab_size} embeddings: they do not belong together."
+        )
+    longest, positions = int(encoded.lengths.max()), getattr(config, "max_position_embeddings", 512)
+    if longest > positions:
+        raise InputError(
+            f"A row has {longest} tokens, but '{spec.teacher}' has {positions} positions. "
+            f"--set max_length={positions} cuts rows to that."
+        )
 
 
 def check_teacher(task: Task, logits, labels, train_labels) -> dict:

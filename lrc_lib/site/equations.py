@@ -60,7 +60,7 @@ def functions() -> tuple[Function, ...]:
     found = []
     for module in (importlib.import_module(f"lrc_lib.{name}") for name in MODULES):
         for name, call in vars(module).items():
-            if name.startswith("_") or getattr(call, "__module__", "") != module.__name__:
+            if name.startswith("_") or not getattr(call, "__module__", "").startswith("lrc_lib."):
                 continue
             head = (inspect.getdoc(call) or "").split("\n\n")[0]
             for match in IN_DOCSTRING.finditer(head):
