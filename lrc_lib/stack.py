@@ -27,8 +27,6 @@ from .trainee import Trainee
 class StackedLayer(nn.Module):
     """N layers of a kind. A parameter of theirs lies in one tensor; the `parts` have its views."""
 
-    padding_idx = None
-
     def __init__(self, parts: list[nn.Module]):
         super().__init__()
         self.parts = tuple(parts)  # in a tuple: no submodules
@@ -67,12 +65,14 @@ class StackedLayerNorm(StackedLayer):
 
 
 class StackedEmbedding(StackedLayer):
-    """N embeddings: ids (N B, L) to (N B, L, d). They may be trimmed, all to the same words."""
+    """N embeddings: ids (N B, L) to (N B, L, d). They may be trimmed, all to the same words.
+
+    `padding_idx` is not needed: no loss reaches a padded position, so its gradient is 0.
+    """
 
     def __init__(self, parts: list[nn.Module]):
         super().__init__(parts)
         self.place = getattr(parts[0], "place", None)
-        self.padding_idx = parts[0].padding_idx
 
     def forward(self, ids: Tensor) -> Tensor:
         ids = ids if self.place is None else self.place[ids]
@@ -178,8 +178,6 @@ class Stack(Job):
                 gradient, parameter.grad = parameter.grad, None
                 if gradient is None:
                     continue
-                if layer.padding_idx is not None:
-                    gradient[:, layer.padding_idx] = 0
                 for part, own, w in zip(layer.parts, gradient, weights, strict=True):
                     reached = any(w[i] for i in reached_by)
                     getattr(part, name).grad = own if reached else None

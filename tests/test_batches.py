@@ -40,3 +40,10 @@ def test_a_batch_is_padded_to_its_own_longest_row():
         "labels": [0, 1],
     }
     assert collate(rows, range(3))["input_ids"].shape == (3, 4)
+
+
+def test_ids_of_16_bits_are_without_a_sign():
+    ids = np.array([101, 40_000, 65_535, 7, 32_768], dtype=np.uint16)
+    rows = Encoded(ids, None, np.array([0, 3, 5]), np.array([0, 1]), pad_id=65_534)
+    wanted = [[101, 40_000, 65_535], [7, 32_768, 65_534]]
+    assert collate(rows, [0, 1])["input_ids"].tolist() == wanted
