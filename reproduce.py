@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from lrc_lib.course.notebook import NOTEBOOKS, ROOT, find_notebook, output_root
 from lrc_lib.errors import InputError, LrcError, unknown
-from lrc_lib.notebook import NOTEBOOKS, ROOT, find_notebook, output_root
 
 INTERRUPTED = 130
 EPILOG = """exit codes:
@@ -26,7 +26,7 @@ examples:
   python reproduce.py                                  the laptop profile
   python reproduce.py --profile smoke                  every step, tiny
   python reproduce.py --glue-dir glue_data --task rte --task cola
-  python reproduce.py --only 03,04 --set epochs=2 --seeds 3
+  python reproduce.py --only 04,05 --set epochs=2 --seeds 3
 """
 
 
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--profile", default="laptop", help="smoke, laptop (default), gpu, paper, or a TOML file")
-    add("--only", action="append", default=[], metavar="03,04", help="these notebooks only")
+    add("--only", action="append", default=[], metavar="04,05", help="these notebooks only")
     add("--task", action="append", default=[], nargs="+", metavar="T", help="these tasks instead")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--glue-dir", dest="data", default="", metavar="DIR", help="GLUE's files")
@@ -90,7 +90,7 @@ def reproduce(options) -> int:
     chosen = [find_notebook(word) for word in words] or list(NOTEBOOKS.values())
     if options.list:
         return show_list()
-    from lrc_lib.execute import Order, child_environment, execute_all, offline_environment
+    from lrc_lib.cli.execute import Order, child_environment, execute_all, offline_environment
 
     if options.offline or options.plan:  # a plan needs no hub
         os.environ.update(offline_environment())
@@ -100,14 +100,14 @@ def reproduce(options) -> int:
         raise InputError("--jobs, --limit and --seeds take positive numbers.")
     if options.data and options.data != "hub":
         options.data = str(Path(options.data).expanduser().resolve())
-    from lrc_lib.preflight import check_space, check_writable, set_aside, uses_hub
+    from lrc_lib.cli.preflight import check_space, check_writable, set_aside, uses_hub
 
     out = output_root(options.out)
     check_writable(out)
 
-    from lrc_lib.device import default_jobs, resolve_device, stacking_pays
-    from lrc_lib.profiles import load_profile
-    from lrc_lib.terminal import Screen, make_console
+    from lrc_lib.cli.terminal import Screen, make_console
+    from lrc_lib.runs.device import default_jobs, resolve_device, stacking_pays
+    from lrc_lib.runs.profiles import load_profile
 
     tasks = [word for group in options.task for word in group]
     profile = load_profile(options.profile, options.settings, tasks, options.data, options.seeds)
@@ -116,14 +116,14 @@ def reproduce(options) -> int:
     jobs = options.jobs or default_jobs(device)
     console = make_console()
     if options.plan:
-        from lrc_lib.plan import show_plan
+        from lrc_lib.cli.plan import show_plan
 
         show_plan(console, chosen, profile, out, str(device), jobs)
         return 0
 
-    from lrc_lib import report
-    from lrc_lib.plan import disk_needed
-    from lrc_lib.pool import close_over, train_all
+    from lrc_lib.cli import report
+    from lrc_lib.cli.plan import disk_needed
+    from lrc_lib.runs.pool import close_over, train_all
 
     began = time.perf_counter()
     needs = {notebook.name: notebook.needs(profile) for notebook in chosen}
@@ -141,7 +141,7 @@ def reproduce(options) -> int:
                 stack = stacking_pays(device.type, ROOT / "results" / "benchmarks")
             outcomes = train_all(specs, out, str(device), jobs, screen, stack)
         else:
-            from lrc_lib import ray_pool
+            from lrc_lib.runs import ray_pool
 
             outcomes = ray_pool.train_all(specs, out, options.device, options.ray, screen)
         orders, skipped = [], {}
@@ -181,7 +181,7 @@ def show_list() -> int:
     """Notebooks with their questions, and profiles."""
     import tomllib
 
-    from lrc_lib.profiles import FOLDER, PROFILES
+    from lrc_lib.runs.profiles import FOLDER, PROFILES
 
     print("notebooks")
     for notebook in NOTEBOOKS.values():

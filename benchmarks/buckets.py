@@ -12,15 +12,15 @@ import os
 import numpy as np
 
 from lrc_lib import find, run
-from lrc_lib.compare import Column, estimate
+from lrc_lib.course.notebook import output_root
 from lrc_lib.data.batches import collate, encode, epoch_order
+from lrc_lib.data.tasks import get_task
 from lrc_lib.losses import angular_distance
 from lrc_lib.models import load_tokenizer
-from lrc_lib.notebook import output_root
-from lrc_lib.pool import close_over, train_all
-from lrc_lib.profiles import load_profile
-from lrc_lib.spec import data_of
-from lrc_lib.tasks import get_task
+from lrc_lib.results.compare import Column, estimate
+from lrc_lib.runs.pool import close_over, train_all
+from lrc_lib.runs.profiles import load_profile
+from lrc_lib.runs.spec import data_of
 from lrc_lib.teacher import LiveTeacher
 
 from .measure import parser, write

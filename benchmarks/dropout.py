@@ -9,11 +9,12 @@ profile's main task and with one teacher, the difference with its interval over 
 import contextlib
 from pathlib import Path
 
-from lrc_lib import execution, run
-from lrc_lib.compare import Column, estimate
-from lrc_lib.notebook import output_root
-from lrc_lib.profiles import load_profile
-from lrc_lib.tasks import get_task
+from lrc_lib import run
+from lrc_lib.course.notebook import output_root
+from lrc_lib.data.tasks import get_task
+from lrc_lib.results.compare import Column, estimate
+from lrc_lib.runs import execution
+from lrc_lib.runs.profiles import load_profile
 
 from .measure import parser, write
 

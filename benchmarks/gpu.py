@@ -4,9 +4,9 @@ import time
 from functools import partial
 
 from lrc_lib.data.glue_dir import FORMATS
-from lrc_lib.profiles import load_profile
+from lrc_lib.data.tasks import get_task
+from lrc_lib.runs.profiles import load_profile
 from lrc_lib.schedule import Recipe
-from lrc_lib.tasks import get_task
 
 from .workload import Workload, seconds_of_training, steady_seconds
 
@@ -16,7 +16,7 @@ STEADY_STEPS = 300
 
 
 class Ours:
-    """The library's own loop, `lrc_lib.train.train`, with everything it does beside the step.
+    """The library's own loop, `lrc_lib.training.train`, with everything it does beside the step.
 
     steady: time many epochs from the 20th step on, else one epoch with its set-up.
     """

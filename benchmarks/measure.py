@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lrc_lib.provenance import peak_memory_mb, provenance
+from lrc_lib.runs.provenance import peak_memory_mb, provenance
 
 GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
 

@@ -3,7 +3,7 @@
 With all savings off it is the reference: the teacher is asked at every step, COS-NCE compares every
 row with every other, the perturbation runs two whole backward passes, AdamW is torch's default.
 It is written to be read; `tests/test_benchmarks.py` holds its losses and gradients against those
-of `lrc_lib.train`.
+of `lrc_lib.training`.
 """
 
 from dataclasses import dataclass

@@ -12,11 +12,11 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 
-from lrc_lib.device import resolve_device
 from lrc_lib.dropout import cheap_dropout
 from lrc_lib.losses import cos_nce, cos_nce_pull, in_batch_cos_nce, transformer_layer_loss
 from lrc_lib.models import Projection, build_student, embeddings_replaced
 from lrc_lib.perturbation import perturb_embeddings
+from lrc_lib.runs.device import resolve_device
 from lrc_lib.stack import stack_modules
 from lrc_lib.trainee import build_optimizer
 
@@ -132,7 +132,7 @@ def figure(lines, path) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    from lrc_lib.palette import use_style
+    from lrc_lib.course.palette import use_style
 
     use_style()
     fig, axes = plt.subplots(1, len(lines), figsize=(3.2 * len(lines), 3), layout="constrained")

@@ -21,7 +21,7 @@ from functools import partial
 import numpy as np
 
 from lrc_lib.data.batches import epoch_order
-from lrc_lib.device import resolve_device
+from lrc_lib.runs.device import resolve_device
 from lrc_lib.schedule import Recipe
 
 from .gpu import BATCH, BUCKET, Ours, extrapolated, gpu_variants
@@ -152,7 +152,7 @@ def figure(lines, path) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    from lrc_lib.palette import use_style
+    from lrc_lib.course.palette import use_style
 
     use_style()
     rows = [line for line in lines if "key" in line]

@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 
 from lrc_lib import find, run
-from lrc_lib.device import default_jobs, resolve_device
-from lrc_lib.pool import close_over, train_all
-from lrc_lib.profiles import load_profile
+from lrc_lib.runs.device import default_jobs, resolve_device
+from lrc_lib.runs.pool import close_over, train_all
+from lrc_lib.runs.profiles import load_profile
 
 from .measure import parser, write
 

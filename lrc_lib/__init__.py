@@ -7,11 +7,11 @@ from importlib import import_module
 
 __version__ = "1.0.0"
 _HOME = {
-    "RunSpec": "spec",
-    "RunResult": "runs",
-    "run": "runs",
-    "find": "runs",
-    "load_profile": "profiles",
+    "RunSpec": "runs.spec",
+    "RunResult": "runs.run",
+    "run": "runs.run",
+    "find": "runs.run",
+    "load_profile": "runs.profiles",
 }
 __all__ = list(_HOME)
 

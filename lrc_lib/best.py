@@ -1,7 +1,7 @@
 """Keeping the student of the best epoch of stage 2 by its dev score, instead of the last one.
 
 Only stage 2 is looked at: in stage 1 the head is untrained. A score that was picked on dev is too
-high on dev; the default of a run is therefore the last step. Taught in notebooks/07_glue_results.
+high on dev; the default of a run is therefore the last step. Taught in notebooks/09_glue_results.
 """
 
 import os

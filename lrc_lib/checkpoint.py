@@ -9,7 +9,7 @@ import time
 
 import torch
 
-from .errors import UnavailableError
+from lrc_lib.errors import UnavailableError
 
 CHECKPOINT_SECONDS = 60
 

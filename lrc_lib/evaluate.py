@@ -1,6 +1,6 @@
 """Metrics, predictions, intervals, latency, and the geometry of single examples.
 
-Metrics come from scikit-learn and scipy. Taught in notebooks/04_ablations and 06_mse_vs_angle.
+Metrics come from scikit-learn and scipy. Taught in notebooks/05_ablations and 07_mse_and_angle.
 """
 
 import time
@@ -11,9 +11,9 @@ import torch
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from .data.batches import Encoded, by_length, collate
-from .losses import angular_distance, reduce_states
-from .tasks import Task
+from lrc_lib.data.batches import Encoded, by_length, collate
+from lrc_lib.data.tasks import Task
+from lrc_lib.losses import angular_distance, reduce_states
 
 
 def _correlation(function):
@@ -181,7 +181,7 @@ def layer_geometry(
         "mse" and "angle", each (n,): the mean over the mapped layers of the squared difference a
         number, and of g(h^S W, h^T), for each example. Padding does not count.
 
-    Taught in: notebooks/06_mse_vs_angle.
+    Taught in: notebooks/07_mse_and_angle.
     """
     student.eval(), teacher.eval()
     out = {name: np.zeros(len(encoded), dtype=np.float64) for name in ("mse", "angle")}

@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from .errors import TrainingError
+from lrc_lib.errors import TrainingError
 
 FLUSH_STEPS = 20  # losses are read back from the device and written this often
 

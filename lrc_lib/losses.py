@@ -15,14 +15,14 @@ Where the paper is silent, this file decides (each has a switch):
   ordinary cross-entropy that the prose describes.
 
 All losses are computed in float32 under autocast and half precision (float64 stays float64).
-Where a batch is spread over processes, `group` (`lrc_lib.parallel.Group`) sums over all its rows.
-Eqs. (1)-(2) stand in `lrc_lib.contrast`. Taught in notebooks 01 and 03.
+Where a batch is spread over processes, `group` (`lrc_lib.runs.parallel.Group`) sums over all its rows.
+Eqs. (1)-(2) stand in `lrc_lib.contrast`. Taught in notebooks 01 and 04.
 """
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from .contrast import (
+from lrc_lib.contrast import (
     angular_distance,
     at_least_two,
     batch_sum,
@@ -118,7 +118,7 @@ def transformer_layer_loss(
     Raises:
         ValueError: shapes differ, B < 2, or an unknown name.
 
-    Taught in: notebooks/02_teacher_and_student, notebooks/03_two_stage_distillation.
+    Taught in: notebooks/02_teacher_and_student, notebooks/04_two_stage_distillation.
     """
     same_shape(student, teacher)
     if mask.shape != student.shape[:2]:
@@ -179,7 +179,7 @@ def soft_label_loss(
     Raises:
         ValueError: shapes differ, or temperature <= 0.
 
-    Taught in: notebooks/03_two_stage_distillation.
+    Taught in: notebooks/04_two_stage_distillation.
     """
     _same_logits(student_logits, teacher_logits, temperature)
     student = F.log_softmax(student_logits / temperature, dim=-1)
@@ -215,7 +215,7 @@ def hard_label_loss(
     Raises:
         ValueError: an unknown target, or temperature <= 0.
 
-    Taught in: notebooks/03_two_stage_distillation.
+    Taught in: notebooks/04_two_stage_distillation.
     """
     if target not in HARD_TARGETS:
         raise ValueError(f"target must be one of {HARD_TARGETS}, not {target!r}")
@@ -242,7 +242,7 @@ def total_loss(layers: Tensor, soft: Tensor, hard: Tensor, weights) -> Tensor:
     Raises:
         ValueError: all three weights are 0.
 
-    Taught in: notebooks/03_two_stage_distillation.
+    Taught in: notebooks/04_two_stage_distillation.
     """
     terms = [w * term for w, term in zip(weights, (layers, soft, hard), strict=True) if w]
     if not terms:

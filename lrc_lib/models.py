@@ -16,9 +16,9 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from .data.download import package_model
-from .data.hub import fetch
-from .errors import InputError
+from lrc_lib.data.download import package_model
+from lrc_lib.data.hub import fetch
+from lrc_lib.errors import InputError
 
 PACKAGE_PREFIX = "package:"
 LAYER_MAPS = ("uniform", "top", "bottom", "penultimate")

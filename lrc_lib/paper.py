@@ -1,10 +1,10 @@
 """The paper's own numbers: tables, figures, hyper-parameters, claims and errata, as data.
 
 Everything here is the paper's, never ours. Systems carry the paper's names, which are also the
-titles in `lrc_lib.schedule.RECIPES`; columns carry the names in `lrc_lib.tasks`. Scores are on the
+titles in `lrc_lib.schedule.RECIPES`; columns carry the names in `lrc_lib.data.tasks`. Scores are on the
 paper's scale, 0-100. Table 1 is the GLUE test server, Tables 3 to 5 are development sets; the paper
-gives one number a cell, with no seeds and no interval. Compared with ours in notebooks 02, 04, 06
-and 07.
+gives one number a cell, with no seeds and no interval. Compared with ours in notebooks 02, 05, 07
+and 09.
 """
 
 from collections.abc import Callable
@@ -287,7 +287,7 @@ ERRATA = (
         "Table 5",
         "Distilling angles works better than distilling Euclidean distances.",
         "Four cases chosen because LRC-BERT is right in all of them cannot show it.",
-        "Notebook 06 asks the whole dev set",
+        "Notebook 07 asks the whole dev set",
     ),
     Erratum(
         "Section COS-based NCE loss",

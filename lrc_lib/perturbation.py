@@ -1,4 +1,4 @@
-"""Equations (7)-(8): gradient perturbation of the embedding output. Taught in notebook 03.
+"""Equations (7)-(8): gradient perturbation of the embedding output. Taught in notebook 04.
 
 The loss is differentiated once with respect to the embeddings, the embeddings take a step of
 fixed length along that gradient (upwards: towards a *higher* loss), and only the loss at the moved
@@ -44,7 +44,7 @@ def perturb_embeddings(
         ValueError: unknown norm, a mask of another shape, or a loss that does not depend on the
             embeddings.
 
-    Taught in: notebooks/03_two_stage_distillation.
+    Taught in: notebooks/04_two_stage_distillation.
     """
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {NORMS}, not {norm!r}")

@@ -1,13 +1,13 @@
 """What the loss weighs and how large a step is, as functions of the step; and the recipes.
 
 A recipe is one of the paper's systems, as data: adding one is adding a row to `RECIPES`.
-Taught in notebooks/03_two_stage_distillation and 04_ablations.
+Taught in notebooks/04_two_stage_distillation and 05_ablations.
 """
 
 import math
 from dataclasses import dataclass
 
-from .errors import InputError, unknown
+from lrc_lib.errors import InputError, unknown
 
 SCHEDULES = ("linear", "restart", "constant")
 

@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .losses import transformer_layer_loss
-from .models import backbone
-from .train import Job, take_steps
-from .trainee import Trainee
+from lrc_lib.losses import transformer_layer_loss
+from lrc_lib.models import backbone
+from lrc_lib.trainee import Trainee
+from lrc_lib.training import Job, take_steps
 
 
 class StackedLayer(nn.Module):

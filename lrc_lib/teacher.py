@@ -15,12 +15,12 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from .data.batches import Encoded, by_length, collate, ragged
-from .errors import InputError
-from .evaluate import bootstrap, compute_metrics, majority_metrics
-from .execution import autocast, matmuls, model_inputs
-from .losses import reduce_states
-from .tasks import Task
+from lrc_lib.data.batches import Encoded, by_length, collate, ragged
+from lrc_lib.data.tasks import Task
+from lrc_lib.errors import InputError
+from lrc_lib.evaluate import bootstrap, compute_metrics, majority_metrics
+from lrc_lib.losses import reduce_states
+from lrc_lib.runs.execution import autocast, matmuls, model_inputs
 
 
 class Taught(NamedTuple):
@@ -122,7 +122,7 @@ def open_teacher(
         layers: teacher layers, 1-based.
         folder: the cache's own folder, named by teacher and data.
         budget_gb: gigabytes (1e9 bytes) that the states may take.
-        precision: of the teacher's forward pass, see `lrc_lib.execution`.
+        precision: of the teacher's forward pass, see `lrc_lib.runs.execution`.
 
     Returns:
         (teacher, one line that says what is cached and why).

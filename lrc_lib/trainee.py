@@ -5,12 +5,12 @@ import math
 import torch
 from torch import nn
 
-from .checkpoint import load_checkpoint, save_checkpoint, share_stage1
-from .data.batches import epoch_order
-from .errors import InputError
-from .history import History
-from .schedule import boundary_step, learning_rate_factor
-from .vocabulary import trim_vocabulary
+from lrc_lib.checkpoint import load_checkpoint, save_checkpoint, share_stage1
+from lrc_lib.data.batches import epoch_order
+from lrc_lib.errors import InputError
+from lrc_lib.history import History
+from lrc_lib.schedule import boundary_step, learning_rate_factor
+from lrc_lib.vocabulary import trim_vocabulary
 
 
 class Trainee:

@@ -11,8 +11,8 @@ from audit import CONTRAST, FAULTS, PALE, WIDER, faults_of, weak_alt
 from browser import browser_page
 from matplotlib.colors import to_rgb
 
-from lrc_lib import palette, plots, plots_training
-from lrc_lib.notebook import NOTEBOOKS, SHORTEST_ALT
+from lrc_lib.course import palette, plots, plots_training
+from lrc_lib.course.notebook import NOTEBOOKS, SHORTEST_ALT
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -15,7 +15,7 @@ from benchmarks.workload import Workload
 from lrc_lib.data.batches import epoch_order
 from lrc_lib.data.rows import Row
 from lrc_lib.losses import in_batch_cos_nce
-from lrc_lib.train import train
+from lrc_lib.training import train
 
 
 @pytest.fixture(scope="module")

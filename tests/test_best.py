@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lrc_lib import run
-from lrc_lib import train as train_module
+from lrc_lib import training as train_module
 from lrc_lib.best import Best
 from lrc_lib.evaluate import compute_metrics
 
@@ -90,7 +90,7 @@ def test_a_kept_state_of_an_earlier_start_is_not_taken_over(tmp_path):
 
 
 def test_ids_of_runs_that_keep_the_last_step_are_what_they_were(spec):
-    from lrc_lib.fields import LATER
+    from lrc_lib.runs.fields import LATER
 
     assert "keep" in LATER and spec.keep == "last"
     assert spec.run_id() != spec.replace(keep="best").run_id()

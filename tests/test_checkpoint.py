@@ -7,7 +7,7 @@ import torch
 
 from lrc_lib import find, run, trainee
 from lrc_lib import history as history_module
-from lrc_lib import train as train_module
+from lrc_lib import training as train_module
 from lrc_lib.errors import LrcError
 
 resource = pytest.importorskip("resource")  # not on Windows

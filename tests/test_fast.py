@@ -14,18 +14,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks.gpu import extrapolated, table1_steps
 from benchmarks.step import LRC, measure
 from benchmarks.workload import Workload
-from lrc_lib import RunSpec, build, execution, run, runs
+from lrc_lib import RunSpec, run
 from lrc_lib.data.batches import collate
 from lrc_lib.data.rows import Row
-from lrc_lib.device import default_jobs
 from lrc_lib.dropout import ATTENTION, CheapDropout, cheap_dropout, drop
 from lrc_lib.errors import InputError, TrainingError
 from lrc_lib.losses import cos_nce_pull, transformer_layer_loss
 from lrc_lib.models import build_student
-from lrc_lib.parallel import Several
+from lrc_lib.runs import build, execution
+from lrc_lib.runs import run as runs
+from lrc_lib.runs.device import default_jobs
+from lrc_lib.runs.parallel import Several
 from lrc_lib.stack import train_together
 from lrc_lib.teacher import LiveTeacher, open_teacher
-from lrc_lib.train import train
+from lrc_lib.training import train
 
 new_masks = pytest.mark.skipif(
     not execution._takes_ready_masks(), reason="this transformers has no masking_utils"
@@ -149,7 +151,7 @@ def test_bf16_reaches_the_models_and_not_the_losses(work):
 def test_tf32_is_on_during_the_training_only(work, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "lrc_lib.train.compute_losses",
+        "lrc_lib.training.compute_losses",
         lambda *args: seen.append(torch.get_float32_matmul_precision()) or 1 / 0,
     )
     with pytest.raises(ZeroDivisionError):
@@ -276,7 +278,7 @@ def test_a_step_waits_for_no_value_of_the_device(work, monkeypatch, live, studen
 
     teach = work.live() if live else None
     assert grows() > 0  # transformers looks at the mask
-    for module in ("train", "teacher"):
+    for module in ("training", "teacher"):
         monkeypatch.setattr(f"lrc_lib.{module}.model_inputs", partial(usual, ready_mask=True))
     assert grows() == 0
 

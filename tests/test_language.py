@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lrc_lib.notebook import NOTEBOOKS, ROOT
+from lrc_lib.course.notebook import NOTEBOOKS, ROOT
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from lrc_lib.device import resolve_device
 from lrc_lib.errors import InputError
 from lrc_lib.models import (
     Projection,
@@ -13,6 +12,7 @@ from lrc_lib.models import (
     load_encoder_classifier,
     load_tokenizer,
 )
+from lrc_lib.runs.device import resolve_device
 from lrc_lib.vocabulary import trim_vocabulary
 
 
@@ -65,8 +65,8 @@ def test_heads_must_divide_width():
 
 
 def test_projections_in_specs_are_those_of_the_model():
-    from lrc_lib.fields import CHOICES
     from lrc_lib.models import PROJECTIONS
+    from lrc_lib.runs.fields import CHOICES
 
     assert CHOICES["projection"] == PROJECTIONS
 

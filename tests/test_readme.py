@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lrc_lib.readme import BLOCKS, PAGES, refreshed
+from lrc_lib.cli.readme import BLOCKS, PAGES, refreshed
 from lrc_lib.schedule import RECIPES
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
@@ -12,7 +12,7 @@ README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding=
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_measured_tables_are_those_of_the_committed_results(page):
     text = page.read_text(encoding="utf-8")
-    assert refreshed(text) == text, "run python -m lrc_lib.readme"
+    assert refreshed(text) == text, "run python -m lrc_lib.cli.readme"
 
 
 def test_every_measured_table_is_shown_and_none_is_unknown():

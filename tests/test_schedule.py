@@ -5,13 +5,7 @@ from fractions import Fraction
 import pytest
 
 from lrc_lib.errors import InputError
-from lrc_lib.schedule import (
-    RECIPES,
-    boundary_step,
-    get_recipe,
-    learning_rate_factor,
-    loss_weights,
-)
+from lrc_lib.schedule import RECIPES, boundary_step, get_recipe, learning_rate_factor, loss_weights
 
 LAYERS, ALL = (1, 0, 0), (1, 1, 3)
 STAGES = {  # the paper's text, by hand: alpha, beta, gamma before and after the boundary

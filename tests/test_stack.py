@@ -10,12 +10,12 @@ from torch import nn
 
 from lrc_lib import find, run, trainee
 from lrc_lib import history as history_module
-from lrc_lib.device import stacking_pays
 from lrc_lib.dropout import _register
 from lrc_lib.models import build_student
-from lrc_lib.pool import close_over, train_all
+from lrc_lib.runs.device import stacking_pays
+from lrc_lib.runs.pool import close_over, train_all
+from lrc_lib.runs.stacked_runs import run_stack
 from lrc_lib.stack import STACKED, stack_modules
-from lrc_lib.stacked_runs import run_stack
 from lrc_lib.vocabulary import trim_vocabulary
 
 # Without cheap dropout (a transformers without masking_utils) the masks of a stack are other draws.

@@ -12,8 +12,8 @@ Readers load on first use; nothing here needs torch. Taught in notebooks/02_teac
 
 from collections.abc import Iterable
 
-from ..errors import InputError
-from .rows import Row, TaskData, check_rows, fingerprint, sample, text_key
+from lrc_lib.data.rows import Row, TaskData, check_rows, fingerprint, sample, text_key
+from lrc_lib.errors import InputError
 
 __all__ = ["Row", "TaskData", "load_task_data", "load_texts"]
 
@@ -22,7 +22,7 @@ def load_task_data(task: str, data: str = "", train_rows: int = 0, dev_rows: int
     """Reads a task's rows from its source.
 
     Args:
-        task: a name in `lrc_lib.tasks.TASKS`, or that of the user's own task in `data`.
+        task: a name in `lrc_lib.data.tasks.TASKS`, or that of the user's own task in `data`.
         data: "" for the built-in sources, "hub", or a folder. A built-in task (reviews, nli) does
             not look at it.
         train_rows, dev_rows: 0 for all, else a sample that is the same whatever the run's seed;
@@ -32,7 +32,7 @@ def load_task_data(task: str, data: str = "", train_rows: int = 0, dev_rows: int
         InputError: unknown task, GLUE asked for without a folder, or a bad file (file and line).
         UnavailableError: the source could not be fetched.
     """
-    from ..tasks import get_task
+    from lrc_lib.data.tasks import get_task
 
     found = get_task(task, "" if data == "hub" else data)
     train, dev, source = _reader(found, data)
@@ -52,23 +52,23 @@ def load_task_data(task: str, data: str = "", train_rows: int = 0, dev_rows: int
 
 def _reader(task, data):
     if task.source == "reviews":
-        from . import reviews
+        from lrc_lib.data import reviews
 
         return reviews.read(task)
     if task.source == "nli":
-        from . import nli
+        from lrc_lib.data import nli
 
         return nli.read(task)
     if task.source == "files":
-        from . import files
+        from lrc_lib.data import files
 
         return files.read(task, data)
     if data == "hub":
-        from . import hub
+        from lrc_lib.data import hub
 
         return hub.read(task)
     if data:
-        from . import glue_dir
+        from lrc_lib.data import glue_dir
 
         return glue_dir.read(task, data)
     raise InputError(
@@ -98,15 +98,15 @@ def load_texts(
         UnavailableError: the reviews could not be fetched.
     """
     if data == "reviews":
-        from . import reviews
+        from lrc_lib.data import reviews
 
         texts, source = reviews.read_texts()
     elif data == "nli":
-        from . import nli
+        from lrc_lib.data import nli
 
         texts, source = nli.read_texts()
     else:
-        from . import files
+        from lrc_lib.data import files
 
         texts, source = files.read_texts(data)
     barred = {text_key(text) for text in exclude}

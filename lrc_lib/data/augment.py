@@ -18,7 +18,7 @@ Where the method leaves something open:
 - In a pair each copy changes one text and keeps the other as it was given: the texts take turns.
 - The copies of a row follow from (seed, number of the row) and its candidates alone.
 
-Taught in notebooks/07_glue_results.
+Taught in notebooks/09_glue_results.
 """
 
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..errors import InputError
-from .rows import Row
-from .vectors import WORD, WordVectors, whole_words
+from lrc_lib.data.rows import Row
+from lrc_lib.data.vectors import WORD, WordVectors, whole_words
+from lrc_lib.errors import InputError
 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384, "mps": 4096}  # of a forward pass, with padding
 BATCH_ROWS = 256

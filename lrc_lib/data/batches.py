@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .rows import Row
+from lrc_lib.data.rows import Row
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import InputError
+from lrc_lib.errors import InputError
 
 WIKIPEDIA = "wikipedia"
 CONFIG = "20231101.en"  # the dump of 1 November 2023, in English
@@ -33,7 +33,7 @@ def is_wikipedia(data: str) -> bool:
 
 def wikipedia(data: str) -> Wikipedia:
     """The parts of "wikipedia[:CONFIG][@REVISION]"; what is left out is the pinned one."""
-    from .hub import REVISIONS, WIKIPEDIA_DATASET
+    from lrc_lib.data.hub import REVISIONS, WIKIPEDIA_DATASET
 
     name, _, revision = data.partition("@")
     config = name.partition(":")[2]
@@ -73,7 +73,7 @@ def corpus_fingerprint(data: str) -> str:
         InputError: a file that is missing or cannot be read.
     """
     if is_wikipedia(data):
-        from .hub import WIKIPEDIA_DATASET
+        from lrc_lib.data.hub import WIKIPEDIA_DATASET
 
         return " ".join([WIKIPEDIA_DATASET, *wikipedia(data)])
     digest = hashlib.sha256()
@@ -112,7 +112,7 @@ def open_stream(data: str, place=None):
         UnavailableError: the hub does not answer or has no such revision (any more).
     """
     if is_wikipedia(data):
-        from .hub import Articles
+        from lrc_lib.data.hub import Articles
 
         return Articles(*wikipedia(data), place)
     return Texts(data, place) if data in BUILT_IN else Lines(data, place)
@@ -122,7 +122,7 @@ class Texts:
     """The built-in texts; a place is a text's number."""
 
     def __init__(self, data: str, place=None):
-        from . import load_texts
+        from lrc_lib.data import load_texts
 
         self.texts, self.source = load_texts(data)
         self.place, self.size = place or 0, len(self.texts)

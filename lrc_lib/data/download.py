@@ -20,7 +20,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from ..errors import InputError, LrcError, UnavailableError, unknown
+from lrc_lib.errors import InputError, LrcError, UnavailableError, unknown
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ import re
 import tomllib
 from pathlib import Path
 
-from ..errors import InputError, unknown
-from ..tasks import KINDS, METRICS, TASKS, Task
-from .corpus import text_files
-from .rows import Row, first_of_each, read_lines, read_text, text_key, to_label
-from .tables import Table, read_table
+from lrc_lib.data.corpus import text_files
+from lrc_lib.data.rows import Row, first_of_each, read_lines, read_text, text_key, to_label
+from lrc_lib.data.tables import Table, read_table
+from lrc_lib.data.tasks import KINDS, METRICS, TASKS, Task
+from lrc_lib.errors import InputError, unknown
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 LAYOUT = (

@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError
-from ..tasks import Task
-from .rows import Row, read_lines, to_label
+from lrc_lib.data.rows import Row, read_lines, to_label
+from lrc_lib.data.tasks import Task
+from lrc_lib.errors import InputError
 
 LAYOUT = (
     "GLUE's folders are CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI and RTE, each with train.tsv and "

@@ -6,10 +6,10 @@ clear error at once instead of retries; what was fetched before is found without
 
 from pathlib import Path
 
-from ..errors import InputError, UnavailableError
-from ..tasks import Task
-from .download import is_offline
-from .rows import Row
+from lrc_lib.data.download import is_offline
+from lrc_lib.data.rows import Row
+from lrc_lib.data.tasks import Task
+from lrc_lib.errors import InputError, UnavailableError
 
 DATASET = "nyu-mll/glue"
 WIKIPEDIA_DATASET = "wikimedia/wikipedia"

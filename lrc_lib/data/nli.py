@@ -9,9 +9,9 @@ opposites and comparisons that training never names.
 
 import random
 
-from ..errors import InputError
-from ..tasks import TASKS, Task
-from .rows import Row
+from lrc_lib.data.rows import Row
+from lrc_lib.data.tasks import TASKS, Task
+from lrc_lib.errors import InputError
 
 TRAIN_ROWS, DEV_ROWS = 3000, 600
 LABELS = TASKS["nli"].labels

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from ..errors import InputError, LrcError, UnavailableError
-from .batches import Encoded
-from .corpus import corpus_fingerprint, open_stream
+from lrc_lib.data.batches import Encoded
+from lrc_lib.data.corpus import corpus_fingerprint, open_stream
+from lrc_lib.errors import InputError, LrcError, UnavailableError
 
 PACK_FORMAT = 1  # raise it when the same text would give other windows
 PART_CHARACTERS = 1 << 22  # of documents that are tokenised, and written, at a time

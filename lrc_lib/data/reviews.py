@@ -9,10 +9,10 @@ import io
 import tarfile
 from typing import NamedTuple
 
-from ..errors import InputError
-from ..tasks import Task
-from .download import pip_download
-from .rows import Row, first_of_each, rank, text_key
+from lrc_lib.data.download import pip_download
+from lrc_lib.data.rows import Row, first_of_each, rank, text_key
+from lrc_lib.data.tasks import Task
+from lrc_lib.errors import InputError
 
 REQUIREMENT = "vaderSentiment==3.3.2"
 ARCHIVE = "vaderSentiment-3.3.2.tar.gz"

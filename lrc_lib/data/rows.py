@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import InputError
-from ..tasks import Task
+from lrc_lib.data.tasks import Task
+from lrc_lib.errors import InputError
 
 
 class Row(NamedTuple):

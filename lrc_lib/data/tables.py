@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError
-from .rows import read_lines, read_text
+from lrc_lib.data.rows import read_lines, read_text
+from lrc_lib.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from array import array
 
 import numpy as np
 
-from ..errors import InputError
+from lrc_lib.errors import InputError
 
 # Letters, with apostrophes between them: "don't" is one word, "well-known" two, "1990s" none.
 WORD = re.compile(r"(?<!\w)[^\W\d_]+(?:['’][^\W\d_]+)*(?!\w)")

@@ -1,0 +1,1 @@
+"""The command line: commands, plans, execution of notebooks, the report."""

@@ -1,0 +1,170 @@
+"""A trained student as ONNX: `python -m lrc_lib export RUN --out DIR`.
+
+The exporter is torch's own (`torch.onnx.export` with `dynamo=True`); ONNX Runtime executes the
+file. Both need the extra `export`. A file whose logits are not the student's is not handed out.
+"""
+
+import importlib.util
+import logging
+import os
+import tempfile
+import types
+import warnings
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lrc_lib.data.batches import Encoded, collate, encode
+from lrc_lib.errors import InputError, LrcError
+from lrc_lib.evaluate import latency, predict
+from lrc_lib.runs.run import RunResult
+from lrc_lib.runs.spec import data_of
+
+PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+INSTALL = 'python -m pip install -c constraints.txt -e ".[export]"'
+VERSIONS = "The versions in constraints.txt are those it was tried with."
+LARGEST = 1e-4  # difference between two logits of the same row
+ROWS = 256  # dev rows compared
+BATCHES = {1: 32, 16: 64}  # batch size -> rows timed
+
+
+@dataclass(frozen=True)
+class Export:
+    """What `export` made and measured.
+
+    Attributes:
+        path: of the folder: model.onnx, config.json (the labels) and the tokenizer.
+        difference: largest absolute difference of a logit between the two models.
+        rows: dev rows on which it was found.
+        seconds: (engine, batch size) -> seconds a batch; engines are "torch" and "onnx".
+    """
+
+    path: Path
+    difference: float
+    rows: int
+    seconds: dict[tuple[str, int], float]
+
+
+class OnnxClassifier(nn.Module):
+    """An ONNX file behind a transformers classifier's call, on the CPU.
+
+    Called with `input_ids`, `attention_mask`, ... of shape (B, L), it returns an object with
+    `logits` (B, C), so `predict` and `latency` take it as they take a model.
+    """
+
+    def __init__(self, path):
+        import onnxruntime
+
+        super().__init__()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()  # as many as the other model has
+        providers = ["CPUExecutionProvider"]
+        self.session = onnxruntime.InferenceSession(
+            Path(path).read_bytes(), options, providers=providers
+        )
+        self.names = [item.name for item in self.session.get_inputs()]
+        self.place = nn.Parameter(torch.zeros(0))  # tells `latency` the device
+
+    def forward(self, **batch):
+        inputs = {name: batch[name].numpy() for name in self.names}
+        (logits,) = self.session.run(["logits"], inputs)
+        return types.SimpleNamespace(logits=torch.from_numpy(logits))
+
+
+def export(result: RunResult, folder) -> Export:
+    """Writes a run's student as ONNX with free batch size and length, checked on dev rows.
+
+    Args:
+        result: a finished run of a task.
+        folder: a new folder; it appears whole or not at all.
+
+    Raises:
+        InputError: the extra is not installed, the run is general distillation, the folder is
+            there already, or the run's data are no longer where they were.
+        LrcError: the model cannot be exported, or its logits differ by more than 1e-4.
+    """
+    folder = Path(folder)
+    absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if absent:
+        raise InputError(f"Export needs {', '.join(absent)}. Install the extra: {INSTALL}")
+    if not result.metrics["splits"]:
+        raise InputError(f"{result.id} has learned no task yet; export a student or a teacher.")
+    if folder.exists():
+        raise InputError(f"'{folder}' is there already. Name a new folder.")
+    model, tokenizer = result.student(), result.tokenizer()
+    data = data_of(result.spec)
+    rows = next(iter(data.dev.values()))[:ROWS]
+    encoded = encode(rows, tokenizer, result.spec.max_length or data.task.max_length)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as place:
+            made = Path(place) / "export"
+            made.mkdir()
+            write_onnx(model, encoded, made / "model.onnx")
+            model.config.save_pretrained(made)
+            tokenizer.save_pretrained(made)
+            onnx = OnnxClassifier(made / "model.onnx")
+            difference = largest_difference(model, onnx, encoded)
+            if not difference <= LARGEST:
+                raise LrcError(
+                    f"The exported model's logits differ by {difference:.1e} from the student's, "
+                    f"more than {LARGEST:g}; nothing was written. {VERSIONS}"
+                )
+            os.replace(made, folder)
+    except OSError as error:
+        raise InputError(f"Cannot write '{folder}': {error}.") from None
+    seconds = {
+        (name, size): latency(one, encoded, count, size) / -(-min(count, len(rows)) // size)
+        for name, one in (("torch", model), ("onnx", onnx))
+        for size, count in BATCHES.items()
+    }
+    return Export(folder, difference, len(rows), seconds)
+
+
+def write_onnx(model: nn.Module, encoded: Encoded, path: Path) -> None:
+    """Exports a classifier on the CPU; inputs (batch, length) int64, output "logits" (batch, C).
+
+    Args:
+        encoded: its longest row, twice, is the example that the exporter follows.
+
+    Raises:
+        LrcError: the exporter cannot follow this model.
+    """
+    batch = collate(encoded, [encoded.lengths.argmax()] * 2, "cpu")
+    batch.pop("labels")
+    shapes = {name: {0: "batch", 1: "length"} for name in batch}
+    try:
+        with _quiet():
+            torch.onnx.export(
+                model, (), path, kwargs=batch, input_names=list(batch), output_names=["logits"],
+                dynamic_shapes=shapes, dynamo=True, external_data=False,
+            )  # fmt: skip
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise LrcError(f"torch cannot export this model: {reason} {VERSIONS}") from error
+
+
+def largest_difference(model: nn.Module, other: nn.Module, encoded: Encoded) -> float:
+    """The largest absolute difference of a logit over all rows, in batches of 1 and of 16."""
+    return max(
+        float(np.abs(predict(model, encoded, "cpu", n) - predict(other, encoded, "cpu", n)).max())
+        for n in BATCHES
+    )
+
+
+@contextmanager
+def _quiet():
+    """Without the exporter's progress and its notes on packages that a BERT does not need."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(None):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,62 @@
+"""What `reproduce.py` makes sure of before it computes anything."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from lrc_lib.data.corpus import is_wikipedia
+from lrc_lib.errors import InputError, UnavailableError
+
+SPARE_BYTES = 200e6
+
+
+def uses_hub(specs) -> bool:
+    """Whether a spec's data, teacher, masked LM or text comes from the hub."""
+
+    def remote(model):
+        return not (model.startswith("package:") or Path(model).is_dir())
+
+    return any(
+        spec.data == "hub"
+        or remote(spec.teacher)
+        or (spec.augment and remote(spec.augment_mlm))
+        or (is_wikipedia(spec.general_data) and (spec.start_spec() or spec.kind == "general"))
+        for spec in specs
+    )
+
+
+def check_writable(out: Path) -> None:
+    """Refuses an output folder that cannot be written, before anything is computed."""
+    probe = out / f".probe-{os.getpid()}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe.write_text("x")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"Cannot write to the output folder '{out}': {error.strerror or error}. "
+            "Choose another with --out DIR."
+        ) from None
+
+
+def check_space(out: Path, needed: float) -> None:
+    """Refuses a disk that is too full for what is about to be trained."""
+    free = shutil.disk_usage(out).free
+    if free < needed + SPARE_BYTES:
+        raise UnavailableError(
+            f"The disk of '{out}' has {free / 1e9:.2f} GB free, but about "
+            f"{(needed + SPARE_BYTES) / 1e9:.2f} GB are needed. Make room or choose --out DIR."
+        )
+
+
+def set_aside(out: Path, specs: dict) -> None:
+    """Moves earlier runs of these specs to `out/set_aside/TIME/`, so that they train again."""
+    folder = out / "set_aside" / time.strftime("%Y%m%d-%H%M%S")
+    for key in specs:
+        for path in (out / "runs" / key, out / "runs" / f"{key}.partial"):
+            if path.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                os.replace(path, folder / path.name)
+        for cache in (out / "cache").glob(f"*{key}*"):
+            shutil.rmtree(cache, ignore_errors=True)

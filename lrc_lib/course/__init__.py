@@ -1,0 +1,1 @@
+"""What notebooks and courses use: sessions, figures, explorers, exercises, editions."""

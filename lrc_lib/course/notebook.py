@@ -1,0 +1,151 @@
+"""What every notebook begins and ends with: `start`, and the session that it returns.
+
+The session finds or trains runs, shows figures, tables and findings, and writes them all to
+`OUT/results/<notebook>.json`, from which the report is made. Heavy imports wait until they are
+needed, so that `NOTEBOOKS` can be listed at once.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lrc_lib.errors import unknown
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = 1  # of OUT/results/<notebook>.json
+SHORTEST_ALT = 20  # characters
+
+
+def _specs(profile, task, recipe, seeds):
+    """The specs of a task and recipe; those of all rates and seeds where the rate is chosen."""
+    if len(profile.candidates(task, recipe)) > 1:
+        seeds = profile.seeds
+    return [s for seed in range(seeds) for s in profile.candidates(task, recipe, seed)]
+
+
+def _first(*recipes):
+    """The first task, seed 0."""
+    return lambda p: [s for recipe in recipes for s in _specs(p, p.tasks[0], recipe, 1)]
+
+
+def _main(*recipes, every_seed=False):
+    """The task of the paper's Tables 3 to 5 and Fig. 5, seed 0 or all seeds."""
+    return lambda p: [
+        spec
+        for recipe in recipes
+        for spec in _specs(p, p.main, recipe, p.seeds if every_seed else 1)
+    ]
+
+
+def _tables():
+    """All tasks, the profile's recipes for each, all seeds."""
+    return lambda p: [
+        spec
+        for task in p.tasks
+        for recipe in p.recipes[task]
+        for spec in _specs(p, task, recipe, p.seeds)
+    ]
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """One notebook: the question it answers, the runs it reads and how long it may take.
+
+    Attributes:
+        needs: a function of a profile that returns the list of `RunSpec` the notebook reads.
+        minutes: the wall limit of its execution, its runs being in the store already.
+    """
+
+    name: str
+    question: str
+    needs: Callable = field(repr=False, default=lambda profile: [])
+    minutes: float = 15
+
+
+NOTEBOOKS = {
+    notebook.name: notebook
+    for notebook in (
+        Notebook("00_start_here", "What does the paper claim, and is this machine ready?"),
+        Notebook("01_cos_nce_geometry", "Why measure the angle, and what does COS-NCE reward?"),
+        Notebook(
+            "02_teacher_and_student",
+            "Who teaches whom, and through which layers?",
+            _first("teacher", "lrc"),
+        ),
+        Notebook(
+            "04_two_stage_distillation",
+            "What happens in one run of LRC-BERT, step by step?",
+            _first("lrc", "lrc_1", "finetune"),
+        ),
+        Notebook("05_ablations", "Which part of the method does the work?", _tables()),
+        Notebook(
+            "06_loss_curves",
+            "Does gradient perturbation make training steadier?",
+            _main("lrc", "lrc_g", every_seed=True),
+        ),
+        Notebook(
+            "07_mse_and_angle",
+            "Does the angle tell right from wrong better than the distance?",
+            _main("lrc", "bert_m"),
+        ),
+        Notebook(
+            "09_glue_results",
+            "What reproduced, and what did not?",
+            _tables(),
+        ),
+    )
+}
+
+
+def find_notebook(word: str) -> Notebook:
+    """The notebook of that name or number: "04", "4" or "04_two_stage_distillation".
+
+    Raises:
+        InputError: unknown, with the nearest right name.
+    """
+    word = word.removesuffix(".ipynb")
+    for name, notebook in NOTEBOOKS.items():
+        if word == name or (word.isdigit() and int(word) == int(name[:2])):
+            return notebook
+    raise unknown("notebook", word, NOTEBOOKS)
+
+
+def output_root(out="") -> Path:
+    """Where runs and results live: `out`, else $LRC_OUT, else `out/` in the repository."""
+    return Path(out or os.environ.get("LRC_OUT") or ROOT / "out").expanduser().resolve()
+
+
+def write_json(path: Path, content) -> None:
+    """Writes `content` so that `path` holds either all of it or what it held before."""
+    from lrc_lib.course.display import plain
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    text = json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False)
+    partial.write_text(text + "\n", encoding="utf-8", errors="replace")
+    os.replace(partial, path)
+
+
+def start(name, profile="laptop", tasks="", data="", device="auto", seeds=0, out="", settings=""):
+    """Begins a notebook; returns its `Session`.
+
+    Args:
+        name: a name in `NOTEBOOKS`.
+        profile, tasks, data, seeds, settings: see `lrc_lib.runs.profiles.load_profile`.
+        device: auto, cpu, cuda or mps.
+        out: see `output_root`.
+
+    Raises:
+        InputError: whatever of these is wrong.
+    """
+    from lrc_lib.course.session import Session
+    from lrc_lib.runs.profiles import load_profile
+
+    if name not in NOTEBOOKS:
+        raise unknown("notebook", name, NOTEBOOKS)
+    chosen = load_profile(profile, settings, tasks, data, seeds)
+    parameters = {"profile": profile, "tasks": chosen.tasks, "data": data}
+    parameters |= {"seeds": chosen.seeds, "settings": chosen.settings}
+    return Session(NOTEBOOKS[name], chosen, device, output_root(out), parameters)

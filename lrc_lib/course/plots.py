@@ -1,0 +1,273 @@
+"""Figures: plain arrays in, a matplotlib Figure out; nothing is shown, saved or remembered here.
+
+Colours are those of `palette`, every one with a second cue (line style, marker, hatch or a label at
+the thing itself). `session.figure` adds the alt text.
+"""
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from lrc_lib.course.palette import BLACK, BLUE, COLOURS, GREEN, GREY, HATCHES, LINES, VERMILION, ink
+from lrc_lib.losses import angular_distance, cos_nce
+
+
+def _axes(columns=1, width=None, height=3.6, **options):
+    fig = Figure(figsize=(width or min(9.6, 1.4 + 4.1 * columns), height), layout="constrained")
+    return fig, fig.subplots(1, columns, **options)
+
+
+def _arrow(ax, tip, colour, label, style="-", offset=(6, 4)):
+    line = {"color": colour, "lw": 2, "linestyle": style, "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", tip, (0, 0), arrowprops={"arrowstyle": "-|>", **line})
+    ax.annotate(label, tip, offset, textcoords="offset points", color=ink(colour), fontsize=11)
+
+
+def _plane(ax, points, title):
+    (x0, y0), (x1, y1) = np.min([*points, (0, 0)], axis=0), np.max([*points, (0, 0)], axis=0)
+    ax.set(xlim=(x0 - 0.2, x1 + 1.2), ylim=(y0 - 0.3, y1 + 0.4), title=title, aspect="equal")
+    ax.axis("off")
+    ax.plot(0, 0, "o", color=GREY, markersize=4)
+
+
+def euclid_vs_angle(teacher, negative, near_angle, near_point) -> Figure:
+    """The paper's Fig. 2, redrawn from four points in the plane, (2,) each.
+
+    Left: the angular distance g of a student to its teacher and to a negative. Right: a student
+    that is nearer by angle against one that is nearer by distance.
+
+    Taught in: notebooks/01_cos_nce_geometry.
+    """
+    t, n, s1, s2 = (torch.tensor(p).double() for p in (teacher, negative, near_angle, near_point))
+    fig, (left, right) = _axes(2, height=3.2)
+    _plane(left, (t, n, s1), "(a) g to the student $z^S$")
+    _plane(right, (t, s1, s2), "(b) S2 is nearer by distance, S1 by angle")
+    _arrow(left, t, BLUE, f"$z^T$: g = {angular_distance(t, s1):.3f}")
+    _arrow(left, n, VERMILION, f"$n_1^T$: g = {angular_distance(n, s1):.3f}", "--")
+    _arrow(left, s1, GREEN, "$z^S$", "-.", (2, -14))
+    _arrow(right, t, BLUE, "$z^T$")
+    for point, name, colour, style in ((s1, "S1", GREEN, "-."), (s2, "S2", VERMILION, ":")):
+        shift = (6, -14) if name == "S1" else (6, 3)
+        text = f"$z^{{{name}}}$: g = {angular_distance(t, point):.3f}"
+        _arrow(right, point, colour, text, style, shift)
+        right.plot(*torch.stack([point, t], dim=1), color=colour, ls=style, lw=1.2)
+        text, where = f"distance {(point - t).norm():.2f}", (point + t) / 2
+        look = {"textcoords": "offset points", "color": ink(colour), "fontsize": 9}
+        right.annotate(text, where, shift, **look)
+    return fig
+
+
+def distance_to_negative(positive: float, negative: float) -> Figure:
+    """The paper's Fig. 3, redrawn: where g(zT, zS) and g(n, zS) lie on the range [0, 2] of g.
+
+    Taught in: notebooks/01_cos_nce_geometry.
+    """
+    fig, ax = _axes(width=8, height=2.1)
+    ax.plot([0, 2], [0, 0], color=BLACK, lw=1.2, ls="-")
+    for x, text in ((0, "0\nsame direction"), (1, "1\northogonal"), (2, "2\nopposite")):
+        ax.plot(x, 0, "|", color=BLACK, markersize=10)
+        ax.text(x, -0.2, text, ha="center", va="top")
+    for at, end, colour, hatch, marker, name in (
+        (positive, 0, GREEN, "///", "o", "$g(z^T,z^S)$"),
+        (negative, 2, VERMILION, "...", "s", "$g(n_i,z^S)$"),
+    ):
+        ax.fill_between([at, end], 0, 0.35, facecolor="none", edgecolor=colour, hatch=hatch, lw=0)
+        ax.text((at + end) / 2, 0.43, "make small", ha="center", color=ink(colour))
+        ax.plot(at, 0, marker, color=colour, markersize=9)
+        ax.text(at, 0.7, name, ha="center", color=ink(colour), fontsize=11)
+    ax.annotate("", (negative, 0.12), (positive, 0.12), arrowprops={"arrowstyle": "<->"})
+    ax.text((positive + negative) / 2, 0.2, "the difference: make large", ha="center")
+    ax.set(xlim=(-0.2, 2.2), ylim=(-0.6, 0.95))
+    ax.axis("off")
+    return fig
+
+
+def loss_on_circle(teacher, negatives, title: str = "") -> Figure:
+    """COS-NCE for every direction a student can take in the plane, its optimum marked. (Eq. 1)
+
+    Args:
+        teacher: (2,). negatives: (K, 2). Only their directions count.
+
+    Taught in: notebooks/01_cos_nce_geometry.
+    """
+    t, n = (torch.as_tensor(np.asarray(x, dtype=float)) for x in (teacher, negatives))
+    t, n = t / t.norm(), n / n.norm(dim=1, keepdim=True)
+    mean = n.mean(0)
+    best = (1.5 * t - 0.5 * mean) / (1.5 * t - 0.5 * mean).norm()
+    degrees = np.linspace(-180, 180, 721)
+    circle = torch.from_numpy(np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))]))
+    students = circle.T
+    losses = cos_nce(students, t.expand(721, 2), n.expand(721, *n.shape), reduction="none")
+    fig, (left, right) = _axes(2, height=3.4)
+    left.plot(*circle, color=GREY, lw=1, ls="-")
+    left.plot(*n.T, "s", color=VERMILION, markersize=5, alpha=0.6)
+    right.plot(degrees, losses, color=BLACK, ls="-")
+    for vector, colour, style, marker, name, shift, text in (
+        (t, BLUE, "-", "o", r"$\hat t$", (6, 2), "teacher"),
+        (best, GREEN, "-.", "D", "$u^*$", (6, -8), "optimum"),
+        (mean, VERMILION, "--", "s", r"$\bar n$", (8, -14), "mean negative"),
+    ):
+        if vector.norm() < 1e-6:  # negatives all round: their mean has no direction
+            continue
+        _arrow(left, vector, colour, name, style, shift)
+        where = float(torch.rad2deg(torch.atan2(vector[1], vector[0])))
+        height = np.interp(where, degrees, losses)
+        right.axvline(where, color=colour, ls=style, lw=1.2)
+        right.plot(where, height, marker, color=colour, label=f"{text}: {height:.3f}", markersize=8)
+    left.set(xlim=(-1.25, 1.6), ylim=(-1.25, 1.25), title=title or "directions", aspect="equal")
+    left.axis("off")
+    right.legend(title=r"$\mathcal{L}_C$ of a student at the", loc="upper left", fontsize=9)
+    right.set(xlabel="direction of the student (degrees)", ylabel=r"$\mathcal{L}_C$")
+    right.set(ylim=(0, 5.6), yticks=range(5), xticks=range(-180, 181, 90))
+    return fig
+
+
+def k_changes_variance(k, mean, spread, infonce_mean, infonce_spread) -> Figure:
+    """Mean and spread (sd over draws) of COS-NCE and InfoNCE against the number of negatives.
+
+    Args:
+        k, mean, spread, infonce_mean, infonce_spread: (n,) each.
+
+    Taught in: notebooks/01_cos_nce_geometry.
+    """
+    k, spread = np.asarray(k, dtype=float), np.asarray(spread, dtype=float)
+    fig, (left, right) = _axes(2)
+    cosine = {"fmt": "o-", "color": BLUE, "capsize": 3, "label": "COS-NCE"}
+    contrast = {"fmt": "s--", "color": VERMILION, "capsize": 3, "label": "InfoNCE"}
+    left.errorbar(k, mean, spread, **cosine)
+    left.errorbar(k, infonce_mean, infonce_spread, **contrast)
+    left.set(xlabel="number of negatives K", ylabel="loss, mean ± sd over draws", xscale="log")
+    right.plot(k, spread, "o-", color=BLUE, label="COS-NCE, measured")
+    law = spread[0] * np.sqrt(k[0] / k)
+    right.plot(k, law, color=BLACK, ls=":", label=r"from the first point, $\propto 1/\sqrt{K}$")
+    right.set(xlabel="number of negatives K", ylabel="sd over draws", xscale="log", yscale="log")
+    for ax, title in ((left, "the mean of the loss"), (right, "its spread")):
+        ax.set_title(title)
+        ax.legend()
+    return fig
+
+
+def curves(series, xlabel, ylabel, boundary=None, title="", log_x=False, log_y=False) -> Figure:
+    """One line a series, each with its own colour and line style.
+
+    Args:
+        series: {label: (x, y)}.
+        boundary: x where stage 2 begins, drawn as a vertical line.
+    """
+    fig, ax = _axes(width=8)
+    for index, (label, (x, y)) in enumerate(series.items()):
+        ax.plot(x, y, color=COLOURS[index % 7], ls=LINES[index % 7], label=label)
+    _mark_boundary(ax, boundary)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    ax.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
+    ax.legend()
+    return fig
+
+
+def _mark_boundary(ax, boundary):
+    if boundary is not None:
+        ax.axvline(boundary, color=GREY, ls=":", lw=1.5)
+        at, where = (boundary, 0.98), ax.get_xaxis_transform()
+        ax.annotate(" stage 2", at, xycoords=where, color=GREY, va="top")
+
+
+def training_curves(history, columns, boundary=None, window=1, names=None, log_y=False) -> Figure:
+    """A run's history: one panel a column, the running mean over `window` rows in front.
+
+    Args:
+        history: data frame with "step" and `columns`; missing values leave gaps.
+        columns: column names, at most 4.
+        boundary: first step of stage 2.
+        names: {column: title}.
+
+    Taught in: notebooks/04_two_stage_distillation.
+    """
+    fig, axes = _axes(len(columns), squeeze=False)
+    for index, (ax, column) in enumerate(zip(axes[0], columns, strict=True)):
+        values, colour = history[column].astype(float), COLOURS[index % 7]
+        if window > 1:
+            ax.plot(history["step"], values, color=colour, alpha=0.25, lw=0.8, ls="-")
+            values = values.rolling(window, center=True, min_periods=1).mean().where(values.notna())
+        ax.plot(history["step"], values, color=colour, ls="-")
+        _mark_boundary(ax, boundary)
+        ax.set(xlabel="step", title=(names or {}).get(column, column))
+        ax.set_yscale("log" if log_y else "linear")
+    return fig
+
+
+def interval_dots(frame, xlabel: str = "", title: str = "") -> Figure:
+    """One row a system: our value with its interval, and the paper's number as a diamond.
+
+    Args:
+        frame: columns "label", "value", "low", "high" and, where there is one, "paper".
+            Missing numbers draw nothing.
+    """
+    fig, ax = _axes(width=7.5, height=1.2 + 0.36 * len(frame))
+    rows = np.arange(len(frame))[::-1]
+    value, low, high = (frame[c].to_numpy(dtype=float) for c in ("value", "low", "high"))
+    spans = np.stack([value - low, high - value]).clip(min=0)
+    here = {"fmt": "o", "color": BLUE, "capsize": 4, "label": "here, with interval"}
+    ax.errorbar(value, rows, xerr=spans, **here)
+    if "paper" in frame and frame["paper"].notna().any():
+        paper = frame["paper"].to_numpy(dtype=float)
+        ax.plot(paper, rows, "D", color=VERMILION, mfc="none", ls="none", label="the paper's")
+    ax.set_yticks(rows, frame["label"])
+    ax.set(xlabel=xlabel, title=title, ylim=(-0.7, len(frame) - 0.3))
+    fig.legend(loc="outside lower right", ncols=2, fontsize=9)
+    return fig
+
+
+def histogram_by_correctness(values, correct, xlabel: str, title: str = "", bins=30) -> Figure:
+    """Two outlined histograms on one axis, each with area 1: right and wrong predictions.
+
+    Args:
+        values: (n,) numbers. correct: (n,) booleans.
+    """
+    values, correct = np.asarray(values, dtype=float), np.asarray(correct, dtype=bool)
+    fig, ax = _axes(width=7)
+    edges = np.histogram_bin_edges(values, bins)
+    groups = ((correct, BLUE, "-", "right"), (~correct, VERMILION, "--", "wrong"))
+    for chosen, colour, style, name in groups:
+        if chosen.any():
+            text = f"{name}: n = {chosen.sum()}, median {np.median(values[chosen]):.3g}"
+            heights, _ = np.histogram(values[chosen], edges, density=True)
+            ax.stairs(heights, edges, color=colour, ls=style, lw=2, label=text)
+    ax.set(xlabel=xlabel, ylabel="density", title=title)
+    ax.legend()
+    return fig
+
+
+def grouped_bars(frame, ylabel: str, title: str = "") -> Figure:
+    """Bars of a data frame: a group for each index value, a hatched bar for each column."""
+    fig, ax = _axes(width=8)
+    places, width = np.arange(len(frame)), 0.8 / len(frame.columns)
+    for index, column in enumerate(frame.columns):
+        x = places + (index - (len(frame.columns) - 1) / 2) * width
+        look = {"color": COLOURS[index % 7], "hatch": HATCHES[index % 7], "edgecolor": "white"}
+        ax.bar(x, frame[column].to_numpy(dtype=float), width * 0.92, label=str(column), **look)
+    ax.set_xticks(places, [str(label) for label in frame.index])
+    ax.set(ylabel=ylabel, title=title)
+    ax.grid(axis="x", visible=False)
+    ax.legend()
+    return fig
+
+
+def layer_maps(maps) -> Figure:
+    """Lines between layers that are compared: {title: (1-based pairs, M, N)}, a panel each. (Eq. 3)
+
+    Taught in: notebooks/02_teacher_and_student.
+    """
+    fig, axes = _axes(len(maps), width=min(9.6, 2.4 * len(maps)), squeeze=False)
+    for ax, (title, (pairs, ours, theirs)) in zip(axes[0], maps.items(), strict=True):
+        for s, t in pairs:
+            ax.plot([0, 1], [t, s * theirs / ours], color=BLACK, ls="-", lw=1.2)
+        for x, count, marker, colour in ((0, theirs, "s", BLUE), (1, ours, "o", GREEN)):
+            for layer in range(1, count + 1):
+                y = layer * theirs / count
+                ax.plot(x, y, marker, markerfacecolor="white", markeredgecolor=colour, ms=14)
+                ax.text(x, y, layer, ha="center", va="center_baseline", fontsize=8)
+        ax.set(title=title, xlim=(-0.4, 1.4), ylim=(0.4, theirs + 0.6), yticks=[])
+        ax.set_xticks([0, 1], ["teacher", "student"])
+        ax.grid(visible=False)
+        ax.spines[:].set_visible(False)
+    return fig

@@ -1,0 +1,36 @@
+"""What a model or a file is, in a few hex digits, for the ids of what follows from it."""
+
+import functools
+import hashlib
+from pathlib import Path
+
+from lrc_lib.errors import InputError
+
+
+@functools.lru_cache(maxsize=32)
+def model_fingerprint(model: str) -> str:
+    """A model's name, or for a folder a hash of its configuration and weights."""
+    if not Path(model).is_dir():
+        return model
+    digest = hashlib.sha256()
+    for path in sorted(Path(model).iterdir()):
+        if path.suffix in (".json", ".safetensors", ".bin", ".txt"):
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                for block in iter(lambda: file.read(1 << 20), b""):
+                    digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+@functools.lru_cache(maxsize=4)
+def file_fingerprint(path: str) -> str:
+    """16 hex digits of a file's sha256.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise InputError(f"Cannot read the word vectors '{path}': {error.strerror}.") from None

@@ -1,0 +1,1 @@
+"""Results: statistics, systems compared, claims and verdicts."""

@@ -1,0 +1,170 @@
+"""The report: whole, harmless and readable without a network."""
+
+import html.parser
+import json
+
+import pytest
+
+from lrc_lib.cli.report import render, rich_text, show, write
+from lrc_lib.course.display import escaped, plain, table_html, visible
+from lrc_lib.course.notebook import NOTEBOOKS, SCHEMA
+
+HOSTILE = "<script>alert(1)</script>\x00\x1b[31m\u202e\"'&"
+PNG = b"\x89PNG\r\n\x1a\n"
+NAME = "09_glue_results"
+
+
+class Page(html.parser.HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, name):
+        return [attrs for tag, attrs in self.tags if tag == name]
+
+
+def record(name=NAME, **more):
+    return {
+        "schema": SCHEMA,
+        "notebook": name,
+        "parameters": {"profile": "smoke"},
+        "findings": ["The optimum is $u^*$; " + HOSTILE],
+        "figures": [
+            {"name": "f", "file": "figures/f.png", "alt": f"A line {HOSTILE}", "caption": HOSTILE}
+        ],
+        "tables": [
+            {"name": "t", "caption": HOSTILE, "note": "n", "columns": ["a", HOSTILE],
+             "rows": [[HOSTILE, 0.123456], ["b", None]]}
+        ],
+        "numbers": {
+            "verdict": [{"claim": HOSTILE, "paper": 1.5, "ours": "x", "verdict": "not reproduced"}]
+        },
+        "provenance": {"time": "2026-01-01", "versions": {"torch": "2"}, "device": "cpu"},
+        **more,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def summary(tmp_path):
+    (tmp_path / "results" / "figures").mkdir(parents=True)
+    (tmp_path / "results" / "figures" / "f.png").write_bytes(PNG)
+    base = {"seconds": 1.0, "peak_mb": 5.0, "message": ""}
+    failed = {"name": "01_cos_nce_geometry", "status": "failed", "result": None}
+    failed |= base | {"message": HOSTILE, "traceback": HOSTILE}
+    good = {"name": NAME, "status": "ok", "result": record()} | base
+    run = {"name": HOSTILE, "status": "trained", "message": "", "metrics": {}, "spec": {}}
+    return {
+        "schema": SCHEMA, "time": "now", "profile": "smoke", "title": HOSTILE, "tasks": ["nli"],
+        "seeds": 1, "data": HOSTILE, "settings": {}, "status": "failed", "seconds": 2.0,
+        "notebooks": [failed, good], "runs": {"id": run | {"provenance": {"seconds": 3.0}}},
+    }  # fmt: skip
+
+
+def test_hostile_text_is_shown_and_harmless(summary, tmp_path):
+    page = Page(render(summary, tmp_path))
+    assert not page.all("script")
+    assert "<script>alert(1)</script>" in page.text  # as text
+    raw = render(summary, tmp_path)
+    assert not set(raw) & {chr(code) for code in (*range(9), *range(11, 32), 0x202E)}
+    assert not any(key.startswith("on") for _, attrs in page.tags for key in attrs)
+
+
+def test_nothing_comes_from_elsewhere(summary, tmp_path):
+    page = Page(render(summary, tmp_path))
+    for _, attrs in page.tags:
+        for key in ("src", "href"):
+            assert attrs.get(key, "#").startswith(("#", "data:image/png;base64,"))
+    assert not page.all("link") and not page.all("iframe")
+    assert "url(" not in render(summary, tmp_path)
+
+
+def test_figures_have_alt_text_and_headings_are_in_order(summary, tmp_path):
+    page = Page(render(summary, tmp_path))
+    images = page.all("img")
+    assert len(images) == 1 and all(image["alt"].startswith("A line") for image in images)
+    levels = [int(tag[1]) for tag, _ in page.tags if tag in ("h1", "h2", "h3")]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert page.all("html")[0]["lang"] == "en"
+    assert page.all("th") and all(th["scope"] in ("row", "col") for th in page.all("th"))
+
+
+def test_the_verdict_comes_first_and_without_it_the_report_says_how_to_get_it(summary, tmp_path):
+    text = Page(render(summary, tmp_path)).text
+    assert text.index("not reproduced") < text.index(NOTEBOOKS[NAME].question)
+    summary["notebooks"].pop()
+    assert "reproduce.py --only 09" in Page(render(summary, tmp_path)).text
+
+
+def test_a_figure_whose_file_is_gone_is_said_not_hidden(summary, tmp_path):
+    (tmp_path / "results" / "figures" / "f.png").unlink()
+    page = Page(render(summary, tmp_path))
+    assert not page.all("img") and "figures/f.png is not here any more" in page.text
+
+
+@pytest.mark.parametrize(
+    "text, mathml",
+    [
+        ("the optimum $u^* \\propto 3\\hat{t} - \\bar{n}$", True),
+        ("$\\mathcal{L}_C$ in [0, 4]", True),
+        ("it costs $5 and $6", False),
+        ("$\\text{<script>alert(1)</script>}$", False),
+        ("$\\href{javascript:alert(1)}{x}$", False),
+        ("$\\frac{1$", None),
+        ("$a < b$", True),
+        ("$<img src=x onerror=alert(1)>$", None),
+    ],
+)
+def test_formulas_become_mathml_and_nothing_else(text, mathml):
+    made = rich_text(text)
+    page = Page(made)
+    assert {tag[0] for tag, _ in page.tags} <= {"m"}
+    assert not any({"href", "onerror", "src"} & set(attrs) for _, attrs in page.tags)
+    assert "http" not in made
+    if mathml is not None:
+        assert ("<math" in made) == mathml
+        assert mathml or page.text == text
+
+
+def test_written_files_are_whole(summary, tmp_path):
+    write(summary, tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text())["runs"]["id"]["name"] == HOSTILE
+    assert (tmp_path / "report.html").read_text().endswith("</html>\n")
+    assert not list(tmp_path.glob(".*partial"))
+
+
+def test_the_exit_code_follows_the_status(summary, tmp_path, capsys):
+    from lrc_lib.cli.terminal import make_console
+
+    assert show(make_console(), summary, tmp_path) == 1
+    assert show(make_console(), summary | {"status": "ok"}, tmp_path) == 0
+    assert "01_cos_nce_geometry" in capsys.readouterr().out
+
+
+def test_visible_and_escaped():
+    assert visible("a\x00b\x7f\u202ec\n\td") == "a\u2400b\u2421\ufffd(202E)c\n\td"
+    assert visible("\ud800") == "\ufffd(D800)"
+    assert visible("né 👩‍🔬") == "né 👩‍🔬"
+    assert escaped("<a href='x'>&") == "&lt;a href=&#x27;x&#x27;&gt;&amp;"
+
+
+def test_tables_have_row_headers_and_empty_cells_for_what_is_missing():
+    made = table_html(["task", "score"], [["rte", 0.123456], ["<b>", float("nan")]], "c")
+    assert '<th scope="row">rte</th><td>0.1235</td>' in made
+    assert '<th scope="row">&lt;b&gt;</th><td></td>' in made
+
+
+def test_plain_makes_everything_json():
+    import numpy as np
+    import pandas as pd
+
+    value = {1: np.float32(0.5), "a": (np.arange(2), float("nan"), pd.NA, np.bool_(True))}
+    assert plain(value) == {"1": 0.5, "a": [[0, 1], None, None, True]}
+    json.dumps(plain(value), allow_nan=False)

@@ -1,0 +1,287 @@
+"""reproduce.py: its command line, how notebooks are executed and judged, and how it ends."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+import reproduce
+from lrc_lib.cli import execute, preflight
+from lrc_lib.cli.execute import Order, child_environment, execute_all
+from lrc_lib.course.notebook import NOTEBOOKS, find_notebook
+from lrc_lib.errors import InputError, UnavailableError
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = 'OUT = ""  # KEY=VALUE in a comment\nNAME = ""'
+FINISH = """
+import json, os, sys, pathlib
+path = pathlib.Path(OUT) / "results" / (NAME + ".json")
+path.parent.mkdir(parents=True, exist_ok=True)
+record = {"schema": 1, "token": os.environ["LRC_TOKEN"], "python": sys.executable}
+record["headless"] = [os.environ["LRC_HEADLESS"], os.environ["MPLBACKEND"], sys.stdin.isatty()]
+path.write_text(json.dumps(record))
+"""
+STALE = FINISH.replace('os.environ["LRC_TOKEN"]', '"of another run"')
+CELLS = {
+    "good": ["1 + 1", "", "# a comment only", FINISH],
+    "error": ["x = 1", "raise ValueError('<b>bad\\x00</b>')", FINISH],
+    "leaves": ["import sys\nsys.exit(0)", FINISH],
+    "finishes_then_leaves": [FINISH, "import sys\nsys.exit(0)", "2"],
+    "killed": ["import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", FINISH],
+    "killed_last": [FINISH, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"],
+    "late": ["import time\ntime.sleep(900)", FINISH],
+    "no_result": ["3"],
+    "stale_result": [STALE],
+    "no_parameters": ["4"],
+}
+SECONDS = {"late": 25}
+
+
+class Screen:
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.lines = []
+
+    def start(self, key):
+        self.lines.append(f"start {key}")
+
+    def end(self, key, status, text=""):
+        self.lines.append(f"{status} {key} {text}")
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+def write_notebook(folder, name):
+    cells = [nbformat.v4.new_code_cell(source) for source in CELLS[name]]
+    if name != "no_parameters":
+        tags = {"tags": ["parameters"]}
+        cells.insert(0, nbformat.v4.new_code_cell(SETTINGS, metadata=tags))
+    path = folder / f"{name}.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def order(folder, out, name):
+    source = write_notebook(folder, name)
+    return Order(name, source, {"OUT": str(out), "NAME": name}, SECONDS.get(name, 300))
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """All throwaway notebooks, executed side by side, in a folder whose name holds braces, with a
+    kernelspec that leads astray."""
+    folder = tmp_path_factory.mktemp("{source} here")
+    out = tmp_path_factory.mktemp("{out} here")
+    hijack = folder / "jupyter" / "kernels" / "python3"
+    hijack.mkdir(parents=True)
+    spec = {"argv": ["/bin/false", "{connection_file}"], "display_name": "x", "language": "python"}
+    (hijack / "kernel.json").write_text(json.dumps(spec))
+    environment = child_environment(1, offline=True) | {"JUPYTER_PATH": str(folder / "jupyter")}
+    screen = Screen()
+    orders = [order(folder, out, name) for name in CELLS]
+    return execute_all(orders, out, environment, 2, screen), out, screen.lines
+
+
+@pytest.mark.parametrize(
+    "name, cells, says",
+    [
+        ("error", [3], "ValueError: <b>bad\u2400</b>"),
+        ("leaves", [2], "SystemExit: 0"),
+        ("finishes_then_leaves", [3], "SystemExit: 0"),
+        ("killed", (2, 3), "the kernel died"),  # a race: whether cell 2 got its number first
+        ("late", None, "took longer than"),
+        ("no_result", None, "did not write"),
+        ("stale_result", None, "did not write"),
+        ("no_parameters", None, "was not executed"),
+    ],
+)
+def test_a_failed_notebook_is_seen_and_set_apart(executed, name, cells, says):
+    executions, out, lines = executed
+    execution = executions[name]
+    assert execution.status == "failed" and says in execution.message
+    assert cells is None or execution.cell in cells
+    assert not (out / "notebooks" / f"{name}.ipynb").exists()
+    assert (out / "notebooks" / f"{name}.failed.ipynb").exists() == (name != "no_parameters")
+    assert any(line.startswith(f"FAILED {name}") for line in lines)
+
+
+def test_a_kernel_killed_in_the_last_cell_is_seen(executed):
+    """Whether the cell got its number before the kernel died is a race: either message is right."""
+    executions, out, _ = executed
+    execution = executions["killed_last"]
+    assert execution.status == "failed"
+    assert (execution.cell, "the kernel died" in execution.message) == (3, True) or (
+        execution.cell is None and "ended with code" in execution.message
+    )
+    assert not (out / "notebooks" / "killed_last.ipynb").exists()
+
+
+def test_the_cell_and_its_traceback_are_shown(executed):
+    text = "\n".join(executed[2])
+    assert "> raise ValueError" in text and "\x1b" not in text
+    assert "0 cells tagged 'parameters'" in text
+
+
+def test_a_good_notebook_ran_in_this_interpreter_without_a_display(executed):
+    executions, out, _ = executed
+    assert executions["good"].status == "ok", executions["good"]
+    record = json.loads((out / "results" / "good.json").read_text())
+    assert record["python"] == sys.executable
+    assert record["headless"] == ["1", "agg", False]
+    notebook = json.loads((out / "notebooks" / "good.ipynb").read_text())
+    assert "papermill" not in json.dumps(notebook["metadata"])
+    assert executions["good"].seconds > 0 and executions["good"].peak_mb > 10
+
+
+def test_no_partial_file_is_left(executed):
+    left = {path.name for path in (executed[1] / "notebooks").iterdir()}
+    assert not [name for name in left if "partial" in name]
+
+
+def test_stopping_ends_the_child_and_removes_its_partial_file(tmp_path):
+    stop = threading.Event()
+    threading.Timer(8, stop.set).start()
+    environment = child_environment(1, offline=True)
+    execution = execute.execute(order(tmp_path, tmp_path, "late"), tmp_path, environment, stop)
+    assert execution.status == "skipped"
+    assert list((tmp_path / "notebooks").iterdir()) == []
+
+
+def test_help_and_list_are_quick_and_import_nothing_heavy():
+    code = (
+        "import sys, reproduce\n"
+        "assert reproduce.main(['--list']) == 0\n"
+        "try: reproduce.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'papermill', 'rich', 'numpy', 'pandas'}\n"
+        "assert not heavy & set(sys.modules)"
+    )
+    begun = time.process_time(), time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert time.perf_counter() - begun[1] < 5  # less than one here; a loaded machine is slower
+    for name, notebook in NOTEBOOKS.items():
+        assert name in done.stdout and notebook.question in done.stdout
+    assert "exit codes" in done.stdout and "_notebook" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["--profile", "latop"], "Did you mean 'laptop'"),
+        (["--only", "03_two_stage"], "Did you mean '04_two_stage_distillation'"),
+        (["--only", "99"], "Unknown notebook '99'"),
+        (["--task", "rtee"], "Did you mean 'rte'"),
+        (["--set", "epoch=2"], "Did you mean 'epochs'"),
+        (["--device", "gpu"], "auto, cpu, cuda or mps"),
+        (["--jobs", "-1"], "positive"),
+        (["--seeds", "-2"], "positive"),
+        (["--glue-dir", "/no/such/dir", "--task", "rte"], "no folder '/no/such/dir'"),
+        (["--profile", "smoke", "--task", "rte", "--plan"], ""),
+    ],
+)
+def test_wrong_input_ends_with_code_2_and_says_what_to_do(arguments, says, tmp_path, capsys):
+    if arguments[-1] == "--plan":  # GLUE without data has a plan, but nothing to train on
+        arguments, says = arguments[:-1], "--glue-dir DIR"
+    assert reproduce.main([*arguments, "--out", str(tmp_path)]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_cuda_without_cuda_is_refused(tmp_path, capsys):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    assert reproduce.main(["--device", "cuda", "--out", str(tmp_path)]) == 2
+    assert "sees no CUDA GPU" in capsys.readouterr().err
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused_first(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert reproduce.main(["--profile", "smoke", "--out", str(tmp_path / "file" / "out")]) == 2
+    assert "Cannot write to the output folder" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_refused_before_training(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=300_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    preflight.check_space(tmp_path, 50e6)
+    with pytest.raises(UnavailableError, match="0.30 GB free, but about 0.40 GB"):
+        preflight.check_space(tmp_path, 200e6)
+
+
+@pytest.mark.parametrize("word", ["04", "4", "04_two_stage_distillation.ipynb"])
+def test_notebooks_are_found_by_number_and_name(word):
+    assert find_notebook(word).name == "04_two_stage_distillation"
+
+
+def test_only_declared_parameters_are_passed(tmp_path):
+    path = write_notebook(tmp_path, "good")
+    assert reproduce.parameter_names(path) == ["OUT", "NAME"]
+    with pytest.raises(InputError, match="Unknown parameter"):
+        reproduce.execute_notebook(str(path), str(tmp_path / "x.ipynb"), {"c=1;import os": 1})
+
+
+def test_the_notebooks_take_exactly_the_parameters_that_are_passed(tmp_path):
+    options = reproduce.build_parser().parse_args([])
+    names = list(reproduce.parameters(options, [], tmp_path))
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        assert reproduce.parameter_names(path) == names, path.name
+
+
+def test_fresh_sets_runs_aside_and_loses_nothing(tmp_path):
+    (tmp_path / "runs" / "a" / "student").mkdir(parents=True)
+    (tmp_path / "runs" / "b").mkdir()
+    (tmp_path / "cache" / "a-mean-1").mkdir(parents=True)
+    preflight.set_aside(tmp_path, {"a": None, "c": None})
+    assert not (tmp_path / "runs" / "a").exists() and (tmp_path / "runs" / "b").exists()
+    assert list(tmp_path.glob("set_aside/*/a/student"))
+    assert not (tmp_path / "cache" / "a-mean-1").exists()
+
+
+def test_the_hub_is_needed_only_where_data_or_teacher_come_from_it(tmp_path):
+    from lrc_lib import RunSpec
+
+    assert not preflight.uses_hub([RunSpec(), RunSpec(teacher=str(tmp_path))])
+    assert preflight.uses_hub([RunSpec(data="hub", task="rte")])
+    assert preflight.uses_hub([RunSpec(teacher="google-bert/bert-base-uncased")])
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path, tiny_spec):
+    profile = tmp_path / "own.toml"
+    keys = ("student_layers", "student_hidden", "student_intermediate", "student_heads")
+    values = "".join(f"{key} = {getattr(tiny_spec, key)}\n" for key in keys)
+    profile.write_text(
+        f'title = "x"\ntasks = ["{tiny_spec.task}"]\nseeds = 1\ndata = "{tiny_spec.data}"\n[run]\n'
+        f'teacher = "{tiny_spec.teacher}"\nepochs = 100000\n{values}'
+    )
+    command = [sys.executable, "reproduce.py", "--profile", str(profile), "--only", "04"]
+    child = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "out"), "--jobs", "1"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        # a shell that runs the tests in the background has made them deaf to Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    try:
+        for line in child.stdout:
+            if line.startswith("start"):
+                break
+        time.sleep(2)
+        os.killpg(child.pid, signal.SIGINT)
+        _, errors = child.communicate(timeout=120)
+    finally:
+        child.kill()
+    assert child.returncode == 130, errors
+    assert "the same command goes on" in errors and "Traceback" not in errors

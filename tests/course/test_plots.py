@@ -1,0 +1,96 @@
+"""Figures draw what they are given, warn about nothing and leave no state."""
+
+import io
+import warnings
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from lrc_lib.course import palette, plots
+from lrc_lib.course.explorers import fan
+from lrc_lib.losses import cos_nce
+
+STEPS = np.arange(50)
+HISTORY = pd.DataFrame(
+    {"step": STEPS, "loss": np.exp(-STEPS / 9), "soft": np.where(STEPS < 40, np.nan, 0.3)}
+)
+ROWS = pd.DataFrame(
+    {
+        "label": ["LRC-BERT", "no <b>teacher</b>", "not run"],
+        "value": [80.0, 75.0, np.nan],
+        "low": [78.0, 73.0, np.nan],
+        "high": [82.0, 77.0, np.nan],
+        "paper": [83.4, np.nan, 70.0],
+    }
+)
+DRAWN = {
+    "euclid_vs_angle": lambda: plots.euclid_vs_angle((2.4, 1.1), (-1, 1.5), (1, 0.4), (2, 2)),
+    "distance_to_negative": lambda: plots.distance_to_negative(0.35, 1.35),
+    "loss_on_circle": lambda: plots.loss_on_circle((1, 0), fan(70, 60)),
+    "loss_on_circle, no mean": lambda: plots.loss_on_circle((1, 0), [(0, 1), (0, -1)]),
+    "k_changes_variance": lambda: plots.k_changes_variance([1, 3], [1, 1], [2, 1], [0, 1], [1, 1]),
+    "curves": lambda: plots.curves({"a": (STEPS, STEPS), "b": (STEPS, 2 * STEPS)}, "x", "y", 40),
+    "training_curves": lambda: plots.training_curves(HISTORY, ["loss", "soft"], 40, window=5),
+    "interval_dots": lambda: plots.interval_dots(ROWS, "accuracy"),
+    "interval_dots, no paper": lambda: plots.interval_dots(ROWS.drop(columns="paper")),
+    "histogram": lambda: plots.histogram_by_correctness(STEPS / 50, STEPS % 3 == 0, "angle"),
+    "histogram, all right": lambda: plots.histogram_by_correctness(STEPS, STEPS >= 0, "angle"),
+    "grouped_bars": lambda: plots.grouped_bars(pd.DataFrame({"a": [1, 2], "b": [3, 4]}), "score"),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_figure_renders_without_warnings_or_open_windows(name):
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        palette.use_style()
+        figure = DRAWN[name]()
+        assert isinstance(figure, Figure)
+        figure.savefig(io.BytesIO(), format="png", dpi=50)
+    assert plt.get_fignums() == []
+
+
+def test_svg_is_the_same_twice():
+    def svg():
+        buffer = io.BytesIO()
+        plots.distance_to_negative(0.4, 1.2).savefig(buffer, format="svg", metadata={"Date": None})
+        return buffer.getvalue()
+
+    with matplotlib.rc_context():
+        palette.use_style()
+        assert svg() == svg()
+
+
+def test_lines_differ_in_more_than_colour():
+    series = {str(i): (STEPS, i * STEPS) for i in range(7)}
+    lines = plots.curves(series, "x", "y").axes[0].lines
+    assert len({line.get_color() for line in lines}) == 7
+    assert len({str(line._unscaled_dash_pattern) for line in lines}) == 7
+
+
+def test_the_circle_marks_the_lowest_point_of_its_curve():
+    curve, *marks = plots.loss_on_circle((1, 0), fan(70, 60)).axes[1].lines
+    lowest = curve.get_xdata()[np.argmin(curve.get_ydata())]
+    optimum = [m.get_xdata()[0] for m in marks if str(m.get_label()).startswith("optimum")]
+    assert optimum == pytest.approx([lowest], abs=0.5)
+    assert lowest < -5, "negatives above the teacher push the optimum below it"
+
+
+def test_a_running_mean_leaves_gaps_where_nothing_was_measured():
+    _, soft = plots.training_curves(HISTORY, ["loss", "soft"], window=9).axes
+    smooth = soft.lines[-1].get_ydata()
+    assert np.isnan(smooth[:40]).all() and smooth[40:] == pytest.approx(0.3)
+
+
+def test_the_curve_is_the_library_s_loss():
+    import torch
+
+    curve = plots.loss_on_circle((1, 0), fan(70, 60)).axes[1].lines[0]
+    at_teacher = np.interp(0, curve.get_xdata(), curve.get_ydata())
+    one = torch.tensor([[1.0, 0.0]]).double()
+    expected = cos_nce(one, one, torch.from_numpy(fan(70, 60))[None])
+    assert at_teacher == pytest.approx(float(expected))

@@ -1,0 +1,241 @@
+"""What a notebook begins and ends with."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from lrc_lib import find
+from lrc_lib.cli.measured import how_long, trainings
+from lrc_lib.course import notebook
+from lrc_lib.errors import InputError
+from lrc_lib.runs.profiles import load_profile
+
+HOSTILE = "<script>alert(1)</script>\x00"
+NAME = "04_two_stage_distillation"
+
+
+@pytest.fixture(scope="session")
+def tiny_profile(tmp_path_factory, tiny_spec):
+    """A profile file that trains the tiny spec's runs."""
+    path = tmp_path_factory.mktemp("profile") / "tiny.toml"
+    names = """teacher teacher_epochs teacher_lr teacher_batch_size student_layers student_hidden
+        student_intermediate student_heads epochs learning_rate general_data general_batch_size"""
+    values = "".join(f"{name} = {getattr(tiny_spec, name)!r}\n" for name in names.split())
+    head = f'title = "tiny"\ntasks = ["{tiny_spec.task}"]\nseeds = 2\ndata = "{tiny_spec.data}"\n'
+    path.write_text(head + "[run]\n" + values)
+    return str(path)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What would be displayed."""
+    found = []
+    monkeypatch.setattr("IPython.display.display", lambda item, **more: found.append(item))
+    return found
+
+
+@pytest.fixture
+def session(tiny_profile, tmp_path, shown, monkeypatch):
+    monkeypatch.setenv("LRC_HEADLESS", "1")
+    return notebook.start(NAME, profile=tiny_profile, device="cpu", out=str(tmp_path))
+
+
+def result(tmp_path):
+    return json.loads((tmp_path / "results" / f"{NAME}.json").read_text())
+
+
+def test_start_says_what_it_is_about(session, tiny_spec, capsys, tiny_profile, tmp_path):
+    assert session.task == tiny_spec.task and session.tasks == (tiny_spec.task,)
+    assert list(session.seeds) == [0, 1] and not session.interactive
+    assert str(session.device) == "cpu" and session.out == tmp_path
+    notebook.start(NAME, profile=tiny_profile, out=str(tmp_path))
+    said = capsys.readouterr().out
+    assert "Profile tiny" in said and "thread(s)" in said and str(tmp_path) in said
+    assert "not measured with these settings" in said
+
+
+def test_spec_is_the_profile_s(session, tiny_spec):
+    assert session.spec("lrc") == tiny_spec
+    assert session.spec("lrc_g", seed=1) == tiny_spec.replace(recipe="lrc_g", seed=1)
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (dict(name="03_two_stages"), "Did you mean '04_two_stage_distillation'"),
+        (dict(profile="latop"), "Did you mean 'laptop'"),
+        (dict(device="gpu"), "auto, cpu, cuda or mps"),
+        (dict(settings="epoch=1"), "Did you mean 'epochs'"),
+    ],
+)
+def test_wrong_parameters_are_named(arguments, says, tmp_path):
+    with pytest.raises(InputError, match=says):
+        notebook.start(**({"name": NAME, "profile": "smoke", "out": str(tmp_path)} | arguments))
+
+
+def test_a_run_is_trained_once_and_then_read(tiny_profile, out, capsys, shown):
+    session = notebook.start(NAME, profile=tiny_profile, device="cpu", out=str(out))
+    first = session.run("finetune")
+    assert "finetune" in capsys.readouterr().out
+    again = session.run("finetune")
+    assert "read from the store" in capsys.readouterr().out
+    assert again.path == first.path and again.metrics == first.metrics
+    session.finish()
+    assert result(out)["runs"] == [first.id]
+
+
+def test_a_figure_is_saved_shown_with_its_alt_text_and_closed(session, shown, tmp_path):
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots()
+    axes.plot([1, 2])
+    alt = "A line that rises from one to two." + HOSTILE
+    session.figure(figure, "line", alt=alt, caption="Rises: $x^2$")
+    assert not plt.fignum_exists(figure.number)
+    folder = tmp_path / "results" / "figures"
+    assert (folder / f"{NAME}-line.png").read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in (folder / f"{NAME}-line.svg").read_bytes()
+    data, metadata = shown[0]._repr_mimebundle_() if shown[0]._repr_mimebundle_() else ({}, {})
+    metadata = metadata or shown[0]._repr_png_()[1]
+    alt_shown = metadata.get("image/png", metadata)["alt"]
+    assert alt_shown.startswith("A line that rises") and "\x00" not in alt_shown
+    session.finish()
+    (entry,) = result(tmp_path)["figures"]
+    assert entry["file"] == f"figures/{NAME}-line.png" and entry["caption"] == "Rises: $x^2$"
+
+
+@pytest.mark.parametrize(
+    "name, alt, says",
+    [("f", "", "alt text"), ("f", "a line", "at least 20"), ("../f", "x" * 30, "names a file")],
+)
+def test_a_figure_without_alt_text_or_with_a_bad_name_is_refused(session, name, alt, says):
+    import matplotlib.pyplot as plt
+
+    figure, _ = plt.subplots()
+    with pytest.raises(InputError, match=says):
+        session.figure(figure, name, alt=alt)
+    plt.close(figure)
+
+
+def test_tables_and_findings_are_escaped_and_recorded(session, shown, tmp_path):
+    frame = pd.DataFrame({"text": [HOSTILE, "b"], "score": [0.5, float("nan")]})
+    session.table(frame, "cases", caption="Cases " + HOSTILE, note="n = 2")
+    session.finding(f"Two cases, the first {HOSTILE}")
+    table, finding = (item["text/html"] for item in shown)
+    for html in (table, finding):
+        assert "<script" not in html and "\x00" not in html and "&lt;script&gt;" in html
+    assert '<th scope="row">&lt;script' in table and "Found here:" in finding
+    session.finish()
+    record = result(tmp_path)
+    assert record["tables"][0]["columns"] == ["text", "score"]
+    assert record["tables"][0]["rows"][1] == ["b", None]
+    assert record["findings"][0].endswith("\u2400")
+
+
+def test_what_is_shown_again_replaces_what_was_shown(session, tmp_path):
+    for value in (1, 2):
+        session.table(pd.DataFrame({"a": ["x"], "b": [value]}), "t", caption="c")
+        session.note(best=value)
+    session.finish()
+    assert [table["rows"] for table in result(tmp_path)["tables"]] == [[["x", 2]]]
+    assert result(tmp_path)["numbers"] == {"best": 2}
+
+
+def test_finish_writes_where_the_numbers_come_from(session, tmp_path, monkeypatch, capsys):
+    import numpy as np
+
+    monkeypatch.setenv("LRC_TOKEN", "abc")
+    session.note(gap=np.float64(0.25), many=np.arange(2), bad=float("inf"))
+    session.finish()
+    record = result(tmp_path)
+    assert record["schema"] == notebook.SCHEMA and record["token"] == "abc"
+    assert record["numbers"] == {"gap": 0.25, "many": [0, 1], "bad": None}
+    made = record["provenance"]
+    assert made["device"] == "cpu" and made["threads"] >= 1 and made["versions"]["torch"]
+    assert made["seconds"] >= 0 and made["time"]
+    assert record["parameters"]["seeds"] == 2
+    assert not list((tmp_path / "results").glob(".*partial"))
+    assert "torch" in capsys.readouterr().out
+
+
+def test_a_failed_write_leaves_the_earlier_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    notebook.write_json(path, {"a": 1})
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(OSError):
+        notebook.write_json(path, {"a": 2})
+    monkeypatch.undo()
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_it_works_from_any_folder_and_finds_the_output_of_the_environment(tmp_path, tiny_profile):
+    code = (
+        f"from lrc_lib.course.notebook import start; print(start({NAME!r}, {tiny_profile!r}).out)"
+    )
+    import os
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"LRC_OUT": str(tmp_path / "mine"), "PYTHONPATH": str(notebook.ROOT)},
+    )  # fmt: skip
+    assert done.stdout.strip().endswith(str(tmp_path / "mine")), done.stderr
+    assert notebook.output_root().name == "out" or os.environ.get("LRC_OUT")
+
+
+def test_start_says_how_long_the_notebook_took_where_it_was_measured(tmp_path):
+    two, profile = notebook.NOTEBOOKS["02_teacher_and_student"], load_profile("laptop")
+    committed = json.loads((notebook.ROOT / "results" / "laptop.json").read_text())
+    seconds = {n["name"]: n["seconds"] for n in committed["notebooks"]}
+    said = how_long(two, profile, tmp_path)
+    assert said.startswith("As measured in results/laptop.json")
+    assert f"{seconds[two.name]:.0f} s once its 3 trainings" in said
+    names = (profile.spec(recipe=name).name for name in ("teacher", "general", "lrc"))
+    runs = {r["name"]: r["provenance"]["seconds"] for r in committed["runs"].values()}
+    assert f"took {sum(runs[name] for name in names) / 60:.1f} min" in said
+    one = how_long(notebook.NOTEBOOKS["01_cos_nce_geometry"], profile, tmp_path)
+    assert one.endswith(f"took {seconds['01_cos_nce_geometry']:.0f} s; it trains nothing.")
+
+
+def test_what_this_store_measured_comes_first_and_broken_files_are_passed_over(tmp_path):
+    two, profile = notebook.NOTEBOOKS["02_teacher_and_student"], load_profile("laptop")
+    committed = json.loads((notebook.ROOT / "results" / "laptop.json").read_text())
+    for entry in committed["notebooks"]:
+        entry["seconds"] = 7.0
+    (tmp_path / "results.json").write_text(json.dumps(committed))
+    assert how_long(two, profile, tmp_path).startswith("In this store, this notebook took 7 s")
+    for broken in ("", "[1]", "{}", json.dumps(committed | {"settings": {"epochs": 9}})):
+        (tmp_path / "results.json").write_text(broken)
+        assert how_long(two, profile, tmp_path).startswith("As measured in")
+
+
+@pytest.mark.parametrize("values", [{"settings": "epochs=3"}, {"data": "hub", "tasks": "rte"}])
+def test_other_settings_were_not_measured_and_it_says_what_would(tmp_path, values):
+    three = notebook.NOTEBOOKS["04_two_stage_distillation"]
+    said = how_long(three, load_profile("laptop", **values), tmp_path)
+    assert "not measured" in said and "python reproduce.py --plan --only 04" in said
+
+
+def test_more_seeds_than_were_measured_are_not_measured(tmp_path):
+    five, laptop = notebook.NOTEBOOKS["06_loss_curves"], load_profile("laptop")
+    count = len(trainings(five, laptop))
+    assert f"{count} trainings" in how_long(five, laptop, tmp_path)
+    more = load_profile("laptop", seeds=laptop.seeds + 1)
+    assert len(trainings(five, more)) > count
+    assert "not measured" in how_long(five, more, tmp_path)
+
+
+def test_where_a_stack_is_faster_a_notebook_s_runs_train_together(session, monkeypatch):
+    monkeypatch.setattr("lrc_lib.runs.device.stacking_pays", lambda *_: True)
+    wanted = [spec for spec in session.notebook.needs(session.profile) if spec.stack_key()]
+    first = session.run("lrc")
+    stacked = first.provenance["stacked"]
+    alike = {spec for spec in wanted if spec.stack_key() == first.spec.stack_key()}
+    assert stacked == len(alike) > 1
+    assert all(find(spec, session.out).provenance["stacked"] == stacked for spec in alike)
