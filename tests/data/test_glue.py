@@ -19,6 +19,7 @@ from lrc_lib.errors import InputError, UnavailableError
 # --- GLUE in a folder ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_glue_formats(name, end, tmp_path):
     write_glue(tmp_path, name, end=end)
