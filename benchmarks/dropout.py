@@ -1,4 +1,4 @@
-"""What cheaper dropout does to accuracy: torch's masks against `lrc_lib.dropout`, on a CPU.
+"""What cheaper dropout does to accuracy: torch's masks against `lrc_lib.runs.dropout`, on a CPU.
 
   python -m benchmarks.dropout [--seeds 5] [--recipe lrc_1] [--out DIR]
 
@@ -13,7 +13,7 @@ from lrc_lib import run
 from lrc_lib.course.notebook import output_root
 from lrc_lib.data.tasks import get_task
 from lrc_lib.results.compare import Column, estimate
-from lrc_lib.runs import execution
+from lrc_lib.runs import run as runner
 from lrc_lib.runs.profiles import load_profile
 
 from .measure import parser, write
@@ -21,11 +21,11 @@ from .measure import parser, write
 
 def trained(specs, store: Path, context) -> list:
     """The runs of these specs in `store`, computed with `context` for dropout."""
-    usual, execution.cheap_dropout = execution.cheap_dropout, context
+    usual, runner.cheap_dropout = runner.cheap_dropout, context
     try:
         return [run(spec, store, "cpu", lambda *progress: None) for spec in specs]
     finally:
-        execution.cheap_dropout = usual
+        runner.cheap_dropout = usual
 
 
 def main(arguments=None) -> None:
@@ -42,7 +42,7 @@ def main(arguments=None) -> None:
     spec = spec.replace(teacher=str(teacher.path / "student"), teacher_epochs=0)
     specs = [spec.replace(seed=seed) for seed in range(options.seeds)]
     plain = trained(specs, store / "torch-dropout", contextlib.nullcontext)
-    ours = trained(specs, store / "cheap-dropout", execution.cheap_dropout)
+    ours = trained(specs, store / "cheap-dropout", runner.cheap_dropout)
     task, lines = get_task(spec.task, spec.data), []
     for split in task.dev_splits:
         first, second = (estimate(runs, Column(task, split, split, "")) for runs in (plain, ours))

@@ -27,21 +27,18 @@ class Ours:
         self.work, self.recipe, self.steady, self.how = work, recipe, steady, how
         self.values = {"batch_size": BATCH, "bucket": bucket}
         self.steps = len(work.encoded) // BATCH
-        self.teach = work.live(how.get("precision", "fp32")) if live else None
+        self.teach = work.live() if live else None
 
     def run(self):  # eager, since that is what FLOPs can be counted of
-        seconds_of_training(
-            self.work.job(self.recipe, self.teach, **self.values), time.perf_counter
-        )
+        make = partial(self.work.job, self.recipe, self.teach, **self.values)
+        seconds_of_training(make, time.perf_counter)
 
     def seconds(self, clock) -> float:
         epochs = -(-STEADY_STEPS // self.steps) if self.steady else 1
-        job = self.work.job(self.recipe, self.teach, epochs, **self.values, **self.how)
-        return (
-            steady_seconds(job, clock) * self.steps
-            if self.steady
-            else seconds_of_training(job, clock)
-        )
+        make = partial(self.work.job, self.recipe, self.teach, epochs, **self.values, **self.how)
+        if self.steady:
+            return steady_seconds(make(), clock) * self.steps
+        return seconds_of_training(make, clock)
 
 
 def gpu_variants(work: Workload, recipe: Recipe) -> dict:

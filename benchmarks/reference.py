@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from lrc_lib.data.batches import collate
 from lrc_lib.losses import hard_label_loss, in_batch_cos_nce, soft_label_loss
-from lrc_lib.models import embeddings_replaced
-from lrc_lib.vocabulary import trim_vocabulary
+from lrc_lib.models import embeddings_replaced, trim_vocabulary
 
 WEIGHTS = (1, 1, 3)  # stage 2: every loss is at work
 
@@ -67,7 +66,7 @@ class PlainLrc:
         self.pairs, self.encoded, self.pad_to, self.device = pairs, encoded, pad_to, device
         self.savings = savings or Savings()
         if self.savings.trimmed_vocabulary:
-            trim_vocabulary(student, encoded.ids)
+            trim_vocabulary(student, [encoded.ids])
         self.parameters = [*student.parameters(), *projection.parameters()]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=learning_rate, eps=1e-6, weight_decay=0.01,

@@ -1,4 +1,4 @@
-"""How the cost of a step grows: with batch size, negatives, length, layers and recipes.
+"""How the cost of a step grows: with batch size, negatives, length and layers.
 
   python -m benchmarks.scale [--device cuda] [--out DIR]
 
@@ -12,13 +12,12 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 
-from lrc_lib.dropout import cheap_dropout
-from lrc_lib.losses import cos_nce, cos_nce_pull, in_batch_cos_nce, transformer_layer_loss
+from lrc_lib.losses import cos_nce, cos_nce_target, cos_nce_to, in_batch_cos_nce
 from lrc_lib.models import Projection, build_student, embeddings_replaced
 from lrc_lib.perturbation import perturb_embeddings
 from lrc_lib.runs.device import resolve_device
-from lrc_lib.stack import stack_modules
-from lrc_lib.trainee import build_optimizer
+from lrc_lib.runs.dropout import cheap_dropout
+from lrc_lib.training import build_optimizer
 
 from .measure import Clock, parser, slope, write
 
@@ -44,37 +43,29 @@ def least_seconds(works: dict, clock, rounds: int) -> dict:
     return {key: min(values) for key, values in seconds.items()}
 
 
-def lrc_step(device, batch=BATCH, length=LENGTH, layers=4, recipes=1):
-    """A function that does one perturbed step of layer distillation, its optimiser's included.
-
-    Several recipes are as many students in one `lrc_lib.stack`.
-    """
+def lrc_step(device, batch=BATCH, length=LENGTH, layers=4):
+    """A function that does one perturbed step of layer distillation, its optimiser's included."""
     torch.manual_seed(0)
-    students = [build_student(layers=layers, vocab_size=2000).to(device) for _ in range(recipes)]
-    maps = [Projection(WIDTH, TEACHER_WIDTH).to(device) for _ in range(recipes)]
-    student, projection = (
-        parts[0] if recipes == 1 else stack_modules(parts) for parts in (students, maps)
-    )
+    student = build_student(layers=layers, vocab_size=2000).to(device)
+    projection = Projection(WIDTH, TEACHER_WIDTH).to(device)
     trained = torch.nn.ModuleList([student, projection]).train()
-    optimizer = build_optimizer(trained, 1e-4, 0.01, torch.device(device))
-    ids = torch.randint(5, 2000, (batch, length), device=device).repeat(recipes, 1)
-    mask, places = torch.ones_like(ids), torch.arange(length, device=device).expand_as(ids)
+    optimizer = build_optimizer(trained, 1e-4, 0.01, device)
+    ids = torch.randint(5, 2000, (batch, length), device=device)
+    mask = torch.ones_like(ids)
     taught = [torch.randn(batch, length, TEACHER_WIDTH, device=device) for _ in range(layers)]
 
-    def loss(embeddings, pulls):
+    def loss(embeddings, targets):
         with embeddings_replaced(student, embeddings):
             states = student(ids, attention_mask=mask, output_hidden_states=True).hidden_states[1:]
-        return recipes * sum(
-            transformer_layer_loss(projection(s), pull, mask, pull=pull)
-            for s, pull in zip(states, pulls, strict=True)
-        )
+        pairs = zip(states, targets, strict=True)
+        return sum(cos_nce_to(projection(s), target, mask).mean() for s, target in pairs)
 
     def step():
         with cheap_dropout(student) if ids.device.type == "cpu" else nullcontext():
-            embeddings = student.bert.embeddings(input_ids=ids, position_ids=places)
-            pulls = [cos_nce_pull(t, mask[:batch]).repeat(recipes, 1, 1) for t in taught]
-            moved = perturb_embeddings(embeddings, loss(embeddings, pulls), mask=mask)
-            loss(moved, pulls).backward()
+            embeddings = student.bert.embeddings(input_ids=ids)
+            targets = [cos_nce_target(t, mask) for t in taught]
+            moved = perturb_embeddings(embeddings, loss(embeddings, targets), mask=mask)
+            loss(moved, targets).backward()
         torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -91,10 +82,9 @@ def losses_of_a_step(device, layers=4):
 
     def work():
         for student, teacher in zip(students, teachers, strict=True):
-            pull = cos_nce_pull(teacher, mask)
+            target = cos_nce_target(teacher, mask)
             for _ in range(2):
-                loss = transformer_layer_loss(student, teacher, mask, pull=pull)
-                torch.autograd.grad(loss, student)
+                torch.autograd.grad(cos_nce_to(student, target, mask).mean(), student)
 
     return work
 
@@ -116,7 +106,6 @@ def sweeps(device) -> dict:
         "batch size": {b: lrc_step(device, batch=b) for b in (4, 8, 16, 32)},
         "length": {n: lrc_step(device, length=n) for n in (16, 32, 64, 128)},
         "layers": {n: lrc_step(device, layers=n) for n in (2, 4, 8)},
-        "recipes as one stack": {n: lrc_step(device, recipes=n) for n in (1, 2, 4, 8)},
         "K in the batch, loss alone": {
             b - 1: loss_alone(device, b, tokens=256 * 2) for b in (16, 32, 64, 128, 256)
         },

@@ -8,7 +8,6 @@ a store that already holds the teacher, the general distillation and the teacher
 is what `reproduce.py` does with the same nine in a copy of that store: processes side by side, and
 a first stage that several recipes have in common is trained once. The results are the same but for
 rounding, which depends on the number of threads (tests hold them bit-equal at equal threads).
-"Stacked" is `reproduce.py --stack`: recipes that can train together are one `lrc_lib.stack`.
 """
 
 import shutil
@@ -55,10 +54,10 @@ def one_by_one(specs, out: Path, device: str) -> float:
     return time.perf_counter() - begun
 
 
-def as_one(specs, out: Path, device: str, jobs: int, stack: bool = False) -> float:
+def as_one(specs, out: Path, device: str, jobs: int) -> float:
     """Wall seconds of all specs together."""
     begun = time.perf_counter()
-    train_all(close_over(specs), out, device, jobs, Silent(), stack)
+    train_all(close_over(specs), out, device, jobs, Silent())
     return time.perf_counter() - begun
 
 
@@ -82,15 +81,12 @@ def main(arguments=None) -> None:
     shutil.copytree(warm, apart)
     alone = root / "alone"
     shutil.copytree(warm, alone)
-    stacked = root / "stacked"
-    shutil.copytree(warm, stacked)
     seconds = {
         "one of them": as_one(specs[:1], alone, options.device, 1),
         "one by one": one_by_one(specs, apart, options.device),
         "as one": as_one(specs, warm, options.device, options.jobs),
-        "stacked": as_one(specs, stacked, options.device, options.jobs, stack=True),
     }
-    stores = {"one by one": apart, "as one": warm, "stacked": stacked}
+    stores = {"one by one": apart, "as one": warm}
     scores = {name: [find(spec, out).score() for spec in specs] for name, out in stores.items()}
     line = {"recipes": [spec.recipe for spec in specs], "jobs": options.jobs}
     line |= {"steps": find(specs[0], warm).metrics["steps"], "wall_seconds": seconds}
@@ -98,13 +94,12 @@ def main(arguments=None) -> None:
         name: sum(find(spec, out).provenance["seconds"] for spec in specs)
         for name, out in stores.items()
     }
-    for name in ("as one", "stacked"):
-        differences = zip(scores[name], scores["one by one"], strict=True)
-        line[name] = {
-            "ratio": seconds[name] / seconds["one by one"],
-            "times_one_of_them": seconds[name] / seconds["one of them"],
-            "largest_difference_of_scores": max(abs(a - b) for a, b in differences),
-        }
+    differences = zip(scores["as one"], scores["one by one"], strict=True)
+    line["as one"] = {
+        "ratio": seconds["as one"] / seconds["one by one"],
+        "times_one_of_them": seconds["as one"] / seconds["one of them"],
+        "largest_difference_of_scores": max(abs(a - b) for a, b in differences),
+    }
     write([line], f"table-{options.device}", options.out, options.device)
     shutil.rmtree(root)
 

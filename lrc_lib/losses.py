@@ -5,61 +5,278 @@ Language Understanding", AAAI 2021, arXiv 2012.07335.
 
 Letters: `B` samples in the batch, `L` tokens, `D` width, `K` negatives, `C` classes.
 
-Where the paper is silent, this file decides (each has a switch):
+The paper is silent on four points. This file decides them, and a switch keeps each alternative:
 
-- a layer's output is an L x D matrix, g(x, y) takes vectors: `representation="flatten"` reads the
-  matrix as one vector, padding set to zero;
-- negatives are the other B - 1 rows of the batch, whatever their label;
-- Eq. (4) has no factor temperature**2, because the paper writes none;
-- Eq. (5) softens the one-hot target but not the student, as written; `target="one_hot"` is the
+- A layer's output is an L x D matrix, but g(x, y) takes vectors. `representation="flatten"` reads
+  the matrix as one vector, with the padding set to zero.
+- The negatives are the other B - 1 rows of the batch, whatever their labels are.
+- Eq. (4) has no factor temperature**2, because the paper writes none.
+- Eq. (5) softens the one-hot target but not the student, as written. `target="one_hot"` is the
   ordinary cross-entropy that the prose describes.
 
-All losses are computed in float32 under autocast and half precision (float64 stays float64).
-Where a batch is spread over processes, `group` (`lrc_lib.runs.parallel.Group`) sums over all its rows.
-Eqs. (1)-(2) stand in `lrc_lib.contrast`. Taught in notebooks 01 and 04.
+Each equation comes first as printed, then in the closed form that training uses. All losses are
+computed in float32 under autocast and for half-precision inputs (float64 stays float64). Where
+several processes share a batch, `group` (`lrc_lib.training.Group`) sums over all its rows.
+Taught in notebooks 01, 02 and 04.
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lrc_lib.contrast import (
-    angular_distance,
-    at_least_two,
-    batch_sum,
-    cos_nce,
-    cos_nce_along,
-    cos_nce_floor,
-    cos_nce_pull,
-    full_precision,
-    in_batch_cos_nce,
-    reduced,
-    same_shape,
-    unit,
-)
-
-__all__ = [
-    "HARD_TARGETS",
-    "REPRESENTATIONS",
-    "angular_distance",
-    "cos_nce",
-    "cos_nce_floor",
-    "hard_label_loss",
-    "in_batch_cos_nce",
-    "reduce_states",
-    "soft_label_loss",
-    "total_loss",
-    "transformer_layer_loss",
-]
-
 REPRESENTATIONS = ("flatten", "token", "mean", "cls")
+LAYER_LOSSES = ("cos_nce", "mse")
 HARD_TARGETS = ("paper", "one_hot")
+SHORTEST = 1e-6  # a shorter vector counts as zero: its cosine with anything is 0
+
+
+# ---- Eqs. (1) and (2): the angle, and COS-NCE on it
+
+
+def angular_distance(x: Tensor, y: Tensor) -> Tensor:
+    r"""How far apart two vectors point: $g(x, y) = 1 - \cos(x, y)$. (Eq. 2)
+
+    Args:
+        x, y: (..., D), of any length; a zero vector has cosine 0 with every vector.
+
+    Returns:
+        (...), in [0, 2]: 0 same direction, 1 orthogonal, 2 opposite.
+
+    Raises:
+        ValueError: the widths differ.
+
+    Taught in: notebooks/01_cos_nce_geometry.
+    """
+    if x.shape[-1] != y.shape[-1]:
+        raise ValueError(f"widths differ: {tuple(x.shape)} and {tuple(y.shape)}")
+    return 1 - (unit(x) * unit(y)).sum(-1)
+
+
+def cos_nce(student: Tensor, teacher: Tensor, negatives: Tensor, reduction: str = "mean") -> Tensor:
+    r"""COS-NCE: pull the student towards its teacher, push it from the negatives. (Eq. 1)
+
+    $$\mathcal L_C = \frac{1}{2K}\sum_{i=1}^{K}\bigl[2 - (g(n_i, z^S) - g(z^T, z^S))\bigr]
+                     + g(z^T, z^S)$$
+
+    Args:
+        student: (B, D), $z^S$, already in the teacher's width.
+        teacher: (B, D), $z^T$ of the same samples.
+        negatives: (B, K, D), the teacher's outputs for K other samples of each row.
+        reduction: "mean" over the batch, or "none".
+
+    Returns:
+        Scalar, or (B,) with "none"; in [0, 4]. The minimum is not 0: see `cos_nce_minimum`.
+
+    Raises:
+        ValueError: the shapes do not fit, or K = 0.
+
+    Taught in: notebooks/01_cos_nce_geometry.
+    """
+    same_shape(student, teacher)
+    if negatives.dim() != 3 or negatives.shape[::2] != student.shape or negatives.shape[1] == 0:
+        raise ValueError(
+            f"negatives must be (B, K, D) with K >= 1 and (B, D) = {tuple(student.shape)}, "
+            f"not {tuple(negatives.shape)}"
+        )
+    positive = angular_distance(teacher, student)
+    negative = angular_distance(negatives, student.unsqueeze(1))
+    pushed = (2 - (negative - positive.unsqueeze(1))).mean(1) / 2
+    return reduced(pushed + positive, reduction)
+
+
+def in_batch_cos_nce(
+    student: Tensor, teacher: Tensor, reduction: str = "mean", group=None
+) -> Tensor:
+    r"""COS-NCE whose negatives are the teacher's other B - 1 rows, in O(B D). (Eq. 1)
+
+    Eq. (1) is linear in the cosines, so all negatives enter through $\bar n_i$, the mean of the
+    other rows' unit vectors:
+
+    $$\mathcal L_i = 2 - \langle u_i, v_i\rangle,\qquad
+      v_i = \tfrac32\hat t_i - \tfrac12\bar n_i$$
+
+    Args:
+        student, teacher: (B, D), B >= 2. The paper's batch of 16 gives K = 15.
+        reduction: "mean" over the batch, or "none".
+        group: the processes whose rows together are the batch; None: these rows are all.
+
+    Returns:
+        Scalar, or (B,) with "none"; in [0, 4]. Equal to `cos_nce` with those negatives.
+
+    Raises:
+        ValueError: the shapes differ, or B < 2.
+
+    Taught in: notebooks/01_cos_nce_geometry.
+    """
+    same_shape(student, teacher)
+    at_least_two(student, group)
+    return reduced(cos_nce_to(student, cos_nce_target(teacher, group=group)), reduction)
+
+
+def cos_nce_target(teacher: Tensor, mask: Tensor | None = None, group=None) -> Tensor:
+    r"""$v_i$ of `in_batch_cos_nce`, the teacher's part of COS-NCE. (Eq. 1)
+
+    The target depends on the teacher alone. Both passes of a perturbed step and the minimum use
+    the same one.
+
+    Args:
+        teacher: (B, D), or (B, L, D) to be read as one vector per row; B >= 2.
+        mask: (B, L), 1 for real tokens. The target is zero where a row has no token.
+        group: see `in_batch_cos_nce`.
+
+    Returns:
+        (B, D) or (B, L, D), like `teacher`.
+
+    Raises:
+        ValueError: B < 2.
+    """
+    teacher = full_precision(teacher)
+    real = 1 if mask is None else mask.unsqueeze(-1).to(teacher.dtype)
+    rows = (teacher * real).flatten(1)
+    at_least_two(rows, group)
+    others, inverse = batch_size(rows, group) - 1, 1 / rows.norm(dim=-1).clamp_min(SHORTEST)
+    # 3/2 t - 1/2 (sum - t) / others, with t = rows * inverse: few passes over much memory
+    target = rows * ((1.5 + 0.5 / others) * inverse).unsqueeze(1)
+    with torch.autocast(rows.device.type, enabled=False):
+        total = inverse @ rows
+    target -= (0.5 / others) * (total if group is None else group.sum(total))
+    return target.view_as(teacher) * real
+
+
+def cos_nce_to(student: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    r"""COS-NCE of each row from its target: $2 - \langle z^S, v\rangle / |z^S|$. (Eq. 1)
+
+    Args:
+        student: (B, D) or (B, L, D), like `target`.
+        target: what `cos_nce_target` gives.
+        mask: (B, L), 1 for real tokens.
+
+    Returns:
+        (B,), in [0, 4].
+    """
+    student = full_precision(student)
+    tokens = student.norm(dim=-1)
+    if mask is not None:
+        tokens = tokens * mask
+    length = tokens.norm(dim=-1) if student.dim() == 3 else tokens
+    product = (student * target).flatten(1).sum(-1)
+    return 2 - product / length.clamp_min(SHORTEST)
+
+
+def cos_nce_minimum(teacher: Tensor, group=None) -> Tensor:
+    r"""The least value that `in_batch_cos_nce` can take for each row: $2 - |v_i|$.
+
+    The loss is $2 - \langle u, v\rangle$, so its minimum is reached at $u = v/|v|$. A raw loss says
+    little until this minimum is subtracted. The run store logs the difference as the *excess*.
+
+    Args:
+        teacher: (B, D), B >= 2.
+        group: see `in_batch_cos_nce`.
+
+    Returns:
+        (B,), in [0, 1].
+
+    Raises:
+        ValueError: B < 2.
+
+    Taught in: notebooks/01_cos_nce_geometry.
+    """
+    at_least_two(teacher, group)
+    return _target_minimum(cos_nce_target(teacher, group=group))
+
+
+def _target_minimum(target: Tensor) -> Tensor:
+    return 2 - target.flatten(1).norm(dim=-1)
+
+
+# ---- Eq. (3): one layer
+
+
+class LayerLoss(NamedTuple):
+    """A loss between one student layer and one teacher layer, split in two parts.
+
+    Attributes:
+        target: f(teacher (B, l, D), mask (B, l)), the teacher's part, computed once per step.
+        value: f(student (B, l, D), target, mask (B, l)) -> (B,), computed in each pass.
+        minimum: f(target) -> (B,), the least possible value; None where it is 0 or not known.
+    """
+
+    target: Callable
+    value: Callable
+    minimum: Callable | None = None
+
+
+def layer_loss(name: str = "cos_nce", representation: str = "flatten", group=None) -> LayerLoss:
+    """The layer loss of that name, for states that `reduce_states` has reduced.
+
+    Args:
+        name: "cos_nce" (Eq. 1), or "mse", the mean squared difference (BERT_M).
+        representation: see `transformer_layer_loss`.
+        group: see `in_batch_cos_nce`.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if representation not in REPRESENTATIONS:
+        raise ValueError(f"representation must be one of {REPRESENTATIONS}, not {representation!r}")
+    if name == "mse":
+        return LayerLoss(lambda teacher, mask: full_precision(teacher), _mse_to)
+    if name != "cos_nce":
+        raise ValueError(f"loss must be 'cos_nce' or 'mse', not {name!r}")
+    if representation == "token":
+        return LayerLoss(partial(_token_target, group=group), _token_cos_nce_to)
+    return LayerLoss(partial(cos_nce_target, group=group), cos_nce_to, _target_minimum)
+
+
+def transformer_layer_loss(
+    student: Tensor,
+    teacher: Tensor,
+    mask: Tensor,
+    representation: str = "flatten",
+    loss: str = "cos_nce",
+    reduction: str = "mean",
+    group=None,
+) -> Tensor:
+    r"""One layer's distillation loss, $L_C(h^S W, h^T, H^T)$. (Eq. 3)
+
+    Args:
+        student: (B, L, D), the student's layer output times W.
+        teacher: (B, L, D), the mapped teacher layer's output.
+        mask: (B, L), 1 for real tokens, 0 for padding. The samples may have any lengths.
+        representation: "flatten" (the L x D matrix as one vector, padding zero, so that two
+            samples are compared over the positions that both have), "token" (every position by
+            itself, with the negatives at the same position; where no other sample reaches, the
+            negative term is 0), "mean" or "cls".
+        loss: "cos_nce", or "mse" (the mean squared difference over the same numbers: BERT_M).
+        reduction: "mean" over the batch, or "none" for (B,).
+        group: see `in_batch_cos_nce`; all its processes then pad to the same L.
+
+    Returns:
+        Scalar or (B,); in [0, 4] for "cos_nce".
+
+    Raises:
+        ValueError: the shapes differ, B < 2, or an unknown name.
+
+    Taught in: notebooks/02_teacher_and_student, notebooks/04_two_stage_distillation.
+    """
+    same_shape(student, teacher)
+    if mask.shape != student.shape[:2]:
+        raise ValueError(f"mask must be {tuple(student.shape[:2])}, not {tuple(mask.shape)}")
+    chosen = layer_loss(loss, representation, group)
+    student, _ = reduce_states(student, mask, representation)
+    teacher, mask = reduce_states(teacher, mask, representation)
+    return reduced(chosen.value(student, chosen.target(teacher, mask), mask), reduction)
 
 
 def reduce_states(states: Tensor, mask: Tensor, representation: str = "flatten"):
-    """What is compared of a layer's output: all its tokens, their mean, or the first.
+    """What is compared of a layer's output: all its tokens, their mean, or the first token.
 
-    Reducing before the projection W gives the same loss as after it, because W is linear, and
-    lets a cache keep one vector a sample.
+    Reducing before the projection W gives the same loss as reducing after it, because W is linear.
+    A cache can then keep one vector per sample.
 
     Args:
         states: (B, L, D) hidden states.
@@ -71,7 +288,7 @@ def reduce_states(states: Tensor, mask: Tensor, representation: str = "flatten")
         (states, mask) of the reduced length.
 
     Raises:
-        ValueError: unknown representation.
+        ValueError: an unknown representation.
 
     Taught in: notebooks/02_teacher_and_student.
     """
@@ -86,54 +303,23 @@ def reduce_states(states: Tensor, mask: Tensor, representation: str = "flatten")
     return states, mask
 
 
-@full_precision
-def transformer_layer_loss(
-    student: Tensor,
-    teacher: Tensor,
-    mask: Tensor,
-    representation: str = "flatten",
-    loss: str = "cos_nce",
-    reduction: str = "mean",
-    group=None,
-    pull: Tensor | None = None,
-) -> Tensor:
-    r"""One layer's distillation loss, $L_C(h^S W, h^T, H^T)$. (Eq. 3)
+def _mse_to(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    return _masked_mean((full_precision(student) - teacher).square().mean(-1), mask)
 
-    Args:
-        student: (B, L, D), the student's layer output times W.
-        teacher: (B, L, D), the mapped teacher layer's output.
-        mask: (B, L), 1 for real tokens, 0 for padding. Samples may have any lengths.
-        representation: "flatten" (the L x D matrix as one vector, padding zero, so that two
-            samples are compared over the positions that both have), "token" (every position by
-            itself, negatives at the same position; where no other sample reaches, the negative
-            term is 0), "mean" or "cls".
-        loss: "cos_nce", or "mse" (the mean squared difference over the same numbers: BERT_M).
-        reduction: "mean" over the batch, or "none" for (B,).
-        group: see `in_batch_cos_nce`; all its processes then pad to the same L.
-        pull: `cos_nce_pull(teacher, mask, group)` where it is known already; not for "token".
 
-    Returns:
-        Scalar or (B,); in [0, 4] for "cos_nce".
+def _token_target(teacher: Tensor, mask: Tensor, group=None) -> tuple[Tensor, Tensor, Tensor]:
+    """Unit vectors (B, L, D), their sum over the batch (L, D), other rows at a position (B, L)."""
+    at_least_two(teacher, group, "(B, L, D)")
+    weights = mask.to(full_precision(teacher).dtype)
+    t = unit(teacher) * weights.unsqueeze(-1)
+    return t, batch_sum(t, group), batch_sum(weights, group) - weights
 
-    Raises:
-        ValueError: shapes differ, B < 2, or an unknown name.
 
-    Taught in: notebooks/02_teacher_and_student, notebooks/04_two_stage_distillation.
-    """
-    same_shape(student, teacher)
-    if mask.shape != student.shape[:2]:
-        raise ValueError(f"mask must be {tuple(student.shape[:2])}, not {tuple(mask.shape)}")
-    student, _ = reduce_states(student, mask, representation)
-    teacher, mask = reduce_states(teacher, mask, representation)
-    if loss == "mse":
-        per_token = (student - teacher).square().mean(-1)
-        return reduced(_masked_mean(per_token, mask), reduction)
-    if loss != "cos_nce":
-        raise ValueError(f"loss must be 'cos_nce' or 'mse', not {loss!r}")
-    if representation == "token":
-        return reduced(_token_cos_nce(student, teacher, mask, group), reduction)
-    pull = cos_nce_pull(teacher, mask, group) if pull is None else pull
-    return cos_nce_along(student, pull, mask, reduction)
+def _token_cos_nce_to(student: Tensor, target: tuple, mask: Tensor) -> Tensor:
+    (t, total, count), u = target, unit(student)
+    positive = (u * t).sum(-1)
+    others = ((u * total).sum(-1) - positive) / count.clamp_min(1)
+    return _masked_mean(2 - 1.5 * positive + 0.5 * others, mask)
 
 
 def _masked_mean(per_token: Tensor, mask: Tensor) -> Tensor:
@@ -141,24 +327,9 @@ def _masked_mean(per_token: Tensor, mask: Tensor) -> Tensor:
     return (per_token * weights).sum(1) / weights.sum(1).clamp_min(1)
 
 
-def _token_cos_nce(student: Tensor, teacher: Tensor, mask: Tensor, group) -> Tensor:
-    at_least_two(student, group, "(B, L, D)")
-    weights = mask.to(student.dtype)
-    u, t = unit(student), unit(teacher) * weights.unsqueeze(-1)
-    positive = (u * t).sum(-1)
-    count = batch_sum(weights, group) - weights  # other rows that reach this position
-    others = ((u * batch_sum(t, group)).sum(-1) - positive) / count.clamp_min(1)
-    return _masked_mean(2 - 1.5 * positive + 0.5 * others, mask)
+# ---- Eqs. (4) and (5): soft and hard labels
 
 
-def _same_logits(student_logits: Tensor, other: Tensor, temperature: float) -> None:
-    if student_logits.shape != other.shape:
-        raise ValueError(f"logits {tuple(student_logits.shape)} and {tuple(other.shape)} differ")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, not {temperature}")
-
-
-@full_precision
 def soft_label_loss(
     student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.1, reduction="mean"
 ) -> Tensor:
@@ -177,17 +348,16 @@ def soft_label_loss(
         Scalar or (B,), >= 0.
 
     Raises:
-        ValueError: shapes differ, or temperature <= 0.
+        ValueError: the shapes differ, or temperature <= 0.
 
     Taught in: notebooks/04_two_stage_distillation.
     """
     _same_logits(student_logits, teacher_logits, temperature)
-    student = F.log_softmax(student_logits / temperature, dim=-1)
-    teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
+    student = F.log_softmax(full_precision(student_logits) / temperature, dim=-1)
+    teacher = F.log_softmax(full_precision(teacher_logits) / temperature, dim=-1)
     return reduced(F.kl_div(student, teacher, log_target=True, reduction="none").sum(-1), reduction)
 
 
-@full_precision
 def hard_label_loss(
     student_logits: Tensor,
     labels: Tensor,
@@ -200,7 +370,7 @@ def hard_label_loss(
     $$\mathcal L_{hard} = -\mathrm{softmax}(y/\tau)\cdot\log\mathrm{softmax}(y^S)$$
 
     Taken literally, the target of the gold class is softmax(one_hot/tau): 0.7128 for C = 2 and
-    0.5538 for C = 3 at tau = 1.1, a heavy label smoothing. Only the target is softened.
+    0.5538 for C = 3 at tau = 1.1, which is a heavy label smoothing. Only the target is softened.
 
     Args:
         student_logits: (B, C).
@@ -219,22 +389,39 @@ def hard_label_loss(
     """
     if target not in HARD_TARGETS:
         raise ValueError(f"target must be one of {HARD_TARGETS}, not {target!r}")
-    wanted = F.one_hot(labels, student_logits.shape[-1]).to(student_logits.dtype)
-    _same_logits(student_logits, wanted, temperature)
+    logits = full_precision(student_logits)
+    wanted = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
+    _same_logits(logits, wanted, temperature)
     if target == "paper":
         wanted = (wanted / temperature).softmax(-1)
-    return reduced(-(wanted * F.log_softmax(student_logits, dim=-1)).sum(-1), reduction)
+    return reduced(-(wanted * F.log_softmax(logits, dim=-1)).sum(-1), reduction)
 
 
-def total_loss(layers: Tensor, soft: Tensor, hard: Tensor, weights) -> Tensor:
+def squared_error(scores: Tensor, wanted: Tensor) -> Tensor:
+    """The mean squared error, in place of Eqs. (4) and (5) where the task is a regression.
+
+    Args:
+        scores: (B, 1), the student's logits.
+        wanted: (B, 1) the teacher's logits, or (B,) gold scores.
+
+    Returns:
+        Scalar, >= 0.
+    """
+    return (full_precision(scores) - wanted.view_as(scores)).square().mean()
+
+
+# ---- Eq. (6): their sum
+
+
+def total_loss(layers: Tensor | None, soft: Tensor | None, hard: Tensor | None, weights) -> Tensor:
     r"""$\mathcal L_{total} = \alpha\sum_i \mathcal L_T^i + \beta\mathcal L_{soft}
     + \gamma\mathcal L_{hard}$. (Eq. 6)
 
     Args:
         layers: scalar, already summed over the M student layers.
         soft, hard: scalars of Eqs. (4) and (5) (mean squared errors for a regression).
-        weights: (alpha, beta, gamma); a term of weight 0 is left out, not multiplied by 0, so
-            parameters that only it reaches get no gradient at all.
+        weights: (alpha, beta, gamma). A term of weight 0 is left out, not multiplied by 0, so that
+            parameters that only this term reaches get no gradient at all.
 
     Returns:
         Scalar.
@@ -248,3 +435,61 @@ def total_loss(layers: Tensor, soft: Tensor, hard: Tensor, weights) -> Tensor:
     if not terms:
         raise ValueError("all three loss weights are 0: there is nothing to train")
     return sum(terms[1:], terms[0])
+
+
+# ---- what the equations share
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """`x` in float32 if it is in half precision, else as it is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def unit(x: Tensor) -> Tensor:
+    """(..., D) -> (..., D): each vector divided by its length, in full precision."""
+    x = full_precision(x)
+    return x / x.norm(dim=-1, keepdim=True).clamp_min(SHORTEST)
+
+
+def reduced(per_sample: Tensor, reduction: str) -> Tensor:
+    """(B,) as it is ("none"), or its mean ("mean")."""
+    if reduction == "none":
+        return per_sample
+    if reduction == "mean":
+        return per_sample.mean()
+    raise ValueError(f"reduction must be 'mean' or 'none', not {reduction!r}")
+
+
+def same_shape(student: Tensor, teacher: Tensor) -> None:
+    """Raises `ValueError` unless the two shapes are equal."""
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} must have the "
+            "same shape; map the student to the teacher's width first (the projection W of Eq. 3)"
+        )
+
+
+def at_least_two(batch: Tensor, group, letters: str = "(B, D)") -> None:
+    """Raises `ValueError` unless the batch has a negative for each row."""
+    if batch.dim() != letters.count(",") + 1 or batch_size(batch, group) < 2:
+        raise ValueError(
+            f"in-batch negatives need {letters} with B >= 2, not {tuple(batch.shape)}: "
+            "with one sample there is no negative"
+        )
+
+
+def batch_size(rows: Tensor, group) -> int:
+    """B, counted over all processes of the group."""
+    return len(rows) if group is None else len(rows) * group.processes
+
+
+def batch_sum(rows: Tensor, group) -> Tensor:
+    """(B, ...) -> (...): the sum over the batch of all processes; no gradient from the others."""
+    return rows.sum(0) if group is None else group.sum(rows.sum(0))
+
+
+def _same_logits(student_logits: Tensor, other: Tensor, temperature: float) -> None:
+    if student_logits.shape != other.shape:
+        raise ValueError(f"logits {tuple(student_logits.shape)} and {tuple(other.shape)} differ")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, not {temperature}")

@@ -3,9 +3,14 @@
 Both models are transformers' own; nothing here re-implements BERT.
 """
 
+import copy
+import functools
+from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from transformers import (
     AutoModelForMaskedLM,
@@ -129,9 +134,11 @@ def load_input_embeddings(teacher: str):
 
 
 def load_saved(folder) -> nn.Module:
-    """A classifier that this kit saved, in eval mode."""
+    """A classifier that this kit saved, in eval mode. Code that lies in the folder never runs."""
     with quiet_transformers():
-        return AutoModelForSequenceClassification.from_pretrained(folder).eval()
+        return AutoModelForSequenceClassification.from_pretrained(
+            folder, trust_remote_code=False
+        ).eval()
 
 
 def build_student(
@@ -259,6 +266,84 @@ def embeddings_replaced(model: nn.Module, value: Tensor):
         yield
     finally:
         del layer.forward
+
+
+def model_inputs(model: nn.Module, batch: dict, ready_mask: bool | None = None) -> dict:
+    """What a model is called with: the batch without its labels.
+
+    On a GPU (or with `ready_mask`) a BERT gets its mask as attention takes it, (B, 1, 1, L) bool.
+    Otherwise transformers would look whether all of it is 1, and wait for the device at each step.
+    """
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    if ready_mask is None:
+        ready_mask = batch["input_ids"].device.type == "cuda"
+    config = getattr(model, "config", None)
+    bert = getattr(config, "model_type", "") == "bert"
+    if ready_mask and bert and config._attn_implementation == "sdpa" and _takes_ready_masks():
+        inputs["attention_mask"] = batch["attention_mask"].bool()[:, None, None]
+    return inputs
+
+
+@functools.cache
+def _takes_ready_masks() -> bool:
+    try:
+        from transformers.masking_utils import create_bidirectional_mask  # noqa: F401
+    except ImportError:  # an older transformers
+        return False
+    return True
+
+
+class TrimmedEmbedding(nn.Module):
+    """The rows of an embedding that occur in the data; the others wait outside the optimiser.
+
+    A row that never occurs has no gradient, and AdamW then only applies weight decay to it: each
+    step multiplies it by (1 - rate * decay). `restore` makes up for that, so trimming saves work
+    and changes nothing but rounding.
+    """
+
+    def __init__(self, full: nn.Embedding, used: Tensor):
+        super().__init__()
+        self.full, self.used = [full], used  # in a list: not a submodule, so not a parameter here
+        self.weight = nn.Parameter(full.weight.detach()[used])
+        place = torch.zeros(full.num_embeddings, dtype=torch.long, device=used.device)
+        place[used] = torch.arange(len(used), device=used.device)
+        self.register_buffer("place", place, persistent=False)
+        padding = full.padding_idx  # its row gets no gradient
+        self.padding_idx = None if padding is None else int(place[padding])
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(B, L) token ids to (B, L, d)."""
+        return nn.functional.embedding(self.place[ids], self.weight, self.padding_idx)
+
+    def restore(self, shrink: float) -> nn.Embedding:
+        """The whole embedding, a copy; rows that were left out are multiplied by `shrink`."""
+        full = copy.deepcopy(self.full[0])
+        with torch.no_grad():
+            full.weight *= shrink
+            full.weight[self.used] = self.weight
+        return full
+
+
+def trim_vocabulary(model: nn.Module, ids: Iterable[np.ndarray]) -> TrimmedEmbedding | None:
+    """Train only the word embeddings of the token ids that occur (arrays, repeats allowed).
+
+    The padding token stays as well. `model.set_input_embeddings(trimmed.restore(shrink))` ends it.
+    Returns None, and leaves the model as it is, where its input embedding is not a plain
+    `nn.Embedding`.
+    """
+    full = model.get_input_embeddings()
+    if type(full) is not nn.Embedding:
+        return None
+    occurs = np.zeros(full.num_embeddings, dtype=bool)
+    occurs[full.padding_idx or 0] = True
+    block = 1 << 24  # ids that are looked at together: a memory-mapped corpus may be large
+    for array in ids:
+        for start in range(0, len(array), block):
+            occurs[array[start : start + block]] = True
+    used = torch.from_numpy(np.flatnonzero(occurs))
+    trimmed = TrimmedEmbedding(full, used.to(full.weight.device))
+    model.set_input_embeddings(trimmed)
+    return trimmed
 
 
 def count_parameters(module: nn.Module) -> int:

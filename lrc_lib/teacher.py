@@ -4,7 +4,6 @@ Taught in notebooks/02_teacher_and_student.
 """
 
 import itertools
-import json
 import os
 import shutil
 from pathlib import Path
@@ -16,45 +15,55 @@ from filelock import FileLock
 from torch import Tensor
 
 from lrc_lib.data.batches import Encoded, by_length, collate, ragged
+from lrc_lib.data.manifest import MANIFEST, write_manifest
 from lrc_lib.data.tasks import Task
 from lrc_lib.errors import InputError
 from lrc_lib.evaluate import bootstrap, compute_metrics, majority_metrics
 from lrc_lib.losses import reduce_states
-from lrc_lib.runs.execution import autocast, matmuls, model_inputs
+from lrc_lib.models import model_inputs
 
 
 class Taught(NamedTuple):
     """A teacher's answers for one batch.
 
-    states: per mapped layer (B, l, D), reduced as the run's representation says (l = L or 1);
-    logits: (B, C); pulls: per layer its `losses.cos_nce_pull`, where that was computed already.
+    states: per mapped layer (B, l, D), reduced as the run's representation says (l = L or 1), or
+    [] where no layer was asked for; logits: (B, C).
     """
 
     states: list[Tensor]
     logits: Tensor
-    pulls: tuple[Tensor, ...] = ()
+
+
+def no_teacher(rows, batch, weights) -> None:
+    """In place of a teacher, for recipes that learn from the labels alone."""
 
 
 class LiveTeacher:
-    """Asks the model at every step. Used where the cache would not fit, or would not be reused.
+    """Runs the model at every step. Used where a cache would not fit, or would not be reused.
 
     States are rounded to float16, as the cache stores them, so both teach the same.
+
+    Args:
+        layers: teacher layers, 1-based.
+        representation: see `lrc_lib.losses.reduce_states`.
     """
 
-    def __init__(self, model, layers, representation, device, precision="fp32"):
-        self.precision, self.device = precision, torch.device(device)
+    def __init__(self, model, layers, representation, device):
         self.model = model.to(device).eval().requires_grad_(False)
         self.layers, self.representation = tuple(layers), representation
 
     @property
-    def asked(self):
+    def running(self):
         """The model that a training step with a layer loss runs."""
         return self.model
 
     @torch.no_grad()
-    def __call__(self, indices, batch, layers: bool = True) -> Taught:
-        with matmuls(self.precision), autocast(self.precision, self.device):
-            output = self.model(**model_inputs(self.model, batch), output_hidden_states=layers)
+    def __call__(self, rows, batch, weights=(1, 1, 0)) -> Taught | None:
+        """The answers for a batch, as far as the weights (alpha, beta, gamma) need them."""
+        if not (weights[0] or weights[1]):
+            return None
+        layers = bool(weights[0])
+        output = self.model(**model_inputs(self.model, batch), output_hidden_states=layers)
         mask = batch["attention_mask"]
         states = [
             reduce_states(output.hidden_states[n], mask, self.representation)[0].half().float()
@@ -65,10 +74,10 @@ class LiveTeacher:
 
 
 class CachedTeacher:
-    """Reads the answers that `build_cache` wrote; without states among them, asks `live` for those.
+    """Reads the answers that `build_cache` wrote; runs `live` for states that are not among them.
 
-    On a CPU the states stay on disk, memory-mapped and shared by all processes; on a GPU they are
-    moved into its memory once, where they take less than half of what is free there.
+    On a CPU the states stay on disk, memory-mapped and shared by all processes. On a GPU they are
+    moved into its memory once, if they take less than half of what is free there.
     """
 
     def __init__(self, folder: Path, live: LiveTeacher, device="cpu"):
@@ -83,68 +92,72 @@ class CachedTeacher:
                 self.states = self.states.to(device)
 
     @property
-    def asked(self):
-        """The model that a training step with a layer loss runs; None where its states are here."""
+    def running(self):
+        """The model that a training step with a layer loss runs; None if its states are cached."""
         return self.live.model if self.states is None else None
 
-    def __call__(self, indices, batch, layers: bool = True) -> Taught:
-        if layers and self.states is None:
-            return self.live(indices, batch)
-        indices, device, states = np.asarray(indices), batch["input_ids"].device, []
-        if layers:
-            starts, ends = self.offsets[indices], self.offsets[indices + 1]
-            width = batch["input_ids"].shape[1] if self.whole else 0
-            where, real = ragged(starts, ends - starts, self.states.device, width)
-            vectors = self.states[where] * real[..., None, None]
-            if device.type == "cuda" and self.states.device.type == "cpu":
-                vectors = vectors.pin_memory()
-            states = list(vectors.to(device, non_blocking=True).float().unbind(2))
-        return Taught(states, self.logits[torch.from_numpy(indices).to(device, non_blocking=True)])
+    def __call__(self, rows, batch, weights=(1, 1, 0)) -> Taught | None:
+        """The answers for a batch, as far as the weights (alpha, beta, gamma) need them."""
+        if not (weights[0] or weights[1]):
+            return None
+        if weights[0] and self.states is None:
+            return self.live(rows, batch, weights)
+        rows, device = np.asarray(rows), batch["input_ids"].device
+        states = self._states(rows, batch["input_ids"].shape[1], device) if weights[0] else []
+        logits = self.logits[torch.from_numpy(rows).to(device, non_blocking=True)]
+        return Taught(states, logits)
+
+    def _states(self, rows: np.ndarray, length: int, device: torch.device) -> list[Tensor]:
+        starts, ends = self.offsets[rows], self.offsets[rows + 1]
+        width = length if self.whole else 0
+        where, real = ragged(starts, ends - starts, self.states.device, width)
+        vectors = self.states[where] * real[..., None, None]
+        if device.type == "cuda" and self.states.device.type == "cpu":
+            vectors = vectors.pin_memory()
+        return list(vectors.to(device, non_blocking=True).float().unbind(2))
 
 
 def cache_bytes(encoded: Encoded, layers: int, width: int, representation: str) -> int:
-    """Size on disk of the cached states: 2 bytes a number, one vector a token (or a row)."""
+    """Size on disk of the cached states: 2 bytes per number, one vector per token (or row)."""
     reduced = representation in ("mean", "cls")
     return 2 * layers * width * (len(encoded) if reduced else int(encoded.lengths.sum()))
 
 
 def open_teacher(
-    model, encoded: Encoded, layers, representation, device, folder: Path, budget_gb: float,
-    precision: str = "fp32",
-):  # fmt: skip
+    model, encoded: Encoded, layers, representation, device, folder: Path, budget_gb: float
+):
     """A teacher whose answers are cached as far as the budget allows.
 
-    The rule: states and logits if the states fit into the budget; else the logits alone, and the
-    states are asked at every step that has a layer loss; with a budget of 0 nothing is cached.
-    "flatten" and "token" share one cache.
+    The rule: states and logits are cached if the states fit into the budget. Otherwise the logits
+    alone are cached, and the teacher runs at every step that has a layer loss. With a budget of 0
+    nothing is cached. "flatten" and "token" share one cache.
 
     Args:
         layers: teacher layers, 1-based.
-        folder: the cache's own folder, named by teacher and data.
+        folder: names the cache, by teacher and data.
         budget_gb: gigabytes (1e9 bytes) that the states may take.
-        precision: of the teacher's forward pass, see `lrc_lib.runs.execution`.
 
     Returns:
         (teacher, one line that says what is cached and why).
     """
-    live = LiveTeacher(model, layers, representation, device, precision)
+    live = LiveTeacher(model, layers, representation, device)
     if not budget_gb:
-        return live, "teacher asked at every step: nothing is to be cached"
+        return live, "teacher runs at every step: nothing is to be cached"
     size = cache_bytes(encoded, len(live.layers), model.config.hidden_size, representation) / 1e9
     fits = size <= budget_gb
     kind = representation if representation in ("mean", "cls") else "tokens"
-    name = (
-        "-".join([folder.name, kind, *map(str, live.layers)]) if fits else f"{folder.name}-logits"
-    )
+    name = f"{folder.name}-logits"
+    if fits:
+        name = "-".join([folder.name, kind, *map(str, live.layers)])
     folder = folder.with_name(name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(str(folder) + ".lock"):
-        if not (folder / "meta.json").exists():
+        if not (folder / MANIFEST).exists():
             build_cache(live, encoded, folder, device, states=fits)
     line = f"teacher outputs cached: {size:.2f} GB"
     if not fits:
         line = (
-            "teacher asked for its layers at every step that uses them, its logits are cached: the "
+            "teacher runs at every step that uses its layers, only its logits are cached: the "
             f"layers would take {size:.2f} GB, the budget is {budget_gb:g} (--set cache_gb=)"
         )
     return CachedTeacher(folder, live, device), line
@@ -153,7 +166,8 @@ def open_teacher(
 def build_cache(teacher: LiveTeacher, encoded: Encoded, folder: Path, device, states=True) -> None:
     """Write the teacher's logits and, in float16, its states for all rows, or nothing at all."""
     partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    for leftover in (partial, folder):  # a folder without a manifest is not whole
+        shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
     reduced = teacher.representation in ("mean", "cls")
     kept = np.ones(len(encoded), dtype=np.int64) if reduced else encoded.lengths
@@ -162,24 +176,27 @@ def build_cache(teacher: LiveTeacher, encoded: Encoded, folder: Path, device, st
     if states:
         vectors = np.lib.format.open_memmap(partial / "states.npy", "w+", np.float16, shape)
     logits = np.zeros((len(encoded), teacher.model.config.num_labels), dtype=np.float32)
-    for indices in by_length(encoded, 32):
-        taught = teacher(indices, collate(encoded, indices, device), states)
-        logits[indices] = taught.logits.cpu().numpy()
+    for rows in by_length(encoded, 32):
+        taught = teacher(rows, collate(encoded, rows, device), (int(states), 1, 0))
+        logits[rows] = taught.logits.cpu().numpy()
         if states:
             stacked = torch.stack(taught.states, dim=2).half().cpu().numpy()  # (B, l, M, D)
-            for row, index in zip(stacked, indices, strict=True):
+            for row, index in zip(stacked, rows, strict=True):
                 vectors[offsets[index] : offsets[index + 1]] = row[: kept[index]]
     if states:
         vectors.flush()
     np.save(partial / "logits.npy", logits)
     np.save(partial / "offsets.npy", offsets)
-    meta = {"rows": len(encoded), "shape": shape, "layers": list(teacher.layers)}
-    (partial / "meta.json").write_text(json.dumps(meta))
+    write_manifest(partial)
     os.replace(partial, folder)
 
 
 def check_fits(teacher, tokenizer, encoded, spec) -> None:
-    """Refuse a teacher whose tokenizer or positions do not fit, before an index error does."""
+    """Refuse a teacher whose tokenizer or positions do not fit, before an index error does.
+
+    Raises:
+        InputError: more tokens than embeddings, or rows longer than its positions.
+    """
     config = teacher.config
     if len(tokenizer) > config.vocab_size:
         raise InputError(
@@ -197,11 +214,15 @@ def check_fits(teacher, tokenizer, encoded, spec) -> None:
 def check_teacher(task: Task, logits, labels, train_labels) -> dict:
     """Is this teacher fit to teach? The rule, on the first dev split:
 
-    - the lower end of the 95 % bootstrap interval of its primary metric lies above the majority
-      answer's value, and
-    - for classes, no other order of the labels scores clearly better (the upper end of its own
-      interval stays below the other order's accuracy): a teacher from elsewhere may number its
-      classes differently.
+    - The lower end of the 95 % bootstrap interval of its primary metric lies above the majority
+      answer's value.
+    - For classes, no other order of the labels scores clearly better (by three standard errors of
+      an accuracy): a teacher from elsewhere may number its classes differently.
+
+    Args:
+        logits: (n, C), the teacher's.
+        labels: (n,), of the dev split.
+        train_labels: (m,), for the majority answer.
 
     Returns:
         "passed" and a sentence "reason", with the numbers that decided.

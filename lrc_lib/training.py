@@ -1,245 +1,404 @@
-"""The distillation loop: two stages, gradient perturbation, resume. Taught in notebook 04.
+"""The training loop, and what it keeps: batches, optimiser, history, checkpoints.
 
-`train` is the whole method on one screen. The same loop fine-tunes teachers (a recipe whose only
-loss is the hard label) and distils on unlabelled text (a recipe whose only loss is the layers).
+`train` is the whole method on one screen, with `lrc_lib.distil.step_losses`. The same loop
+fine-tunes teachers (the hard label is then the only loss) and distils on unlabelled text (the
+layers are then the only loss). Taught in notebook 04.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lrc_lib.best import Best
-from lrc_lib.data.batches import Encoded, collate, steps_per_epoch
-from lrc_lib.losses import (
-    cos_nce_pull,
-    hard_label_loss,
-    reduce_states,
-    soft_label_loss,
-    total_loss,
-    transformer_layer_loss,
-)
-from lrc_lib.models import backbone, embeddings_replaced
-from lrc_lib.perturbation import perturb_embeddings
-from lrc_lib.runs.execution import in_precision, model_inputs, tuned
-from lrc_lib.runs.parallel import Group, current
-from lrc_lib.schedule import Recipe, loss_weights
-from lrc_lib.trainee import Trainee
+from lrc_lib.data.batches import Encoded, collate, epoch_order, steps_per_epoch
+from lrc_lib.data.manifest import write_manifest
+from lrc_lib.distil import Losses, Net, step_losses
+from lrc_lib.errors import InputError, TrainingError, UnavailableError
+from lrc_lib.models import trim_vocabulary
+from lrc_lib.schedule import Recipe, boundary_step, learning_rate_factor
+
+FLUSH_STEPS = 20  # losses are read back from the device and written after this many steps
+CHECKPOINT_SECONDS = 60
+LOSSES = ("loss", "layers", "minimum", "soft", "hard", "perturbed")  # of a line of the history
 
 
-@dataclass
-class Job:
-    """Everything one training needs. `spec` supplies the values that are only numbers or names.
+def train(net: Net, teacher: Callable, trainer: "Trainer") -> None:
+    """Train `net` in place, from the trainer's first step (or its checkpoint) to the last.
 
-    `teach(indices, batch, layers)` gives the frozen teacher's `Taught` for a batch, its states only
-    if `layers`; `pairs` are 1-based (student layer, teacher layer). `report(step, total, line)` is
-    called with a readable line at the end of an epoch and with "" in between. Where the folder
-    `stage1` exists, the state at the stage boundary is read from it or left in it, for runs that
-    have the same stage 1. With `best` the model is scored at the end of each epoch of stage 2, and
-    the best state is the result. `group` is the processes among which each batch is shared.
+    Args:
+        teacher: f(row numbers, batch, weights) -> `lrc_lib.teacher.Taught`, or None where no weight
+            needs an answer.
+        trainer: see `Trainer`.
+
+    Raises:
+        TrainingError: a loss is NaN or infinite (names the step, the rows and the likely cause).
+        UnavailableError: a checkpoint cannot be written.
+    """
+    for step, rows in trainer.steps():
+        weights = trainer.recipe.stage2 if step >= trainer.boundary else trainer.recipe.stage1
+        rows, batch = trainer.batch(rows)
+        with trainer.autocast():  # bfloat16 or nothing; the losses stay in float32
+            taught = teacher(rows, batch, weights)
+            clean, loss = step_losses(net, batch, taught, weights)
+        loss.backward()
+        trainer.update(step)
+        trainer.record(step, rows, clean, loss)
+    trainer.finish()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of a training run; `lrc_lib.runs.spec.RunSpec` explains them."""
+
+    epochs: int
+    batch_size: int = 16
+    learning_rate: float = 1e-4
+    seed: int = 0
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    warmup: float = 0.1
+    schedule: str = "linear"
+    stage_boundary: float = 0.8
+    drop_last: bool = True
+    bucket: int = 0
+
+
+class Group:
+    """The processes that train together. This one is the usual case: one process by itself.
+
+    `lrc_lib.runs.processes.Several` is the other one.
     """
 
-    model: nn.Module
-    recipe: Recipe
-    spec: object
-    encoded: Encoded
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    seed: int
-    device: torch.device
-    folder: Path
-    regression: bool = False
-    hard_target: str = "paper"
-    teach: Callable | None = None
-    pairs: list[tuple[int, int]] = field(default_factory=list)
-    projection: nn.Module | None = None
-    stage1: Path | None = None
-    pad_to: int = 1  # set by `execution.tuned`
-    report: Callable = lambda step, total, line: None
-    best: Best | None = None
-    group: Group = field(default_factory=current)
-    generator: torch.Generator = torch.default_generator  # of dropout on a CPU
+    rank, processes = 0, 1
 
-    @property
-    def modules(self) -> nn.ModuleList:
-        return nn.ModuleList(m for m in (self.model, self.projection) if m is not None)
+    def share_of(self, rows: np.ndarray) -> np.ndarray:
+        """This process's part of a batch's rows."""
+        return rows[self.rank :: self.processes]
 
-    @property
-    def generators(self) -> list[torch.Generator]:
-        return [self.generator]
+    def reseed(self, seed: int, step: int) -> None:
+        """Called before each step, so that the dropout of several processes differs."""
 
-    @property
-    def negatives_from(self) -> Group | None:
-        """The processes whose rows are negatives; None: this process's own."""
-        return self.group if self.spec.negatives == "batch" else None
+    def same_start(self, net: nn.Module) -> None:
+        """Gives all processes the weights of process 0."""
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return steps_per_epoch(len(self.encoded), self.batch_size, self.spec.drop_last)
+    def average_gradients(self, net: nn.Module) -> None:
+        """Makes every gradient its mean over the processes, in place."""
 
-    # What follows, `lrc_lib.stack.Stack` does for several students at once.
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over the processes; `values` is overwritten and must not need a gradient."""
+        return values
 
-    def weights(self, step: int, total: int):
-        """(alpha, beta, gamma) at a step."""
-        return loss_weights(step, total, self.recipe, self.spec.stage_boundary)
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over the processes, like `sum`."""
+        return self.sum(values) / self.processes
 
-    def batch(self, rows):
-        """(indices, batch): this process's share of the rows, and `collate` of it."""
-        longest, indices = self.encoded.lengths[rows].max(), self.group.share_of(rows)
-        return indices, collate(self.encoded, indices, self.device, longest, self.pad_to)
+    def share(self, value):
+        """What process 0 has for `value`, which is pickled. Waits for all processes."""
+        return value
 
-    def ask(self, indices, batch, weights):
-        """The teacher's answers, as far as the weights need them."""
-        if not (weights[0] or weights[1]):
-            return None
-        return with_pulls(self, batch, self.teach(indices, batch, layers=bool(weights[0])))
-
-    @property
-    def losses(self) -> list[str]:
-        """The layer losses that are used, "cos_nce" or "mse"."""
-        return [self.recipe.layer_loss]
-
-    def layer_loss(self, *states, **how) -> Tensor:
-        """The loss of one layer."""
-        return self.average(transformer_layer_loss(*states, loss=self.losses[0], **how))
-
-    def average(self, rows: Tensor) -> Tensor:
-        """(B,) to a scalar."""
-        return rows.mean()
-
-    def total(self, parts: dict, weights) -> Tensor:
-        return total_loss(parts.get("layers"), parts.get("soft"), parts.get("hard"), weights)
-
-    def update(self, trainees: list[Trainee], step: int) -> None:
-        trainees[0].update(step)
-
-    def record(self, trainees: list[Trainee], step: int, rows, clean: dict, perturbed) -> None:
-        trainees[0].record(step, rows, clean, perturbed)
+    @contextmanager
+    def workplace(self, folder: Path):
+        """The folder to work in: for process 0 `folder`, for the others a temporary one."""
+        folder.mkdir(exist_ok=True)
+        yield folder
 
 
-def train(job: Job) -> None:
-    """Train `job.model` in place, writing `history.jsonl` (a line a step) into `job.folder`.
+ALONE = Group()
 
-    An earlier checkpoint in the folder is continued, on CPU to the bit-identical result.
+
+class Trainer:
+    """What a training run needs besides the method. A checkpoint in `folder` is continued.
+
+    On a CPU a resumed run gives the bit-identical result.
+
+    Args:
+        net: see `lrc_lib.distil.Net`; it is moved to the device and set to training mode.
+        encoded: the training rows.
+        recipe: the loss weights of both stages.
+        folder: where `history.jsonl` and `checkpoint.pt` are written.
+        report: called as report(step, total, line), with a readable line at the end of an epoch
+            and with "" in between.
+        stage1: where this folder exists, the state at the stage boundary is read from it or left
+            in it, for runs that have the same stage 1.
+        score: f() -> dev score of the model as it is; the best epoch of stage 2 is then kept
+            instead of the last step. Only stage 2 counts: in stage 1 the head is untrained.
+        ids: arrays of all token ids that the model will see in training and scoring.
+        group: the processes that share each batch.
+        autocast: gives the context of the forward passes of one step.
+
+    Attributes:
+        start, total: the first step that is left to do, and the number of steps.
+        boundary: the first step of stage 2.
 
     Raises:
         InputError: fewer rows than one batch.
-        TrainingError: a loss is NaN or infinite (names the step, the rows and the likely cause).
     """
-    trainee = Trainee(job)
-    take_steps(job, [trainee])
-    trainee.finish()
 
-
-@tuned
-def take_steps(job: Job, trainees: list[Trainee]) -> None:
-    """The method: all steps that are left to do of a job, or of a stack with its trainees."""
-    recipe, spec, first = job.recipe, job.spec, trainees[0]
-    for step in range(first.start, first.total):
-        rows = first.rows(step)
-        if job.pad_to > 1:  # compiled: what the last step's graphs left may be overwritten
-            torch.compiler.cudagraph_mark_step_begin()
-        indices, batch = job.batch(rows)
-        weights = job.weights(step, first.total)
-        job.group.reseed(job.seed, step)
-        taught = job.ask(indices, batch, weights)
-
-        if recipe.perturb:  # Eqs. (7)-(8): only the loss at the moved embeddings trains
-            embeddings = embed(job.model, batch)
-            clean = compute_losses(job, batch, taught, weights, embeddings)
-            moved = perturb_embeddings(
-                embeddings, clean["loss"].sum(), spec.perturb_norm, spec.epsilon,
-                batch["attention_mask"],
-            )  # fmt: skip
-            trained = compute_losses(job, batch, taught, weights, moved)["loss"]
-        else:
-            clean = compute_losses(job, batch, taught, weights)
-            trained = clean["loss"]
-        trained.sum().backward()  # a sum of one; of a stack's students, each with its own weights
-
-        if weights[0]:
-            floor = layer_floor(job, taught)
-            clean |= {} if floor is None else {"floor": floor}
-        job.update(trainees, step)
-        job.record(trainees, step, rows, clean, trained if recipe.perturb else None)
-
-
-def embed(model: nn.Module, batch: dict) -> Tensor:
-    """emb^S: the output of the student's embedding layer (B, L, d)."""
-    inputs = {name: ids for name, ids in batch.items() if name.endswith("_ids")}
-    return backbone(model).embeddings(**inputs)
-
-
-@in_precision
-def compute_losses(job: Job, batch: dict, taught, weights, embeddings=None) -> dict[str, Tensor]:
-    """The parts of Eq. (6) for one batch; parts whose weight is 0 are not computed.
-
-    Args:
-        taught: the teacher's answers, or None if no weight needs them.
-        weights: (alpha, beta, gamma).
-        embeddings: (B, L, d) to start from instead of the embedding layer's own output.
-
-    Returns:
-        "loss" and, where computed, "layers" (summed over the student's layers), "soft" and
-        "hard". Scalars.
-    """
-    alpha, beta, gamma = weights
-    inputs = model_inputs(job.model, batch)
-    if embeddings is None:
-        output = job.model(**inputs, output_hidden_states=bool(alpha))
-    else:
-        with embeddings_replaced(job.model, embeddings):
-            output = job.model(**inputs, output_hidden_states=bool(alpha))
-    spec, parts = job.spec, {}
-    if alpha:
-        parts["layers"] = _layer_loss(job, output.hidden_states, batch["attention_mask"], taught)
-    logits = output.logits.float()
-    if beta and job.regression:
-        parts["soft"] = (logits - taught.logits).square().mean(-1)
-    elif beta:
-        parts["soft"] = soft_label_loss(logits, taught.logits, spec.temperature, "none")
-    if gamma and job.regression:
-        parts["hard"] = (logits[:, 0] - batch["labels"]).square()
-    elif gamma:
-        parts["hard"] = hard_label_loss(
-            logits, batch["labels"], spec.temperature, job.hard_target, "none"
+    def __init__(
+        self,
+        net: Net,
+        encoded: Encoded,
+        recipe: Recipe,
+        settings: Settings,
+        folder: Path,
+        device="cpu",
+        *,
+        report: Callable = lambda step, total, line: None,
+        stage1: Path | None = None,
+        score: Callable[[], float] | None = None,
+        ids: Sequence[np.ndarray] = (),
+        group: Group = ALONE,
+        autocast: Callable = nullcontext,
+    ):
+        self.net, self.encoded, self.recipe, self.settings = net, encoded, recipe, settings
+        self.folder, self.device = Path(folder), torch.device(device)
+        self.report, self.stage1, self.score = report, stage1, score
+        self.group, self.autocast, self.collate = group, autocast, collate
+        net.to(self.device).train()
+        rows, size = len(encoded), settings.batch_size
+        self.per_epoch = steps_per_epoch(rows, size, settings.drop_last)
+        self.total = self.per_epoch * settings.epochs
+        if self.total == 0:
+            raise InputError(f"{rows} rows are less than one batch of {size}.")
+        group.same_start(net)
+        self.words = trim_vocabulary(net.model, ids or [encoded.ids])
+        self.optimizer = build_optimizer(
+            net, settings.learning_rate, settings.weight_decay, self.device
         )
-    parts |= {name: job.average(parts[name]) for name in ("soft", "hard") if name in parts}
-    parts["loss"] = job.total(parts, weights)
-    return parts
+        self.boundary = boundary_step(self.total, settings.stage_boundary)
+        # Without a loss in stage 1 there is nothing to learn in it.
+        self.first = 0 if any(recipe.stage1) else self.boundary
+        self._waiting: list[tuple[dict, list, dict]] = []
+        self.start = max(self.first, self._load())
+        self.best = self._earlier_best()
+        self._began, self._saved = time.perf_counter(), time.monotonic()
+
+    # ---- batches
+
+    def steps(self):
+        """(step, numbers of the rows in its batch) for all steps that are left to do."""
+        known, size = -1, self.settings.batch_size
+        for step in range(self.start, self.total):
+            epoch, position = divmod(step, self.per_epoch)
+            if epoch != known:
+                seed, bucket = self.settings.seed, self.settings.bucket
+                order = epoch_order(self.encoded.lengths, seed, epoch, size, bucket)
+                known = epoch
+            self.group.reseed(self.settings.seed, step)
+            yield step, order[position * size : (position + 1) * size]
+
+    def batch(self, rows: np.ndarray) -> tuple[np.ndarray, dict[str, Tensor]]:
+        """This process's share of the rows, and their batch."""
+        longest, rows = self.encoded.lengths[rows].max(), self.group.share_of(rows)
+        return rows, self.collate(self.encoded, rows, self.device, longest)
+
+    # ---- update
+
+    def rate(self, step: int) -> float:
+        """The learning rate at a 0-based step."""
+        s = self.settings
+        return s.learning_rate * learning_rate_factor(
+            step, self.total, s.warmup, s.schedule, s.stage_boundary
+        )
+
+    def update(self, step: int) -> None:
+        """An optimiser step with the gradients that are there; afterwards there are none."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(step)
+        self.group.average_gradients(self.net)
+        nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.clip)
+        self.optimizer.step()
+        # None, not zero: AdamW would shrink the untouched head all through stage 1.
+        self.optimizer.zero_grad(set_to_none=True)
+
+    # ---- after a step
+
+    def record(self, step: int, rows, clean: Losses, loss: Tensor) -> None:
+        """Note a step's losses, and do what is due after it: score on dev, write, save."""
+        done, stage = step + 1, 2 if step >= self.boundary else 1
+        line = {"step": step, "epoch": step // self.per_epoch, "stage": stage}
+        line["rate"] = self.rate(step)
+        values = clean._asdict() | {"loss": clean.total}
+        values["perturbed"] = loss if self.net.perturb else None
+        found = {name: values[name].detach() for name in LOSSES if values[name] is not None}
+        self._waiting.append((line, rows, found))
+        epoch_ends = done % self.per_epoch == 0 or done == self.total
+        if self.score and stage == 2 and epoch_ends:
+            line["dev"] = self._keep_if_best(done)
+        if done == self.boundary and self.stage1 is not None and self.stage1.exists():
+            self._write_history(done)
+            self._share_stage1(done)
+        elif done % FLUSH_STEPS == 0 or epoch_ends:
+            self._write_history(done)
+            if done == self.total or time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
+                self._save(done)
+
+    def finish(self) -> None:
+        """Leave the model as the run's result: the best state if asked, the whole vocabulary."""
+        done = self.total
+        if self.score:
+            state = torch.load(self.folder / "best.pt", map_location="cpu", weights_only=True)
+            self.net.load_state_dict(state["net"])
+            done = state["step"]
+            (self.folder / "best.pt").unlink()
+        if self.words:
+            decay = self.settings.weight_decay
+            shrink = math.prod(1 - self.rate(step) * decay for step in range(self.first, done))
+            self.net.model.set_input_embeddings(self.words.restore(shrink))
+
+    def _earlier_best(self) -> dict:
+        """ "score" and "step" of the best epoch that an interrupted run had kept."""
+        path = self.folder / "best.pt"
+        if self.score and self.start > self.boundary and path.exists():
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            return {name: state[name] for name in ("score", "step")}
+        path.unlink(missing_ok=True)
+        return {}
+
+    def _keep_if_best(self, done: int) -> float:
+        value = float(self.score())
+        self.net.train()
+        if not self.best or value > self.best["score"]:  # of equal scores the earliest
+            self.best = {"score": value, "step": done}
+            _save_whole(self.best | {"net": self.net.state_dict()}, self.folder / "best.pt")
+        return value
+
+    # ---- history: a line of JSON per step
+
+    def _write_history(self, done: int) -> None:
+        values = [v.float() for *_, found in self._waiting for v in found.values()]
+        values = self.group.mean(torch.stack(values))  # shares of a batch are equal
+        values = iter(values.tolist())  # the only value that is read back from the device
+        lines = []
+        for line, rows, found in self._waiting:
+            line |= {name: next(values) for name in found}
+            if "minimum" in line:
+                line["excess"] = line["layers"] - line["minimum"]
+            if not all(math.isfinite(line[name]) for name in found):
+                raise TrainingError(self._not_finite(line, rows))
+            lines.append(json.dumps(line) + "\n")
+        with (self.folder / "history.jsonl").open("a", encoding="utf-8") as file:
+            file.writelines(lines)
+        self._waiting.clear()
+        text = ""
+        if done % self.per_epoch == 0 or done == self.total:
+            speed = (done - self.start) / (time.perf_counter() - self._began)
+            text = (
+                f"epoch {-(-done // self.per_epoch)}/{self.settings.epochs}  "
+                f"step {done}/{self.total}  stage {line['stage']}  loss {line['loss']:.4f}  "
+                f"{speed:.1f} steps/s"
+            )
+        self.report(done, self.total, text)
+
+    def _not_finite(self, line: dict, rows) -> str:
+        bad = [name for name in LOSSES if not math.isfinite(line.get(name, 0))]
+        cause = f"a learning rate of {self.settings.learning_rate:g} that is too high"
+        if line["step"] == 0:
+            cause = "weights, teacher outputs or labels that are not numbers from the start"
+        elif bad == ["perturbed"]:
+            cause = "a perturbation (epsilon) that is too large"
+        return (
+            f"The loss is not finite at step {line['step']} ({', '.join(bad)}); rows of the batch: "
+            f"{[int(i) for i in rows]}. Likely cause: {cause}. Nothing was published; the "
+            f"history up to here is in {self.folder / 'history.jsonl'}."
+        )
+
+    # ---- checkpoints
+
+    def _save(self, done: int) -> None:
+        """Write everything that a resumed run needs, all of it or nothing."""
+        if self.group.rank:  # process 0 saves for all
+            return
+        cuda = self.device.type == "cuda"
+        state = {
+            "step": done,
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": [torch.cuda.get_rng_state(self.device)] if cuda else [],
+        }
+        try:
+            _save_whole(state, self.folder / "checkpoint.pt")
+        except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
+            raise UnavailableError(
+                f"Cannot write the checkpoint after step {done} to '{self.folder}': "
+                f"{getattr(error, 'strerror', None) or error}. What was saved before is kept; make "
+                "room, and the same command continues from there."
+            ) from error
+        self._saved = time.monotonic()
+
+    def _share_stage1(self, done: int) -> None:
+        """Leave the state at the stage boundary and the history up to it for other runs."""
+        if self.group.rank or (self.stage1 / "manifest.json").exists():
+            return
+        self._save(done)
+        for name in ("history.jsonl", "checkpoint.pt"):
+            partial = self.stage1 / f"{name}.{os.getpid()}.partial"
+            shutil.copy(self.folder / name, partial)
+            os.replace(partial, self.stage1 / name)
+        write_manifest(self.stage1)  # last: then everything is there
+
+    def _load(self) -> int:
+        """Continue from a checkpoint, else from a shared stage 1: returns the next step."""
+        state = self.group.share(self._state())
+        if state is None:
+            return 0
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        if self.device.type == "cuda" and state["cuda_rng"]:
+            torch.cuda.set_rng_state(state["cuda_rng"][0], self.device)
+        return state["step"]
+
+    def _state(self) -> dict | None:
+        """The state to continue from, with the history cut back to it; None if there is none."""
+        path, history = self.folder / "checkpoint.pt", self.folder / "history.jsonl"
+        if not path.exists():
+            history.unlink(missing_ok=True)
+            if self.stage1 is None or not (self.stage1 / "manifest.json").exists():
+                return None
+            shutil.copy(self.stage1 / "history.jsonl", history)
+            path = self.stage1 / "checkpoint.pt"
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        kept = 0
+        with history.open("rb+") as file:  # cut in place: needs no room on a disk that was full
+            for line in file:
+                if not line.endswith(b"\n") or json.loads(line)["step"] >= state["step"]:
+                    break
+                kept += len(line)
+            file.truncate(kept)
+        return state
 
 
-def with_pulls(job: Job, batch: dict, taught):
-    """`taught` with the part of COS-NCE that is the teacher's alone, for both passes of a step."""
-    if "cos_nce" not in job.losses or job.spec.representation == "token":
-        return taught
-    mask = batch["attention_mask"]
-    one = job.spec.representation in ("mean", "cls")  # one vector a row: nothing is padding
-    pulls = [cos_nce_pull(t, None if one else mask, job.negatives_from) for t in taught.states]
-    return taught._replace(pulls=pulls)
+def build_optimizer(net: nn.Module, learning_rate: float, weight_decay: float, device):
+    """AdamW (0.9, 0.999), eps 1e-6, without weight decay on biases and LayerNorm."""
+    parameters = list(net.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    fused = torch.device(device).type in ("cpu", "cuda")
+    return torch.optim.AdamW(groups, lr=learning_rate, eps=1e-6, fused=fused)
 
 
-def _layer_loss(job: Job, hidden_states, mask: Tensor, taught) -> Tensor:
-    spec, losses = job.spec, []
-    shape = "token" if spec.representation == "token" else "flatten"
-    for index, ((layer, _), teacher) in enumerate(zip(job.pairs, taught.states, strict=True)):
-        states, kept = reduce_states(hidden_states[layer], mask, spec.representation)
-        student = job.projection(states, index)
-        pull = taught.pulls[index] if taught.pulls else None
-        how = {"reduction": "none", "group": job.negatives_from, "pull": pull}
-        losses.append(job.layer_loss(student, teacher, kept, shape, **how))
-    return sum(losses) if spec.layer_reduction == "sum" else sum(losses) / len(losses)
-
-
-def layer_floor(job: Job, taught) -> Tensor | None:
-    """The least value that the layer loss can take on this batch, whatever the student.
-
-    None where it is not known: for the MSE it is 0, and "token" has no closed form here.
-    """
-    floors = [job.average(2 - pull.flatten(1).norm(dim=-1)) for pull in taught.pulls]
-    if not floors:
-        return None
-    return sum(floors) if job.spec.layer_reduction == "sum" else sum(floors) / len(floors)
+def _save_whole(state: dict, path: Path) -> None:
+    """`torch.save` under another name, flushed to disk, then renamed."""
+    partial = path.with_suffix(".partial")
+    try:
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())  # some file systems tell only now that they are full
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

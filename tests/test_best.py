@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from lrc_lib import run
-from lrc_lib import training as train_module
-from lrc_lib.best import Best
+from lrc_lib import run, training
 from lrc_lib.evaluate import compute_metrics
 
 
@@ -45,8 +43,8 @@ def test_the_saved_student_is_the_kept_one(spec, out, tiny_data):
 
 def test_an_interrupted_run_goes_on_to_the_same_result(spec, out, tmp_path, monkeypatch):
     wanted = run(spec.replace(keep="best"), out, "cpu")
-    monkeypatch.setattr("lrc_lib.checkpoint.CHECKPOINT_SECONDS", -1)
-    real, calls = train_module.compute_losses, []
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    real, calls = training.step_losses, []
 
     def dies(*args, **kwargs):
         calls.append(1)
@@ -54,11 +52,11 @@ def test_an_interrupted_run_goes_on_to_the_same_result(spec, out, tmp_path, monk
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(train_module, "compute_losses", dies)
+    monkeypatch.setattr(training, "step_losses", dies)
     with pytest.raises(KeyboardInterrupt):
         run(spec.replace(keep="best"), tmp_path, "cpu")
     assert list((tmp_path / "runs").glob("*.partial/best.pt"))
-    monkeypatch.setattr(train_module, "compute_losses", real)
+    monkeypatch.setattr(training, "step_losses", real)
     again = run(spec.replace(keep="best"), tmp_path, "cpu")
     assert again.metrics["kept_step"] == wanted.metrics["kept_step"]
     for name in ("loss", "dev"):
@@ -66,31 +64,15 @@ def test_an_interrupted_run_goes_on_to_the_same_result(spec, out, tmp_path, monk
     np.testing.assert_array_equal(again.predictions()["logits"], wanted.predictions()["logits"])
 
 
-def test_a_kept_state_of_an_earlier_start_is_not_taken_over(tmp_path):
-    import torch
-
-    layer, scores = torch.nn.Linear(1, 1), iter([0.5, 0.5, 0.7])
-    best = Best(tmp_path / "best.pt", lambda: next(scores))
-    best.path.write_text("of an earlier start")
-    best.begin(resumed=False)
-    assert not best.path.exists()
-    assert best.look(layer, 10) == 0.5 and best.kept["step"] == 10
-    best.look(layer, 20)
-    assert best.kept["step"] == 10  # as good is not better
-    with torch.no_grad():
-        layer.weight.fill_(7.0)
-    best.look(layer, 30)
-    again = Best(best.path, None)
-    again.begin(resumed=True)
-    assert again.kept["step"] == 30
-    with torch.no_grad():
-        layer.weight.zero_()
-    again.restore(layer)
-    assert layer.weight.item() == 7.0 and not best.path.exists()
+def test_a_kept_state_of_an_earlier_start_is_not_taken_over(spec, out, tmp_path):
+    wanted = run(spec.replace(keep="best"), out, "cpu")
+    partial = tmp_path / "runs" / f"{wanted.id}.partial"
+    partial.mkdir(parents=True)
+    (partial / "best.pt").write_text("of an earlier start")
+    again = run(spec.replace(keep="best"), tmp_path, "cpu")
+    assert again.metrics["kept_step"] == wanted.metrics["kept_step"]
+    np.testing.assert_array_equal(again.predictions()["logits"], wanted.predictions()["logits"])
 
 
-def test_ids_of_runs_that_keep_the_last_step_are_what_they_were(spec):
-    from lrc_lib.runs.fields import LATER
-
-    assert "keep" in LATER and spec.keep == "last"
-    assert spec.run_id() != spec.replace(keep="best").run_id()
+def test_what_is_kept_is_part_of_the_id(spec):
+    assert spec.keep == "last" and spec.run_id() != spec.replace(keep="best").run_id()

@@ -5,9 +5,7 @@ import json
 import pytest
 import torch
 
-from lrc_lib import find, run, trainee
-from lrc_lib import history as history_module
-from lrc_lib import training as train_module
+from lrc_lib import find, run, training
 from lrc_lib.errors import LrcError
 
 resource = pytest.importorskip("resource")  # not on Windows
@@ -29,8 +27,8 @@ def steps_in(path) -> list:
     "part, at, room, says",
     [
         ("checkpoint", 12, 20_000, "Cannot write the checkpoint after step 12 .*make room"),
-        ("history", 12, 150, "Cannot write the run .*goes on"),
-        ("result", 20, 20_000, "Cannot write the run .*goes on"),
+        ("history", 12, 150, "Cannot write the run .*continues"),
+        ("result", 20, 20_000, "Cannot write the run .*continues"),
     ],
 )
 def test_a_full_disk_loses_nothing(
@@ -40,20 +38,21 @@ def test_a_full_disk_loses_nothing(
     whole = run(spec, out, device="cpu")
     run(spec.teacher_spec(), tmp_path, device="cpu")
     partial = tmp_path / "runs" / f"{spec.run_id()}.partial"
-    history, save = partial / "history.jsonl", trainee.save_checkpoint
+    history, save = partial / "history.jsonl", training.Trainer._save
 
-    def fill_up(job, optimizer, done, force=False):
+    def fill_up(trainer, done):
         if done == at and part == "checkpoint":
             full_disk(room)
-        save(job, optimizer, done, force=True)
+        save(trainer, done)
         if done == at and part == "history":
             full_disk(history.stat().st_size + room)
         if done == at and part == "result":
             full_disk(room)
 
-    monkeypatch.setattr(history_module, "FLUSH_STEPS", 4)
+    monkeypatch.setattr(training, "FLUSH_STEPS", 4)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
     with monkeypatch.context() as patch:
-        patch.setattr(trainee, "save_checkpoint", fill_up)
+        patch.setattr(training.Trainer, "_save", fill_up)
         with pytest.raises(LrcError, match=says):
             run(spec, tmp_path, device="cpu")
     full_disk(resource.RLIM_INFINITY)
@@ -66,9 +65,9 @@ def test_a_full_disk_loses_nothing(
     if part == "history":  # it broke within a line
         assert not history.read_text().endswith("\n")
 
-    resumed, steps = [], train_module.loss_weights
+    resumed, update = [], training.Trainer.update
     monkeypatch.setattr(
-        train_module, "loss_weights", lambda step, *rest: resumed.append(step) or steps(step, *rest)
+        training.Trainer, "update", lambda self, step: resumed.append(step) or update(self, step)
     )
     again = run(spec, tmp_path, device="cpu")
     assert resumed == list(range(kept, 20))

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 from functools import partial
 
@@ -17,20 +16,18 @@ from benchmarks.workload import Workload
 from lrc_lib import RunSpec, run
 from lrc_lib.data.batches import collate
 from lrc_lib.data.rows import Row
-from lrc_lib.dropout import ATTENTION, CheapDropout, cheap_dropout, drop
 from lrc_lib.errors import InputError, TrainingError
-from lrc_lib.losses import cos_nce_pull, transformer_layer_loss
-from lrc_lib.models import build_student
-from lrc_lib.runs import build, execution
-from lrc_lib.runs import run as runs
+from lrc_lib.losses import cos_nce_target, cos_nce_to, transformer_layer_loss
+from lrc_lib.models import _takes_ready_masks, build_student, model_inputs
+from lrc_lib.runs import compilation, device, store
+from lrc_lib.runs import run as runner
 from lrc_lib.runs.device import default_jobs
-from lrc_lib.runs.parallel import Several
-from lrc_lib.stack import train_together
+from lrc_lib.runs.dropout import ATTENTION, CheapDropout, cheap_dropout, drop
+from lrc_lib.runs.parallel import Several, check_processes
 from lrc_lib.teacher import LiveTeacher, open_teacher
-from lrc_lib.training import train
 
 new_masks = pytest.mark.skipif(
-    not execution._takes_ready_masks(), reason="this transformers has no masking_utils"
+    not _takes_ready_masks(), reason="this transformers has no masking_utils"
 )
 
 
@@ -45,8 +42,8 @@ def work(tiny_teacher):
 
 
 def history(job):
-    train(job)
-    return [json.loads(line) for line in (job.folder / "history.jsonl").open()]
+    job.train()
+    return job.history()
 
 
 def test_cheap_dropout_keeps_what_it_should_and_the_mean():
@@ -88,26 +85,26 @@ def test_the_written_out_attention_is_torch_s_own_and_leaves_no_trace():
 def test_training_uses_cheap_dropout_and_other_models_stay_as_they_are(tiny_teacher, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "lrc_lib.dropout.drop", lambda x, p, _: seen.append(p) or torch.dropout(x, p, True)
+        "lrc_lib.runs.dropout.drop", lambda x, p: seen.append(p) or torch.dropout(x, p, True)
     )
-    train(workload(tiny_teacher, dropout=0.1).job(LRC))
+    workload(tiny_teacher, dropout=0.1).job(LRC).train()
     assert set(seen) == {0.1} and len(seen) % 3 == 0  # batches
     with cheap_dropout(torch.nn.Sequential(torch.nn.Dropout(0.1))) as _:
         pass
 
 
-def test_one_pull_serves_both_passes_and_gives_the_least_loss():
+def test_one_target_serves_both_passes_and_gives_the_least_loss():
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(2, 5, 6, 8, generator=generator)
     mask = (torch.arange(6) < torch.tensor([[6], [2], [4], [1], [5]])).long()
-    pull = cos_nce_pull(teacher, mask)
+    target = cos_nce_target(teacher, mask)
     loss = partial(transformer_layer_loss, teacher=teacher, mask=mask, reduction="none")
-    assert torch.equal(loss(student), loss(student, pull=pull))
-    floor = 2 - pull.flatten(1).norm(dim=-1)
-    assert torch.allclose(loss(pull), floor, atol=1e-6)  # reached where the student can go
-    assert (loss(student) > floor).all()
+    assert torch.equal(loss(student), cos_nce_to(student, target, mask))
+    minimum = 2 - target.flatten(1).norm(dim=-1)
+    assert torch.allclose(loss(target), minimum, atol=1e-6)  # reached where the student can go
+    assert (loss(student) > minimum).all()
     noise = torch.randn(teacher.shape, generator=generator) * (1 - mask).unsqueeze(-1)
-    assert torch.equal(cos_nce_pull(teacher + noise, mask), pull)
+    assert torch.equal(cos_nce_target(teacher + noise, mask), target)
 
 
 def test_ids_follow_what_changes_a_result(tiny_spec):
@@ -124,13 +121,13 @@ def test_ids_follow_what_changes_a_result(tiny_spec):
 
 def test_a_precision_that_the_device_has_not_is_refused(tiny_spec, tmp_path, monkeypatch):
     cpu = torch.device("cpu")
-    execution.check_precision("fp32", cpu)
-    execution.check_precision("tf32", torch.device("cuda"))
-    monkeypatch.setattr(execution, "_cpu_has_bf16", lambda: True)
-    execution.check_precision("bf16", cpu)
+    device.check_precision("fp32", cpu)
+    device.check_precision("tf32", torch.device("cuda"))
+    monkeypatch.setattr(device, "_cpu_has_bf16", lambda: True)
+    device.check_precision("bf16", cpu)
     with pytest.raises(InputError, match="tf32 is for a CUDA GPU.*fp32"):
         run(tiny_spec.replace(precision="tf32"), tmp_path, "cpu")
-    monkeypatch.setattr(execution, "_cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(device, "_cpu_has_bf16", lambda: False)
     with pytest.raises(InputError, match="bf16 on this CPU.*100 times.*fp32"):
         run(tiny_spec.replace(precision="bf16"), tmp_path, "cpu")
 
@@ -139,23 +136,24 @@ def test_bf16_reaches_the_models_and_not_the_losses(work):
     full, half = history(work.job(LRC)), history(work.job(LRC, precision="bf16"))
     for a, b in zip(full, half, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=0.02) and a["loss"] != b["loss"]
-        assert a["floor"] == b["floor"]  # of the teacher's cached states alone
+        assert a["minimum"] == b["minimum"]  # of the teacher's cached states alone
     job = work.job(LRC, precision="bf16")
-    states = work.live("bf16")([0, 1, 2], collate(work.encoded, [0, 1, 2])).states[0]
+    with device.autocast("bf16", "cpu"):
+        states = work.live()([0, 1, 2], collate(work.encoded, [0, 1, 2])).states[0]
     exact = work.live()([0, 1, 2], collate(work.encoded, [0, 1, 2])).states[0]
     assert states.dtype == torch.float32 and not torch.equal(states, exact)
     assert torch.allclose(states, exact, atol=0.1)
-    assert next(job.model.parameters()).dtype == torch.float32
+    assert next(job.net.parameters()).dtype == torch.float32
 
 
 def test_tf32_is_on_during_the_training_only(work, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "lrc_lib.training.compute_losses",
+        "lrc_lib.training.step_losses",
         lambda *args: seen.append(torch.get_float32_matmul_precision()) or 1 / 0,
     )
     with pytest.raises(ZeroDivisionError):
-        train(work.job(LRC, precision="tf32"))
+        work.job(LRC, precision="tf32").train()
     assert seen == ["high"] and torch.get_float32_matmul_precision() == "highest"
 
 
@@ -174,13 +172,13 @@ def test_a_compilation_that_fails_changes_nothing_and_says_one_line(
 
     monkeypatch.setattr(torch, "compile", broken)
     job = work.job(LRC, compile="on")
-    assert history(job) == usual and job.pad_to == 1
+    assert history(job) == usual and job.trainer.collate is collate
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and "no compiler here" in said[0] and "long story" not in said[0]
-    assert not any("forward" in m.__dict__ for m in job.model.modules())
+    assert not any("forward" in m.__dict__ for m in job.net.modules())
     monkeypatch.setattr(torch, "compile", lambda *args, **options: 1 / 0)
     assert history(work.job(LRC, compile="on")) == usual
-    monkeypatch.setattr(execution, "_layers", lambda model: [])
+    monkeypatch.setattr(compilation, "_layers", lambda model: [])
     assert history(work.job(LRC, compile="on")) == usual
     assert "no encoder.layer" in capsys.readouterr().err
 
@@ -199,32 +197,29 @@ def test_few_shapes_change_no_loss(work, monkeypatch, live):
         return call
 
     monkeypatch.setattr(torch, "compile", compile_)
-    monkeypatch.setattr(execution, "pad_step", lambda encoded: 5)
+    monkeypatch.setattr(compilation, "pad_step", lambda encoded: 5)
     padded = history(work.job(LRC, work.live() if live else None, compile="on"))
     longest = work.encoded.longest
     assert widths <= {*range(5, longest, 5), longest} and len(widths) > 1
-    assert len(compiled) == 2 + 4 * live  # the student's layers, and the asked teacher's
+    assert len(compiled) == 2 + 4 * live  # the student's layers, and the running teacher's
     for a, b in zip(usual, padded, strict=True):
-        for part in ("loss", "perturbed", "layers", "floor", "soft", "hard"):
+        for part in ("loss", "perturbed", "layers", "minimum", "soft", "hard"):
             assert a[part] == pytest.approx(b[part], abs=2e-6 if part != "perturbed" else 1e-5)
 
 
-def test_several_processes_are_not_compiled(work, monkeypatch):
-    job = work.job(LRC, compile="on")
-    job.group = Several.__new__(Several)
-    job.group.rank, job.group.processes = 0, 2
-    monkeypatch.setattr(torch, "compile", lambda *args, **options: pytest.fail("it was tried"))
+def test_several_processes_are_not_compiled(work):
+    group = Several.__new__(Several)
+    group.rank, group.processes = 0, 2
     with pytest.raises(InputError, match="compile = on is for one process"):
-        train(job)
+        check_processes(group, work.spec.replace(compile="on"), 48, 16, LRC)
 
 
 def test_every_shape_is_tried_before_the_training(work):
-    job = work.job(LRC)
-    step = execution.pad_step(work.encoded)
-    assert -(-work.encoded.longest // step) <= execution.SHAPES
+    step = compilation.pad_step(work.encoded)
+    assert -(-work.encoded.longest // step) <= compilation.SHAPES
     tried = [
         collate(work.encoded, indices, "cpu", pad_to=step)["input_ids"].shape[1]
-        for indices in execution.one_batch_per_shape(job)
+        for indices in compilation.one_batch_per_shape(work.encoded, 16)
     ]
     for indices in torch.randint(48, (50, 16)):
         assert collate(work.encoded, indices, "cpu", pad_to=step)["input_ids"].shape[1] in tried
@@ -249,61 +244,52 @@ class ReadBacks(TorchDispatchMode):
         return function(*args, **kwargs or {})
 
 
-def train_all(jobs) -> None:
-    train(jobs[0]) if len(jobs) == 1 else train_together(jobs)
-
-
-def read_backs(jobs) -> int:
+def read_backs(job) -> int:
     with ReadBacks() as seen:
-        train_all(jobs)
+        job.train()
     return seen.count
 
 
 @new_masks
-@pytest.mark.parametrize("students", [1, 2])
 @pytest.mark.parametrize("live", [False, True])
-def test_a_step_waits_for_no_value_of_the_device(work, monkeypatch, live, students):
+def test_a_step_waits_for_no_value_of_the_device(work, monkeypatch, live):
     """Counted on a CPU, with the masks that a GPU gets: what grows with the steps is a wait.
 
     Without hard labels: one_hot checks their range on a CPU, and not on a GPU.
     """
     recipe = dataclasses.replace(LRC, stage1=(1, 1, 0), stage2=(1, 1, 0))
-    monkeypatch.setattr(execution, "cheap_dropout", lambda *_: contextlib.nullcontext())
-    usual = execution.model_inputs
+    monkeypatch.setattr(runner, "cheap_dropout", lambda *_: contextlib.nullcontext())
+    teacher = work.live() if live else None
 
     def grows():
-        jobs = ([work.job(recipe, teach, n) for _ in range(students)] for n in (1, 3))
-        one, three = map(read_backs, jobs)
+        one, three = (read_backs(work.job(recipe, teacher, epochs)) for epochs in (1, 3))
         return three - one
 
-    teach = work.live() if live else None
     assert grows() > 0  # transformers looks at the mask
-    for module in ("training", "teacher"):
-        monkeypatch.setattr(f"lrc_lib.{module}.model_inputs", partial(usual, ready_mask=True))
+    for module in ("distil", "teacher"):
+        ready = partial(model_inputs, ready_mask=True)
+        monkeypatch.setattr(f"lrc_lib.{module}.model_inputs", ready)
     assert grows() == 0
 
 
 @new_masks
 def test_a_ready_mask_gives_the_same_answers(work):
     batch = collate(work.encoded, list(range(16)))
-    ready = execution.model_inputs(work.teacher, batch, ready_mask=True)
+    ready = model_inputs(work.teacher, batch, ready_mask=True)
     assert ready["attention_mask"].shape == (16, 1, 1, batch["input_ids"].shape[1])
     with torch.no_grad():
-        plain = work.teacher(**execution.model_inputs(work.teacher, batch)).logits
+        plain = work.teacher(**model_inputs(work.teacher, batch)).logits
         assert torch.allclose(work.teacher(**ready).logits, plain, atol=1e-6)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("how", [{}, {"precision": "tf32"}, {"precision": "bf16"}])
 @pytest.mark.parametrize("compile_", ["off", "on"])
-@pytest.mark.parametrize("students", [1, 3])
-def test_on_a_gpu_the_losses_are_the_cpu_s(tiny_teacher, work, how, compile_, students, capsys):
+def test_on_a_gpu_the_losses_are_the_cpu_s(tiny_teacher, work, how, compile_, capsys):
     rows = [Row(a, b if i % 2 else None, i % 2) for i, (a, b) in enumerate(sentences(48, 5))]
     gpu = Workload(rows, tiny_teacher, "cuda", shape=(2, 24, 32, 2), dropout=0.0)
-    jobs = [gpu.job(LRC, compile=compile_, **how) for _ in range(students)]
-    train_all(jobs)
-    ours = [json.loads(line) for line in (jobs[-1].folder / "history.jsonl").open()]
-    assert "goes on without" not in capsys.readouterr().err
+    ours = history(gpu.job(LRC, compile=compile_, **how))
+    assert "continues without" not in capsys.readouterr().err
     for a, b in zip(history(work.job(LRC)), ours, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=0.02 if how else 1e-3)
 
@@ -319,7 +305,7 @@ def test_a_gpu_without_memory_names_what_fits(tiny_spec, tmp_path, monkeypatch, 
     def full(*args):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nmore")
 
-    monkeypatch.setitem(build.TRAINERS, "student", full)
+    monkeypatch.setitem(runner.KINDS, "student", full)
     spec = tiny_spec.replace(recipe="finetune", **changes)
     with pytest.raises(TrainingError, match="not enough memory") as caught:
         run(spec, tmp_path, "cpu")
@@ -327,7 +313,7 @@ def test_a_gpu_without_memory_names_what_fits(tiny_spec, tmp_path, monkeypatch, 
         assert caught.match(what)
     assert "20.00 MiB" in str(caught.value) and "more" not in str(caught.value)
     assert ("batch_size=" in str(caught.value)) == (not changes)
-    assert runs.find(spec, tmp_path) is None
+    assert store.find(spec, tmp_path) is None
 
 
 def test_memory_advice_names_the_fields_of_the_kind_of_run(tiny_spec):
@@ -336,7 +322,7 @@ def test_memory_advice_names_the_fields_of_the_kind_of_run(tiny_spec):
         (tiny_spec.general_spec(), "general_max_length=64"),
         (RunSpec(data="hub", task="rte"), "max_length=64"),
     ):
-        with pytest.raises(TrainingError, match=field), execution.memory_advice(spec):
+        with pytest.raises(TrainingError, match=field), runner.memory_advice(spec):
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
 

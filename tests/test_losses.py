@@ -13,7 +13,7 @@ from lrc_lib.losses import (
     REPRESENTATIONS,
     angular_distance,
     cos_nce,
-    cos_nce_floor,
+    cos_nce_minimum,
     hard_label_loss,
     in_batch_cos_nce,
     reduce_states,
@@ -142,9 +142,11 @@ def test_gradient_descent_ends_at_the_predicted_direction_and_floor():
         optimizer.step()
     best = unit(1.5 * unit(t) - 0.5 * unit(others(t)).mean(1))
     torch.testing.assert_close(unit(z.detach()), best, rtol=0, atol=1e-5)
-    torch.testing.assert_close(in_batch_cos_nce(z, t, "none"), cos_nce_floor(t), rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        in_batch_cos_nce(z, t, "none"), cos_nce_minimum(t), rtol=0, atol=1e-9
+    )
     assert (angular_distance(best, t) > 1e-3).all(), "the optimum should not be the teacher"
-    assert (in_batch_cos_nce(t, t, "none") > cos_nce_floor(t)).all()
+    assert (in_batch_cos_nce(t, t, "none") > cos_nce_minimum(t)).all()
 
 
 def test_range_is_0_to_4_and_both_ends_are_attained():
@@ -157,10 +159,10 @@ def test_range_is_0_to_4_and_both_ends_are_attained():
 
 
 def test_floor_lies_between_0_and_1():
-    floors = cos_nce_floor(torch.cat([draw(30, 4), draw(30, 4, seed=1) + 3]))
+    floors = cos_nce_minimum(torch.cat([draw(30, 4), draw(30, 4, seed=1) + 3]))
     assert 0 <= floors.min() and floors.max() <= 1
     same = draw(1, 4).repeat(5, 1)
-    torch.testing.assert_close(cos_nce_floor(same), torch.ones(5).double(), **EXACT)
+    torch.testing.assert_close(cos_nce_minimum(same), torch.ones(5).double(), **EXACT)
 
 
 def test_gradient_is_orthogonal_to_the_student_and_has_the_closed_form():
@@ -216,7 +218,7 @@ def test_zero_vectors_give_finite_losses_and_gradients(zero, dtype):
         if zero in (name, "both"):
             tensor[1] = 0
     z.requires_grad_(), t.requires_grad_()
-    for loss in (in_batch_cos_nce(z, t), cos_nce(z, t, others(t)), cos_nce_floor(t).mean()):
+    for loss in (in_batch_cos_nce(z, t), cos_nce(z, t, others(t)), cos_nce_minimum(t).mean()):
         assert loss.isfinite()
         grads = torch.autograd.grad(loss.float(), (z, t), allow_unused=True)
         # In float16 a gradient of 1e5 cannot be written down; it must not be NaN either.
@@ -248,7 +250,7 @@ def test_autocast_does_not_reach_the_losses():
         lambda: angular_distance(z, t),
         lambda: cos_nce(z, t, others(t)),
         lambda: in_batch_cos_nce(z, t),
-        lambda: cos_nce_floor(t),
+        lambda: cos_nce_minimum(t),
         lambda: transformer_layer_loss(z.view(4, 4, 16), t.view(4, 4, 16), mask, "token"),
         lambda: soft_label_loss(z, t),
         lambda: hard_label_loss(z, labels),
@@ -301,12 +303,12 @@ def test_shapes_that_cannot_be_meant_are_refused_by_name():
         with pytest.raises(ValueError, match=rf"B >= 2, not \({small[0]}, 6\)"):
             in_batch_cos_nce(draw(*small), draw(*small))
         with pytest.raises(ValueError, match=rf"\({small[0]}, 6\)"):
-            cos_nce_floor(draw(*small))
+            cos_nce_minimum(draw(*small))
     for cube in ((4, 3, 3), (6,)):  # (B, L, D) has no single vector a sample: Eq. (3) decides that
         with pytest.raises(ValueError, match=r"\(B, D\)"):
             in_batch_cos_nce(draw(*cube), draw(*cube))
         with pytest.raises(ValueError, match=r"\(B, D\)"):
-            cos_nce_floor(draw(*cube))
+            cos_nce_minimum(draw(*cube))
     with pytest.raises(ValueError, match="'mean' or 'none', not 'sum'"):
         in_batch_cos_nce(z, z, "sum")
 

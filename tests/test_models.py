@@ -11,9 +11,9 @@ from lrc_lib.models import (
     layer_pairs,
     load_encoder_classifier,
     load_tokenizer,
+    trim_vocabulary,
 )
 from lrc_lib.runs.device import resolve_device
-from lrc_lib.vocabulary import trim_vocabulary
 
 
 def test_parameter_counts_of_the_paper():
@@ -66,9 +66,9 @@ def test_heads_must_divide_width():
 
 def test_projections_in_specs_are_those_of_the_model():
     from lrc_lib.models import PROJECTIONS
-    from lrc_lib.runs.fields import CHOICES
+    from lrc_lib.runs.spec import FIELDS
 
-    assert CHOICES["projection"] == PROJECTIONS
+    assert FIELDS["projection"].metadata["choices"] == PROJECTIONS
 
 
 def test_per_layer_projection():
@@ -102,7 +102,7 @@ def test_trimmed_embedding_reads_and_learns_as_the_whole_one():
     before = model.get_input_embeddings().weight.detach().clone()
     ids = torch.tensor([[7, 3, 7, 1], [3, 12, 1, 1]])
     plain = model.get_input_embeddings()(ids)
-    trimmed = trim_vocabulary(model, ids.numpy())
+    trimmed = trim_vocabulary(model, [ids.flatten().numpy()])
     assert trimmed.weight.shape == (4, 8)  # tokens 1, 3, 7 and 12
     assert count_parameters(model) == count_parameters(build_student(1, 8, 8, 2, 4))
     assert torch.equal(trimmed(ids), plain)

@@ -124,7 +124,8 @@ def _run(options) -> int:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Cannot read the spec '{options.spec}': {error}") from None
     from lrc_lib.runs.parallel import current, together
-    from lrc_lib.runs.run import RunSpec, run
+    from lrc_lib.runs.run import run
+    from lrc_lib.runs.spec import RunSpec
 
     with together(options.processes, options.device) as device:
         result = run(RunSpec.from_json(text), output_root(options.out), device)
@@ -154,7 +155,7 @@ def _predict(options) -> int:
 
 def _export(options) -> int:
     from lrc_lib.cli.export import BATCHES, LARGEST, export
-    from lrc_lib.runs.run import open_run
+    from lrc_lib.runs.store import open_run
 
     result = open_run(options.run, output_root(options.root))
     made = export(result, options.out)

@@ -21,8 +21,8 @@ from torch import nn
 from lrc_lib.data.batches import Encoded, collate, encode
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.evaluate import latency, predict
-from lrc_lib.runs.run import RunResult
 from lrc_lib.runs.spec import data_of
+from lrc_lib.runs.store import RunResult
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 INSTALL = 'python -m pip install -c constraints.txt -e ".[export]"'

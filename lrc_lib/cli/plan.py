@@ -107,7 +107,7 @@ def write_specs(specs, folder: Path) -> int:
 
 def is_done(spec, out) -> bool:
     """Whether the run is in the store; False where its data are not here to tell."""
-    from lrc_lib.runs.run import find
+    from lrc_lib.runs.store import find
 
     try:
         return find(spec, out) is not None

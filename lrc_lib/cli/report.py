@@ -73,7 +73,7 @@ def _notebook(name: str, execution, skipped: dict, out: Path) -> dict:
 
 
 def _run(outcome, out: Path) -> dict:
-    from lrc_lib.runs.run import find
+    from lrc_lib.runs.store import find
 
     entry = {"name": outcome.spec.name, "status": outcome.status, "message": outcome.message}
     entry |= {"spec": json.loads(outcome.spec.to_json()), "metrics": outcome.metrics}

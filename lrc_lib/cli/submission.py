@@ -19,7 +19,7 @@ from lrc_lib.data.tasks import GLUE, TASKS, Task
 from lrc_lib.errors import InputError
 from lrc_lib.evaluate import decide, predict
 from lrc_lib.runs.device import resolve_device
-from lrc_lib.runs.run import RunResult, open_run
+from lrc_lib.runs.store import RunResult, open_run
 
 WORDS = ("mnli", "qnli", "rte")  # answered with label words; the other tasks with class numbers
 

@@ -80,7 +80,7 @@ class Session:
         result whose learning rate is taken instead, to compare two runs that differ in one switch.
         """
         from lrc_lib.runs.profiles import student_of
-        from lrc_lib.runs.run import find
+        from lrc_lib.runs.store import find
 
         spec = self.spec(recipe, task, seed)
         begun = time.perf_counter()
@@ -103,8 +103,9 @@ class Session:
         """Trains a run; together with others that this notebook reads, where that was measured to
         be faster."""
         from lrc_lib.runs.device import stacking_pays
-        from lrc_lib.runs.run import find, run
+        from lrc_lib.runs.run import run
         from lrc_lib.runs.stacked_runs import run_stack
+        from lrc_lib.runs.store import find
 
         if spec.stack_key() and stacking_pays(self.device.type, ROOT / "results" / "benchmarks"):
             wanted = [s for s in self.notebook.needs(self.profile) if find(s, self.out) is None]

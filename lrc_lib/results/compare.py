@@ -17,8 +17,9 @@ from scipy.stats import rankdata
 
 from lrc_lib.data.tasks import GLUE, Task, get_task, own_task
 from lrc_lib.evaluate import decide, resampled
-from lrc_lib.runs.run import RunSpec, find, finished
 from lrc_lib.runs.selection import Choice, choice, inflation, settled
+from lrc_lib.runs.spec import RunSpec
+from lrc_lib.runs.store import find, finished
 from lrc_lib.schedule import RECIPES
 
 DRAWS = 1000

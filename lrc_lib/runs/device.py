@@ -1,8 +1,11 @@
-"""Which device to compute on, and how many trainings at once."""
+"""On which device and with which precision a run is computed.
 
-import json
+Only the precision changes a result (by rounding), so only it is part of a run's id. Losses stay in
+float32 whatever the precision (`lrc_lib.losses`).
+"""
+
 import os
-from pathlib import Path
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -33,25 +36,47 @@ def resolve_device(device: str = "auto") -> torch.device:
 
 
 def default_jobs(device: torch.device) -> int:
-    """Trainings side by side: one a core on a CPU, up to 4 on a CUDA GPU, else one.
+    """How many runs train at the same time: one per core on a CPU, up to 4 on a CUDA GPU, else 1.
 
-    A student of 14M parameters leaves most of a GPU waiting for its next kernel, and processes of
-    their own fill it as far as their memory allows; 4 is a guess that was not measured.
+    A student of 14M parameters leaves most of a GPU waiting for its next kernel, and several
+    processes fill it as far as their memory allows. The number 4 is a guess, not a measurement.
     """
     cores = os.cpu_count() or 1
     return {"cpu": cores, "cuda": max(1, min(4, cores // 2))}.get(device.type, 1)
 
 
-def stacking_pays(device: str, folder: Path) -> bool:
-    """Whether `benchmarks.table` measured a stack as faster than processes side by side.
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse a precision that the device does not have, or computes a hundred times slower.
 
-    Args:
-        device: "cpu", "cuda" or "mps": the kind of device.
-        folder: of the benchmark's results; where there are none for the device it is not.
+    Raises:
+        InputError: TF32 without CUDA, or bf16 on a CPU that has no instructions for it.
     """
+    if precision == "tf32" and device.type != "cuda":
+        raise InputError("precision = tf32 is for a CUDA GPU. Use --set precision=fp32 here.")
+    if precision == "bf16" and device.type == "cpu" and not _cpu_has_bf16():
+        raise InputError(
+            "precision = bf16 on this CPU, which has no bfloat16 instructions, is about 100 times "
+            "slower than fp32. Use --set precision=fp32 here."
+        )
+
+
+def _cpu_has_bf16() -> bool:
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def autocast(precision: str, device):
+    """The context of forward passes: bfloat16 where `precision` is "bf16", else nothing."""
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+@contextmanager
+def matmuls(precision: str):
+    """Within this context float32 matrix products may use TF32, if `precision` is "tf32"."""
+    usual = torch.get_float32_matmul_precision()
+    if precision == "tf32":
+        torch.set_float32_matmul_precision("high")
     try:
-        lines = (folder / f"table-{device}.jsonl").read_text(encoding="utf-8").splitlines()
-        seconds = json.loads(lines[-1])["wall_seconds"]
-        return seconds["stacked"] < seconds["as one"]
-    except (OSError, ValueError, LookupError):
-        return False
+        yield
+    finally:
+        torch.set_float32_matmul_precision(usual)

@@ -20,54 +20,43 @@ from torch import Tensor, nn
 
 from lrc_lib.errors import InputError, LrcError, TrainingError
 from lrc_lib.runs.device import resolve_device
+from lrc_lib.training import ALONE, Group
 
 STEP_MINUTES = 10  # a process that is silent for longer within a training is given up
 WAIT_DAYS = 7  # process 0 may wait for another's lock, or a teacher be asked, for long
 ROLL_CALL_SECONDS = 3.0
 
 
-class Group:
-    """The processes that train together. This one is the usual case, a process by itself."""
-
-    rank, processes = 0, 1
-
-    def begin(self, job) -> None:
-        """Called once before the first step; refuses a job that does not fit this group."""
-        spec = job.spec
-        if spec.negatives == "process" and spec.processes != self.processes:
-            raise InputError(
-                f"The spec takes negatives within each of {spec.processes} processes, but "
-                f"{self.processes} started: torchrun --nproc-per-node {spec.processes} "
-                f"-m lrc_lib run SPEC.json --processes {spec.processes}"
-            )
-
-    def share_of(self, rows: np.ndarray) -> np.ndarray:
-        """This process's part of a batch's rows."""
-        return rows[self.rank :: self.processes]
-
-    def reseed(self, seed: int, step: int) -> None:
-        """Before each step: the dropout of several processes differs, and is a function of step."""
-
-    def average_gradients(self, modules: nn.Module) -> None:
-        """Makes every gradient its mean over the processes, in place."""
-
-    def sum(self, values: Tensor) -> Tensor:
-        """The sum over the processes; `values` is overwritten and must not need a gradient."""
-        return values
-
-    def mean(self, values: Tensor) -> Tensor:
-        """The mean over the processes, like `sum`."""
-        return self.sum(values) / self.processes
-
-    def share(self, value):
-        """What process 0 has for `value`, which is pickled. Waits for all processes."""
-        return value
-
-    @contextmanager
-    def workplace(self, folder: Path):
-        """The folder to work in: for process 0 `folder`, for another one that is thrown away."""
-        folder.mkdir(exist_ok=True)
-        yield folder
+def check_processes(group: Group, spec, rows: int, batch_size: int, recipe) -> None:
+    """Refuse a spec that does not fit the processes that started."""
+    n = group.processes
+    if spec.negatives == "process" and spec.processes != n:
+        raise InputError(
+            f"The spec takes negatives within each of {spec.processes} processes, but "
+            f"{n} started: torchrun --nproc-per-node {spec.processes} "
+            f"-m lrc_lib run SPEC.json --processes {spec.processes}"
+        )
+    if n == 1:
+        return
+    rest = rows % batch_size
+    if batch_size % n:
+        raise InputError(f"A batch of {batch_size} rows has no equal shares for {n}.")
+    if not spec.drop_last and rest > 1 and rest % n:
+        raise InputError(
+            f"The last batch of an epoch has {rest} rows, no equal shares for {n} processes. "
+            "Set drop_last to true."
+        )
+    if spec.negatives == "process" and batch_size < 2 * n:
+        raise InputError(f"A batch of {batch_size} leaves no negatives to each of {n}.")
+    if recipe.perturb and spec.perturb_norm == "tensor":
+        raise InputError(
+            'perturb_norm = "tensor" is a norm over the whole batch, which no process has. '
+            'With several processes use "sample" or "token".'
+        )
+    if spec.compile == "on":  # may fail in one of them, which would then pad to other lengths
+        raise InputError("compile = on is for one process; with several use --set compile=off.")
+    if spec.keep == "best":
+        raise InputError('keep = "best" is for one process; with several use "last".')
 
 
 class Several(Group):
@@ -78,31 +67,9 @@ class Several(Group):
         # Waits that may be long go by gloo, which notices at once when a process is gone.
         self.patient = dist.new_group(backend="gloo", timeout=timedelta(days=WAIT_DAYS))
 
-    def begin(self, job) -> None:
-        super().begin(job)
-        spec, n = job.spec, self.processes
-        rest = len(job.encoded) % job.batch_size
-        if job.batch_size % n:
-            raise InputError(f"A batch of {job.batch_size} rows has no equal shares for {n}.")
-        if not spec.drop_last and rest > 1 and rest % n:
-            raise InputError(
-                f"The last batch of an epoch has {rest} rows, no equal shares for {n} processes. "
-                "Set drop_last to true."
-            )
-        if spec.negatives == "process" and job.batch_size < 2 * n:
-            raise InputError(f"A batch of {job.batch_size} leaves no negatives to each of {n}.")
-        if job.recipe.perturb and spec.perturb_norm == "tensor":
-            raise InputError(
-                'perturb_norm = "tensor" is a norm over the whole batch, which no process has. '
-                'With several processes use "sample" or "token".'
-            )
-        if spec.compile == "on":  # may fail in one of them, which would then pad to other lengths
-            raise InputError("compile = on is for one process; with several use --set compile=off.")
-        if job.best is not None:
-            raise InputError('keep = "best" is for one process; with several use "last".')
-        job.stage1 = None  # a first stage is shared between runs of one process only
-        state = {name: value.cpu() for name, value in job.modules.state_dict().items()}
-        job.modules.load_state_dict(self.share(state))
+    def same_start(self, net: nn.Module) -> None:
+        state = {name: value.cpu() for name, value in net.state_dict().items()}
+        net.load_state_dict(self.share(state))
 
     def reseed(self, seed: int, step: int) -> None:
         state = np.random.SeedSequence([seed, step, self.rank]).generate_state(1)
@@ -171,7 +138,6 @@ class Several(Group):
         )
 
 
-ALONE = Group()
 _joined: list[Several] = []
 
 

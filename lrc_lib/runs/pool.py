@@ -96,7 +96,7 @@ def needs_of(specs: dict) -> dict[str, list[str]]:
 
 def finished(specs: dict, out: Path) -> dict[str, Outcome]:
     """The outcomes of the runs that are in the store already."""
-    from lrc_lib.runs.run import find
+    from lrc_lib.runs.store import find
 
     results = {key: find(spec, out) for key, spec in specs.items()}
     return {

@@ -1,169 +1,62 @@
-"""Every training is a run: a spec, an id, a folder; asked for again, it is read, not repeated.
+"""`run`: every training run is kept; asked for again, it is read and not repeated.
 
-A run folder holds `spec.json`, `history.jsonl`, `metrics.json`, `predictions.npz`, `student/` (a
-plain transformers model with its tokenizer and its card, README.md), `projection.pt` (W) and
-`provenance.json`. It gets its final name by one rename, so a folder that exists is whole.
+One function per kind of run says how a spec is trained: load, assemble, train, evaluate, save.
+Taught in notebook 04.
 """
 
 import functools
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from filelock import FileLock
+from safetensors import SafetensorError
 
-from lrc_lib.errors import InputError, LrcError, UnavailableError, unknown
-from lrc_lib.runs.parallel import current
+from lrc_lib.data.batches import encode
+from lrc_lib.distil import Net, build_net
+from lrc_lib.errors import InputError, LrcError, TrainingError
+from lrc_lib.evaluate import compute_metrics, majority_metrics, predict
+from lrc_lib.models import (
+    Projection,
+    build_student,
+    count_parameters,
+    layer_pairs,
+    load_encoder_classifier,
+    load_tokenizer,
+    quiet_transformers,
+    teacher_folder,
+)
+from lrc_lib.runs.augmentation import augmented_rows
+from lrc_lib.runs.card import model_card
+from lrc_lib.runs.compilation import compiled
+from lrc_lib.runs.device import autocast, check_precision, matmuls, resolve_device
+from lrc_lib.runs.dropout import cheap_dropout
+from lrc_lib.runs.general import unlabelled_rows
+from lrc_lib.runs.parallel import check_processes, current
+from lrc_lib.runs.progress import default_progress
 from lrc_lib.runs.provenance import peak_memory_mb, provenance
-from lrc_lib.runs.spec import RunSpec
+from lrc_lib.runs.spec import RunSpec, data_of, usable_length
+from lrc_lib.runs.store import (
+    PARTIAL,
+    RunResult,
+    default_out,
+    find,
+    publish,
+    run_folder,
+    save_projection,
+)
+from lrc_lib.schedule import Recipe, get_recipe
+from lrc_lib.teacher import check_fits, check_teacher, no_teacher, open_teacher
+from lrc_lib.training import Settings, Trainer, train
 
-
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run, read from its folder. Nothing is loaded before it is asked for."""
-
-    spec: RunSpec
-    path: Path
-
-    @property
-    def id(self) -> str:
-        return self.path.name
-
-    def _part(self, name: str) -> Path:
-        """A file of the run; `UnavailableError` with the way to get it back if it is not there."""
-        path, out = self.path / name, self.path.parent.parent
-        if not path.exists():
-            raise UnavailableError(
-                f"{path} is missing: the run is not whole. Delete {self.path}/metrics.json, then "
-                f"`python -m lrc_lib run {self.path}/spec.json --out {out}` makes it again."
-            )
-        return path
-
-    def _json(self, name: str) -> dict:
-        return json.loads(self._part(name).read_text(encoding="utf-8"))
-
-    @property
-    def metrics(self) -> dict:
-        """ "splits" {split: {"n", metric: fraction, ...}}, "majority", "primary", "steps", ..."""
-        return self._json("metrics.json")
-
-    @property
-    def provenance(self) -> dict:
-        """Versions, device, threads, commit, seconds, peak memory."""
-        return self._json("provenance.json")
-
-    @property
-    def history(self):
-        """DataFrame, a row a step: step, epoch, stage, rate, loss (clean total), perturbed,
-        layers (sum over layers), floor, excess, soft, hard, and with keep = "best" dev, the
-        primary metric at the ends of stage 2's epochs; NaN where a part was off."""
-        import pandas
-
-        columns = "step epoch stage rate loss perturbed layers floor excess soft hard dev".split()
-        lines = self._part("history.jsonl").read_text(encoding="utf-8").splitlines()
-        return pandas.DataFrame(map(json.loads, lines)).reindex(columns=columns)
-
-    def predictions(self, split: str = "") -> dict[str, np.ndarray]:
-        """Dev predictions: "logits" (n, C) and "labels" (n,); the first split if none is named."""
-        with np.load(self._part("predictions.npz")) as arrays:
-            splits = sorted({name.split("/")[0] for name in arrays})
-            split = split or next(iter(self.metrics["splits"]))
-            if split not in splits:
-                raise unknown("split", split, splits)
-            return {name: arrays[f"{split}/{name}"] for name in ("logits", "labels")}
-
-    def score(self, split: str = "", metric: str = "") -> float:
-        """One dev metric as a fraction: the primary one of the first split by default."""
-        metrics = self.metrics
-        split = split or next(iter(metrics["splits"]))
-        return metrics["splits"][split][metric or metrics["primary"]]
-
-    def student(self):
-        """The trained model (a transformers classifier) in eval mode, on the CPU."""
-        from lrc_lib.models import load_saved
-
-        return load_saved(self._part("student/model.safetensors").parent)
-
-    def tokenizer(self):
-        """The tokenizer saved beside the model."""
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(self._part("student"))
-
-    def projection(self):
-        """The trained W, on the CPU; None for a run without layer loss."""
-        path = self.path / "projection.pt"
-        if not path.exists():
-            return None
-        from lrc_lib.runs.build import projection_like
-
-        return projection_like(self.spec, torch.load(path, weights_only=True))
-
-
-def default_out() -> Path:
-    """$LRC_OUT, else `out/` in the repository (or in the current folder, if installed)."""
-    if os.environ.get("LRC_OUT"):
-        return Path(os.environ["LRC_OUT"])
-    root = Path(__file__).resolve().parents[2]
-    return (root if (root / "pyproject.toml").exists() else Path.cwd()) / "out"
-
-
-def run_folder(spec: RunSpec, out) -> Path:
-    """Where a run lies once it is whole; its `.partial` and `.lock` are beside it."""
-    return Path(out or default_out()) / "runs" / spec.run_id()
-
-
-def find(spec: RunSpec, out=None) -> RunResult | None:
-    """The finished run of this spec, or None. Trains nothing."""
-    folder = run_folder(spec, out)
-    return RunResult(spec, folder) if (folder / "metrics.json").exists() else None
-
-
-def open_run(name: str, out=None) -> RunResult:
-    """A finished run by its id in `out`, by its folder, or the best run of a task by its name.
-
-    Best is the student with the highest primary metric on the first dev split; runs scored on
-    more dev rows come before runs scored on fewer.
-
-    Raises:
-        InputError: there is no such run (with the nearest id).
-    """
-    root = Path(out or default_out()) / "runs"
-    for folder in (root / name, Path(name)):
-        if (folder / "metrics.json").exists() and folder.suffix != ".partial":
-            return _read(folder)
-    known = finished(out)
-    students = [run for run in known if run.spec.kind == "student"]
-    of_task = [run for run in students if run.spec.task == name]
-    if of_task:
-        return max(of_task, key=_merit)
-    if not known:
-        raise InputError(f"There is no run '{name}': '{root}' holds no finished run.")
-    tasks = sorted({run.spec.task for run in students})
-    raise unknown(f"run in '{root}':", name, [*tasks, *(run.id for run in known)])
-
-
-def finished(out=None) -> list[RunResult]:
-    """All finished runs of the store, by id. Looks at no data."""
-    root = Path(out or default_out()) / "runs"
-    folders = [path.parent for path in sorted(root.glob("*/metrics.json"))]
-    return [_read(folder) for folder in folders if folder.suffix != ".partial"]
-
-
-def _merit(result: RunResult) -> tuple[int, float]:
-    return next(iter(result.metrics["splits"].values()))["n"], result.score()
-
-
-def _read(folder: Path) -> RunResult:
-    spec = RunSpec.from_json((folder / "spec.json").read_text(encoding="utf-8"))
-    return RunResult(spec, folder.resolve())
+FINE_TUNE = Recipe("teacher", "teacher", (0, 0, 1), (0, 0, 1), perturb=False)
+LAYERS_ONLY = Recipe("general", "general distillation", (1, 0, 0), (1, 0, 0), perturb=False)
 
 
 def run(
@@ -171,16 +64,16 @@ def run(
 ) -> RunResult:
     """Read the run if it exists, resume it if it was interrupted, else train it.
 
-    Runs it depends on (teacher, general distillation) come first. A second process that asks for
-    the same run waits for the first one and then reads. Within `lrc_lib.runs.parallel.together` all
-    its processes call this and train together.
+    Runs that it depends on (teacher, general distillation) come first. A second process that asks
+    for the same run waits for the first one and then reads. Within
+    `lrc_lib.runs.processes.together` all its processes call this and train together.
 
     Args:
         spec: what to train.
         out: folder that holds `runs/` and `cache/`; see `default_out`.
         device: "auto", "cpu", "cuda" or "mps".
         progress: called as progress(spec, step, total, line); `line` is "" within an epoch. The
-            default draws a bar when a person watches and prints a line an epoch when not.
+            default draws a bar when a person watches, and prints a line per epoch otherwise.
 
     Raises:
         InputError, UnavailableError, TrainingError: see `lrc_lib.errors`.
@@ -201,72 +94,374 @@ def run(
             done = group.share(find(spec, out))
             if done:
                 return done
-            with group.workplace(folder.with_name(folder.name + ".partial")) as partial:
-                _train(spec, out, partial, device, progress)
-                return group.share(None if group.rank else publish_run(spec, partial, folder))
+            with group.workplace(folder.with_name(folder.name + PARTIAL)) as partial:
+                _make(spec, Path(out or default_out()), partial, device, progress)
+                return group.share(None if group.rank else publish(spec, partial, folder))
     except OSError as error:
         if isinstance(error, LrcError):
             raise
         raise InputError(
             f"Cannot write the run to '{folder.parent}': {error}. What was saved there is kept, "
-            "and the same command goes on from it."
+            "and the same command continues from it."
         ) from error
 
 
-def _train(spec: RunSpec, out, partial: Path, device: str, progress) -> None:
-    from lrc_lib.runs.build import TRAINERS
-    from lrc_lib.runs.progress import default_progress
+def _make(spec: RunSpec, out: Path, folder: Path, device: str, progress) -> None:
+    """Train a run in its partial folder and write everything that a finished run holds."""
+    group, started = current(), time.perf_counter()
+    device = resolve_device(device)
+    check_precision(spec.precision, device)
+    report = functools.partial(progress or default_progress(), spec)
+    if group.rank:
+        report = _silent  # process 0 reports and writes for all
+    (folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+    devices = [device] if device.type == "cuda" else []
+    with memory_advice(spec), torch.random.fork_rng(devices=devices):
+        torch.manual_seed(spec.seed)
+        metrics = KINDS[spec.kind](spec, out, folder, device, report)
+    if group.rank:
+        return
+    facts = provenance(device) | {"processes": group.processes}
+    facts |= {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
+    (folder / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    if metrics["splits"]:  # it answers a task
+        card = model_card(RunResult(spec, folder))
+        (folder / "student" / "README.md").write_text(card, encoding="utf-8")
 
-    group = current()
-    progress = functools.partial(progress or default_progress(), spec)
-    started = time.perf_counter()
-    with computing(spec, device) as device:
-        begin_run(spec, partial)
-        metrics = TRAINERS[spec.kind](
-            spec, Path(out or default_out()), partial, device,
-            (lambda *_: None) if group.rank else progress,
+
+def _silent(step: int, total: int, line: str) -> None:
+    pass
+
+
+# ---- one function per kind of run; each returns the run's metrics
+
+
+def fine_tune_teacher(spec: RunSpec, out: Path, folder: Path, device, report) -> dict:
+    """Fine-tune the teacher on the task (or, with teacher_epochs = 0, take it as it is); check it.
+
+    A teacher that fails its check is kept, with the reason, but no student will learn from it.
+    """
+    tokenizer = load_tokenizer(spec.teacher)
+    data, rows, dev = task_rows(spec, tokenizer)
+    task = data.task
+    model = load_encoder_classifier(spec.teacher, task.num_labels)
+    check_fits(model, tokenizer, rows, spec)
+    regression = task.kind == "regression"
+    net = build_net(model, FINE_TUNE, regression=regression, hard_target="one_hot")
+    if spec.teacher_epochs:
+        torch.manual_seed(spec.teacher_seed)
+        trainer = new_trainer(
+            spec, net, rows, FINE_TUNE, folder, device, report,
+            epochs=spec.teacher_epochs, batch_size=spec.teacher_batch_size,
+            learning_rate=spec.teacher_lr, seed=spec.teacher_seed,
         )  # fmt: skip
-    if not group.rank:  # process 0 writes for all
-        facts = {"processes": group.processes, "seconds": time.perf_counter() - started}
-        conclude_run(spec, partial, metrics, provenance(device) | facts)
+        with computing(spec, no_teacher, trainer):
+            train(net, no_teacher, trainer)
+    else:
+        _check_head(spec, task)
+        (folder / "history.jsonl").touch()
+        net.to(device)
+    metrics, logits = evaluate(spec, net, data, rows, dev, device, folder)
+    first = next(iter(dev))
+    check = check_teacher(task, logits[first], dev[first].labels, rows.labels)
+    steps = trainer.total if spec.teacher_epochs else 0
+    return metrics | save(net, tokenizer, folder, spec.teacher_epochs, steps) | {"check": check}
+
+
+def distil_general(spec: RunSpec, out: Path, folder: Path, device, report) -> dict:
+    """Distil the layers on unlabelled text, alpha only, from the teacher as it was pre-trained."""
+    tokenizer = load_tokenizer(spec.teacher)
+    rows, facts = unlabelled_rows(spec, tokenizer, out / "cache", report)
+    model = load_encoder_classifier(spec.teacher, 2)
+    check_fits(model, tokenizer, rows, spec)
+    torch.manual_seed(spec.general_seed)
+    recipe = replace(LAYERS_ONLY, layer_loss=spec.general_loss)
+    net = student_net(spec, recipe, new_student(spec, tokenizer, 2), model)
+    budget = spec.cache_gb if spec.general_epochs > 1 else 0  # one pass reuses nothing
+    cache = out / "cache" / folder.stem
+    teacher, facts["cache"] = taught_by(model, spec, net, rows, device, cache, budget)
+    trainer = new_trainer(
+        spec, net, rows, recipe, folder, device, report,
+        epochs=spec.general_epochs, batch_size=spec.general_batch_size,
+        learning_rate=spec.general_lr, seed=spec.general_seed,
+    )  # fmt: skip
+    with computing(spec, teacher, trainer):
+        train(net, teacher, trainer)
+    saved = save(net, tokenizer, folder, spec.general_epochs, trainer.total)
+    return {"splits": {}} | facts | saved
+
+
+def distil_augmented(spec: RunSpec, out: Path, folder: Path, device, report) -> dict:
+    """Distil the layers on the task's augmented rows, alpha only, from its fine-tuned teacher.
+
+    The student is that of general distillation; labels are not looked at.
+    """
+    fine_tuned, how, data = fit_teacher(spec, out), spec.augmentation, data_of(spec)
+    path = out / "cache" / f"augment-{how.key(data.train)}.jsonl"
+    texts = augmented_rows(data.train, data.task, how, path, device, report)
+    tokenizer = load_tokenizer(spec.teacher)
+    rows = encode(texts, tokenizer, usable_length(spec))
+    torch.manual_seed(spec.general_seed)
+    recipe = replace(LAYERS_ONLY, layer_loss=spec.general_loss)
+    student, model = new_student(spec, tokenizer, data.task.num_labels), fine_tuned.student()
+    net = student_net(spec, recipe, student, model)
+    cache = out / "cache" / f"{fine_tuned.id}-{path.stem}"
+    teacher, line = taught_by(model, spec, net, rows, device, cache, spec.cache_gb)
+    start = start_from(spec, net, out)
+    trainer = new_trainer(
+        spec, net, rows, recipe, folder, device, report,
+        epochs=spec.augment_epochs, seed=spec.general_seed,
+    )  # fmt: skip
+    _say_if_live(trainer, line)
+    with computing(spec, teacher, trainer):
+        train(net, teacher, trainer)
+    facts = {"splits": {}, "cache": line, "rows": len(texts), "general": start.id}
+    facts["source"] = f"{data.source} {how.source}"
+    return facts | save(net, tokenizer, folder, spec.augment_epochs, trainer.total)
+
+
+def distil(spec: RunSpec, out: Path, folder: Path, device, report) -> dict:
+    """Train one student of a task by its recipe, from its teacher and its start."""
+    recipe, teacher, extra = get_recipe(spec.recipe), no_teacher, {}
+    fine_tuned = fit_teacher(spec, out) if recipe.uses_teacher else None
+    tokenizer = load_tokenizer(spec.teacher)
+    data, rows, dev = task_rows(spec, tokenizer)
+    regression = data.task.kind == "regression"
+    student = new_student(spec, tokenizer, data.task.num_labels)
+    if fine_tuned:
+        model = fine_tuned.student()
+        net = student_net(spec, recipe, student, model, regression)
+        cache = out / "cache" / fine_tuned.id
+        teacher, extra["cache"] = taught_by(model, spec, net, rows, device, cache, spec.cache_gb)
+    else:
+        net = build_net(student, recipe, regression=regression, hard_target="one_hot")
+    start = start_from(spec, net, out)
+    if start:
+        extra[start.spec.kind] = start.id
+    best = spec.keep == "best"
+    trainer = new_trainer(
+        spec, net, rows, recipe, folder, device, report,
+        epochs=spec.epochs or data.task.epochs,
+        stage1=out / "cache" / spec.stage1_id() if spec.stage1_id() else None,
+        score=functools.partial(_first_score, net, data.task, dev, device) if best else None,
+        ids=[rows.ids, *(split.ids for split in dev.values() if best)],
+    )  # fmt: skip
+    _say_if_live(trainer, extra.get("cache", ""))
+    with computing(spec, teacher, trainer):
+        train(net, teacher, trainer)
+    if best:
+        extra["kept_step"] = trainer.best["step"]
+    metrics, _ = evaluate(spec, net, data, rows, dev, device, folder)
+    return metrics | save(net, tokenizer, folder, trainer.settings.epochs, trainer.total) | extra
+
+
+KINDS = {
+    "teacher": fine_tune_teacher,
+    "general": distil_general,
+    "augmented": distil_augmented,
+    "student": distil,
+}
+
+
+# ---- what they share
+
+
+def task_rows(spec: RunSpec, tokenizer):
+    """(`TaskData`, encoded training rows, {dev split: encoded rows}) of a spec."""
+    data, length = data_of(spec), usable_length(spec)
+    dev = {split: encode(rows, tokenizer, length) for split, rows in data.dev.items()}
+    return data, encode(data.train, tokenizer, length), dev
+
+
+def new_student(spec: RunSpec, tokenizer, num_labels: int):
+    """A student of the spec's shape with random weights."""
+    return build_student(
+        spec.student_layers,
+        spec.student_hidden,
+        spec.student_intermediate,
+        spec.student_heads,
+        len(tokenizer),
+        num_labels,
+        spec.dropout,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def new_projection(spec: RunSpec, teacher_width: int, pairs) -> Projection:
+    """A fresh W of the spec's kind."""
+    return Projection(
+        spec.student_hidden, teacher_width, len(pairs), spec.projection, spec.projection_bias
+    )
+
+
+def student_net(spec: RunSpec, recipe: Recipe, student, teacher, regression=False) -> Net:
+    """A student with a fresh W for a teacher's width, and the losses that the spec names."""
+    config = teacher.config
+    pairs = layer_pairs(spec.student_layers, config.num_hidden_layers, spec.layer_map)
+    layered = recipe.stage1[0] or recipe.stage2[0]
+    return build_net(
+        student,
+        recipe,
+        W=new_projection(spec, config.hidden_size, pairs) if layered else None,
+        pairs=pairs,
+        regression=regression,
+        representation=spec.representation,
+        layer_reduction=spec.layer_reduction,
+        temperature=spec.temperature,
+        hard_target=spec.hard_target,
+        norm=spec.perturb_norm,
+        epsilon=spec.epsilon,
+        group=current() if spec.negatives == "batch" else None,
+    )
+
+
+def fit_teacher(spec: RunSpec, out: Path) -> RunResult:
+    """The run that fine-tuned this run's teacher, if it passed its check.
+
+    Raises:
+        InputError: it did not pass (with the reason).
+    """
+    fine_tuned = find(spec.teacher_spec(), out)
+    check = fine_tuned.metrics["check"]
+    if not check["passed"]:
+        raise InputError(
+            f"The teacher of {spec.task} ({fine_tuned.id}) is not fit to teach. "
+            f"{check['reason']} Give another --set teacher=, more teacher_epochs or more rows."
+        )
+    return fine_tuned
+
+
+def taught_by(model, spec: RunSpec, net: Net, rows, device, cache: Path, budget_gb: float):
+    """The teacher of a net, with its answers cached as far as the budget allows; and a line."""
+    layers = [n for _, n in net.pairs]
+    with matmuls(spec.precision), autocast(spec.precision, device):
+        return open_teacher(model, rows, layers, spec.representation, device, cache, budget_gb)
+
+
+def start_from(spec: RunSpec, net: Net, out: Path) -> RunResult | None:
+    """Give a student and its W the weights of the run that it starts from, if there is one."""
+    if spec.start_spec() is None:
+        return None
+    start = find(spec.start_spec(), out)
+    weights = {k: v for k, v in start.student().state_dict().items() if "classifier" not in k}
+    missing = net.model.load_state_dict(weights, strict=False).missing_keys
+    assert all("classifier" in name for name in missing), missing
+    if net.W is not None:
+        net.W.load_state_dict(start.projection().state_dict())
+    return start
+
+
+def new_trainer(spec, net, rows, recipe, folder, device, report, **more) -> Trainer:
+    """A trainer with the spec's settings; `more` replaces some, or is passed on."""
+    group = current()
+    own = {field.name for field in fields(Settings)}
+    values = {name: more.pop(name, getattr(spec, name)) for name in own}
+    check_processes(group, spec, len(rows), values["batch_size"], recipe)
+    if group.processes > 1:  # a first stage is shared between runs of one process only
+        more["stage1"] = None
+    context = functools.partial(autocast, spec.precision, device)
+    return Trainer(
+        net, rows, recipe, Settings(**values), folder, device,
+        report=report, group=group, autocast=context, **more,
+    )  # fmt: skip
+
+
+def _say_if_live(trainer: Trainer, line: str) -> None:
+    if "runs at every step" in line:
+        trainer.report(0, trainer.total, line)
+
+
+def evaluate(spec: RunSpec, net: Net, data, rows, dev, device, folder: Path):
+    """Score a model on every dev split and write `predictions.npz`.
+
+    Returns:
+        (metrics, {split: logits (n, C)}).
+    """
+    task = data.task
+    metrics = {"primary": task.primary, "splits": {}, "majority": {}, "rows": len(rows)}
+    metrics |= {"pair": task.pair, "max_length": usable_length(spec)}
+    metrics |= {"source": data.source, "title": task.title}
+    logits = {split: predict(net.model, encoded, device) for split, encoded in dev.items()}
+    arrays = {}
+    for split, encoded in dev.items():
+        scores = compute_metrics(task, logits[split], encoded.labels)
+        metrics["splits"][split] = {"n": len(encoded), **scores}
+        metrics["majority"][split] = majority_metrics(task, rows.labels, encoded.labels)
+        arrays |= {f"{split}/logits": logits[split], f"{split}/labels": encoded.labels}
+    if task.labels:
+        net.model.config.id2label = dict(enumerate(task.labels))
+        net.model.config.label2id = {label: i for i, label in enumerate(task.labels)}
+    np.savez(folder / "predictions.npz", **arrays)
+    return metrics, logits
+
+
+def _first_score(net: Net, task, dev: dict, device) -> float:
+    """The primary metric on the first dev split of the model as it is."""
+    encoded = next(iter(dev.values()))
+    logits = predict(net.model, encoded, device)
+    return compute_metrics(task, logits, encoded.labels)[task.primary]
+
+
+def save(net: Net, tokenizer, folder: Path, epochs: int, steps: int) -> dict:
+    """Write model, tokenizer and W; returns what they add to the metrics."""
+    try:
+        with quiet_transformers():
+            net.model.cpu().save_pretrained(folder / "student")
+            tokenizer.save_pretrained(folder / "student")
+        if net.W is not None:
+            save_projection(net.W, folder)
+    except SafetensorError as error:  # how safetensors says that a disk is full
+        raise OSError(f"{error}") from error
+    for weights in (*folder.glob("*.safetensors"), *folder.glob("student/*.safetensors")):
+        # safetensors lets nobody else read them; a store may be shared, so as umask says
+        shutil.copymode(folder / "student" / "config.json", weights)
+    return {"steps": steps, "epochs": epochs, "parameters": count_parameters(net.model)}
+
+
+def _check_head(spec: RunSpec, task) -> None:
+    """Refuse a teacher that is taken as it is and answers another number of classes."""
+    given = json.loads((teacher_folder(spec.teacher) / "config.json").read_text())
+    labels = given.get("num_labels") or len(given.get("id2label", {})) or 2
+    if labels != task.num_labels:
+        raise InputError(
+            f"teacher_epochs = 0 takes '{spec.teacher}' as it is, but it has {labels} outputs "
+            f"and {task.name} needs {task.num_labels}."
+        )
 
 
 @contextmanager
-def computing(spec: RunSpec, device: str):
-    """The device on which to compute a spec; within it, random numbers are the run's own."""
-    from lrc_lib.runs.device import resolve_device
-    from lrc_lib.runs.execution import check_precision, memory_advice
-
-    device = resolve_device(device)
-    check_precision(spec.precision, device)
-    devices = [device] if device.type == "cuda" else []
-    with memory_advice(spec), torch.random.fork_rng(devices=devices):
-        yield device
+def computing(spec: RunSpec, teacher, trainer: Trainer):
+    """The context in which a spec's training loop runs: precision, compilation, dropout."""
+    with ExitStack() as stack:
+        stack.enter_context(matmuls(spec.precision))
+        fast = spec.compile == "on" and stack.enter_context(compiled(teacher, trainer))
+        if not fast and trainer.device.type == "cpu" and spec.precision == "fp32":
+            stack.enter_context(cheap_dropout(trainer.net.model))
+        yield
 
 
-def begin_run(spec: RunSpec, partial: Path) -> None:
-    """Write the spec and seed the random numbers."""
-    if not (partial / "spec.json").exists():
-        (partial / "spec.json").write_text(spec.to_json(), encoding="utf-8")
-    torch.manual_seed(spec.seed)
-
-
-def conclude_run(spec: RunSpec, partial: Path, metrics: dict, facts: dict) -> None:
-    """Write what a training came to, and where from."""
-    facts |= {"peak_memory_mb": peak_memory_mb()}
-    (partial / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    (partial / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
-    if metrics["splits"]:  # it answers a task
-        from lrc_lib.runs.card import model_card
-
-        card = model_card(RunResult(spec, partial))
-        (partial / "student" / "README.md").write_text(card, encoding="utf-8")
-
-
-def publish_run(spec: RunSpec, partial: Path, folder: Path) -> RunResult:
-    """Give a whole run its final name."""
-    (partial / "checkpoint.pt").unlink(missing_ok=True)
-    if folder.exists():  # left without metrics by something that is not this kit
-        shutil.rmtree(folder)
-    os.replace(partial, folder)
-    return RunResult(spec, folder)
+@contextmanager
+def memory_advice(spec: RunSpec):
+    """Turns an out-of-memory error of a GPU into one that names the next smaller settings."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        prefix = {"teacher": "teacher_", "general": "general_"}.get(spec.kind, "")
+        rows = getattr(spec, f"{prefix}batch_size")
+        longest = "general_max_length" if spec.kind == "general" else "max_length"
+        tokens = usable_length(spec)
+        ways = [f"--set {longest}={max(8, tokens // 2)} (now {tokens}; longer texts are cut)"]
+        if rows > 2:
+            more = "" if spec.kind == "teacher" else "; fewer negatives: another experiment"
+            ways.insert(0, f"--set {prefix}batch_size={max(2, rows // 2)} (now {rows}{more})")
+        if spec.kind != "teacher" and spec.cache_gb:
+            ways.append(
+                f"--set cache_gb={spec.cache_gb / 2:g} (now {spec.cache_gb:g}; cached teacher "
+                "outputs lie in its memory where they fit)"
+            )
+        raise TrainingError(
+            f"The GPU has not enough memory for {spec.name}. Try, one after the other: "
+            f"{', '.join(ways)}. Or fewer processes (--jobs 1). "
+            f"The error was: {str(error).strip().splitlines()[0]}"
+        ) from error

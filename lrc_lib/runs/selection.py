@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lrc_lib.runs.profiles import student_of
-from lrc_lib.runs.run import RunResult, find
+from lrc_lib.runs.store import RunResult, find
 
 
 def best_rate(scores: Mapping[float, Sequence[float]]) -> float:

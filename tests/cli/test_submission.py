@@ -21,7 +21,7 @@ from lrc_lib.cli.submission import ANSWERS, predictions, write_submission
 from lrc_lib.data.glue_dir import read_test
 from lrc_lib.data.tasks import GLUE, TASKS
 from lrc_lib.errors import InputError
-from lrc_lib.runs.run import open_run
+from lrc_lib.runs.store import open_run
 
 # The server's rules, written down apart from the code: rows, and what an answer may be.
 NUMBER, TWO, THREE = "0|1", "entailment|not_entailment", "entailment|neutral|contradiction"

@@ -179,7 +179,8 @@ def test_a_seat_reads_the_shared_trainings_and_writes_into_its_own_folder(
     learned, out, tmp_path, tiny_spec, monkeypatch, capsys
 ):
     """As the page says: a link to the store's runs, and everything else in the seat's folder."""
-    from lrc_lib.runs.run import find, run
+    from lrc_lib.runs.run import run
+    from lrc_lib.runs.store import find
 
     (tmp_path / "runs").symlink_to(out / "runs")
     before = sorted((out / "runs").iterdir())

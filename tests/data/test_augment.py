@@ -24,7 +24,7 @@ from lrc_lib.errors import InputError, UnavailableError
 from lrc_lib.runs import augmentation as module
 from lrc_lib.runs import spec as spec_module
 from lrc_lib.runs.augmentation import Augmentation, augmented_rows
-from lrc_lib.runs.run import find
+from lrc_lib.runs.store import find
 
 ROOT = Path(__file__).resolve().parents[2]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

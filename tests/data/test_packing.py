@@ -14,8 +14,7 @@ from lrc_lib.data import Row, batches, corpus, hub, packing
 from lrc_lib.data.batches import collate
 from lrc_lib.data.packing import pack, separators, tokenizer_key, windows
 from lrc_lib.errors import InputError, UnavailableError
-from lrc_lib.models import load_tokenizer
-from lrc_lib.vocabulary import trim_vocabulary
+from lrc_lib.models import load_tokenizer, trim_vocabulary
 
 CLS, SEP = 2, 3  # of the tiny tokenizer
 LENGTH = 8

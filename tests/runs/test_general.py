@@ -22,7 +22,7 @@ from lrc_lib.errors import InputError, UnavailableError
 from lrc_lib.runs import spec as spec_module
 from lrc_lib.runs.general import estimate
 from lrc_lib.runs.pool import headline
-from lrc_lib.runs.run import find
+from lrc_lib.runs.store import find
 
 PACKED = dict(general_packed=True, general_max_length=12, general_batch_size=4, general_epochs=2)
 

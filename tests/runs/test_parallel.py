@@ -16,7 +16,7 @@ from lrc_lib import RunSpec, find, run
 from lrc_lib.cli.commands import main
 from lrc_lib.data.batches import epoch_order
 from lrc_lib.errors import InputError
-from lrc_lib.losses import cos_nce_floor, transformer_layer_loss
+from lrc_lib.losses import cos_nce_minimum, transformer_layer_loss
 from lrc_lib.runs.parallel import ALONE, Group, Several, current, together
 
 # What each of the processes does with the specs of a file, one run after the other.
@@ -173,8 +173,8 @@ def test_negatives_come_from_the_rows_of_all_processes():
     assert not torch.allclose(
         transformer_layer_loss(*args, reduction="none", group=ALONE), whole[part], atol=1e-3
     )
-    floor = cos_nce_floor(flat[part], Rest([unit[3:].sum(0)]))
-    assert torch.allclose(floor, cos_nce_floor(flat)[part], atol=1e-6)
+    floor = cos_nce_minimum(flat[part], Rest([unit[3:].sum(0)]))
+    assert torch.allclose(floor, cos_nce_minimum(flat)[part], atol=1e-6)
 
 
 def test_negatives_of_each_process_are_another_run(pairs, tiny_spec):

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from lrc_lib import RunSpec, run, trainee
-from lrc_lib import history as history_module
+from lrc_lib import RunSpec, run, training
 from lrc_lib.cli.commands import main
 from lrc_lib.errors import InputError, TrainingError, UnavailableError
-from lrc_lib.runs.run import find
+from lrc_lib.runs.store import find
 
 
 def weights(result):
@@ -38,7 +37,7 @@ def test_spec_round_trip_and_unknown_field():
         ("schedule", "linaer", "linear"),
         ("batch_size", 1, "at least 2"),
         ("temperature", 0, "positive"),
-        ("cache_gb", -1, "0 .no cache. or more"),
+        ("cache_gb", -1, "at least 0 .0: no cache"),
         ("stage_boundary", 1.0, "stage_boundary"),
         ("epochs", "many", "must be of type int"),
         ("epochs", 1.5, "must be of type int"),
@@ -91,7 +90,7 @@ def test_lrc_end_to_end(tiny_spec, out):
     total = second.layers + second.soft + 3 * second.hard
     assert np.allclose(total, second.loss, atol=1e-5)
     assert history.perturbed.notna().all() and (history.excess > -1e-5).all()
-    assert (history.layers >= history.floor - 1e-5).all()
+    assert (history.layers >= history.minimum - 1e-5).all()
     assert history.excess.iloc[-3:].mean() < history.excess.iloc[:3].mean()
     predictions = result.predictions()
     assert predictions["logits"].shape == (60, 2)
@@ -103,7 +102,7 @@ def test_lrc_end_to_end(tiny_spec, out):
 
 def test_second_time_trains_nothing(tiny_spec, out, monkeypatch):
     first = run(tiny_spec, out, device="cpu")
-    monkeypatch.setattr("lrc_lib.runs.build.train", lambda job: pytest.fail("it trained again"))
+    monkeypatch.setattr("lrc_lib.runs.run.train", lambda *_: pytest.fail("it trained again"))
     assert run(tiny_spec, out, device="cpu").path == first.path
 
 
@@ -162,15 +161,15 @@ def test_general_start_is_used(tiny_spec, out):
 def test_head_is_untouched_in_stage_one(tiny_spec, out):
     spec = tiny_spec.replace(recipe="lrc_1", stage_boundary=0.95, epochs=1, seed=7)  # 9 of 10 steps
     head = {}
-    step = trainee.save_checkpoint
+    record = training.Trainer.record
 
-    def spy(job, optimizer, done, force=False):
-        head[done] = {k: v.clone() for k, v in job.model.classifier.state_dict().items()}
-        step(job, optimizer, done, force)
+    def spy(self, step, *rest):
+        state = self.net.model.classifier.state_dict()
+        head[step + 1] = {k: v.clone() for k, v in state.items()}
+        record(self, step, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(history_module, "FLUSH_STEPS", 1)
-        patch.setattr(trainee, "save_checkpoint", spy)
+        patch.setattr(training.Trainer, "record", spy)
         run(spec, out, device="cpu")
     assert all(torch.equal(head[1][k], head[9][k]) for k in head[1])
     assert any(not torch.equal(head[9][k], head[10][k]) for k in head[1])
@@ -189,16 +188,17 @@ def test_cached_and_live_teacher_teach_the_same(tiny_spec, out, tmp_path):
 
 def interrupted(spec, out, at):
     """Run until the checkpoint after step `at`, then die; the run must not be published."""
-    real = trainee.save_checkpoint
+    save = training.Trainer._save
 
-    def die(job, optimizer, done, force=False):
-        real(job, optimizer, done, force=True)
+    def die(self, done):
+        save(self, done)
         if done >= at:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainee, "save_checkpoint", die)
-        patch.setattr(history_module, "FLUSH_STEPS", 1)
+        patch.setattr(training.Trainer, "_save", die)
+        patch.setattr(training, "FLUSH_STEPS", 1)
+        patch.setattr(training, "CHECKPOINT_SECONDS", 0)
         with pytest.raises(KeyboardInterrupt):
             run(spec, out, device="cpu")
     assert find(spec, out) is None
@@ -225,13 +225,13 @@ def test_a_shared_first_stage_gives_the_bit_identical_result(
     alone = run(spec, out, device="cpu")
     (tmp_path / "cache" / spec.stage1_id()).mkdir(parents=True)
     run(tiny_spec, tmp_path, device="cpu")
-    steps, add = [], trainee.History.add
+    steps, update = [], training.Trainer.update
 
-    def spy(self, step, *rest):
+    def spy(self, step):
         steps.append(step)
-        add(self, step, *rest)
+        update(self, step)
 
-    monkeypatch.setattr(trainee.History, "add", spy)
+    monkeypatch.setattr(training.Trainer, "update", spy)
     shared = run(spec, tmp_path, device="cpu")
     assert steps == [16, 17, 18, 19]  # stage 2 of 20 steps
     ours, theirs = weights(alone), weights(shared)
@@ -253,7 +253,7 @@ def test_only_runs_with_the_same_first_stage_share_it(tiny_spec):
 def test_a_trimmed_vocabulary_changes_nothing_but_rounding(tiny_spec, out, tmp_path, monkeypatch):
     spec = tiny_spec.replace(recipe="finetune", weight_decay=1.0, train_rows=32, epochs=4)
     trimmed = run(spec, tmp_path / "a", device="cpu")
-    monkeypatch.setattr(trainee, "trim_vocabulary", lambda model, ids: None)
+    monkeypatch.setattr(training, "trim_vocabulary", lambda model, ids: None)
     whole = run(spec, tmp_path / "b", device="cpu")
     assert np.allclose(trimmed.history.loss, whole.history.loss, rtol=1e-4)
     ours, theirs = weights(trimmed), weights(whole)
@@ -313,8 +313,9 @@ def test_two_processes_train_once(tiny_spec, tmp_path):
     spec = tiny_spec.replace(recipe="finetune", seed=5)
     (tmp_path / "spec.json").write_text(spec.to_json())
     code = (
-        "import sys; from lrc_lib import RunSpec, run; import lrc_lib.runs.build as b; real = b.train\n"
-        "def train(job): print('TRAINED', flush=True); real(job)\n"
+        "import sys; from lrc_lib import RunSpec, run; import lrc_lib.runs.run as b\n"
+        "real = b.train\n"
+        "def train(*a): print('TRAINED', flush=True); real(*a)\n"
         "b.train = train\n"
         "run(RunSpec.from_json(open(sys.argv[1]).read()), sys.argv[2], device='cpu')"
     )
@@ -360,7 +361,7 @@ def test_a_run_that_lost_a_file_says_which_command_makes_it_again(
         asked(dataclasses.replace(learned, path=copy))
     if lost != "student":
         return
-    (copy / "metrics.json").unlink()  # what it says
+    (copy / "manifest.json").unlink()  # what it says
     command = re.search(r"`python -m lrc_lib (.*)`", str(said.value))[1]
     assert main(command.split()) == 0
     assert asked(dataclasses.replace(learned, path=copy))

@@ -9,8 +9,9 @@ from lrc_lib.course.notebook import NOTEBOOKS
 from lrc_lib.errors import InputError
 from lrc_lib.results import compare
 from lrc_lib.runs import selection
-from lrc_lib.runs.run import finished, run
+from lrc_lib.runs.run import run
 from lrc_lib.runs.selection import best_rate, choice, inflation, settled
+from lrc_lib.runs.store import finished
 
 HEAD = 'title = "x"\ntasks = ["nli"]\nseeds = 2\n'
 RATES = (1e-4, 2e-3, 1e-2)

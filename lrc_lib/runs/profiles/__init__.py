@@ -90,8 +90,7 @@ class Profile:
             seed: >= 0.
         """
         from lrc_lib.data.tasks import get_task
-        from lrc_lib.runs.fields import KINDS
-        from lrc_lib.runs.spec import RunSpec
+        from lrc_lib.runs.spec import KINDS, RunSpec
 
         task = task or self.tasks[0]
         built_in = get_task(task, _folder(self.data)).source in BUILT_IN
@@ -261,7 +260,7 @@ def _chosen_tasks(tasks, table: dict, data: str) -> tuple[str, ...]:
 
 def student_of(recipe: str) -> str:
     """The recipe itself; for runs that come before a student, that of the student."""
-    from lrc_lib.runs.fields import KINDS
+    from lrc_lib.runs.spec import KINDS
 
     return "lrc" if recipe in KINDS else recipe
 

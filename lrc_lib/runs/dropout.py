@@ -1,9 +1,9 @@
 """Dropout on a CPU: the same distribution from cheaper random numbers.
 
-torch draws its masks on a CPU one float a number, which takes about a tenth of a training step.
-Here one 64-bit draw decides about four numbers. Attention is written out, because torch's own takes
-a slow path when it drops attention weights on a CPU, with a softmax that guards against rows
-without any real token; a text always has some.
+torch draws its masks on a CPU with one float per number, which takes about a tenth of a training
+step. Here one 64-bit draw decides about four numbers. Attention is written out, because torch's own
+takes a slow path on a CPU when it drops attention weights: its softmax guards against rows without
+any real token, and a text always has some.
 """
 
 from contextlib import contextmanager
@@ -14,17 +14,15 @@ from torch import Tensor, nn
 ATTENTION = "lrc_cpu"  # the name under which transformers knows `attention`
 
 
-def drop(x: Tensor, p: float, generators=(torch.default_generator,)) -> Tensor:
+def drop(x: Tensor, p: float) -> Tensor:
     """`x` (any shape) with each number set to 0 with probability p, the others times 1 / (1 - p).
 
-    p is rounded to a multiple of 2**-16. Of several generators each decides about an equal part
-    of `x`, one after the other.
+    p is rounded to a multiple of 2**-16.
     """
-    count, dropped = x.numel() // len(generators), round(p * 2**16)
-    draws = torch.empty((len(generators), (count + 3) // 4), dtype=torch.int64)
-    for part, generator in zip(draws, generators, strict=True):
-        part.random_(-(2**63), None, generator=generator)
-    bits = draws.view(torch.int16)[:, :count].reshape(x.shape)
+    count, dropped = x.numel(), round(p * 2**16)
+    draws = torch.empty((count + 3) // 4, dtype=torch.int64)
+    draws.random_(-(2**63), None)
+    bits = draws.view(torch.int16)[:count].view(x.shape)
     kept = torch.ge(bits, dropped - 2**15, out=torch.empty(x.shape))
     return x * kept.mul_(2**16 / (2**16 - dropped))
 
@@ -32,11 +30,9 @@ def drop(x: Tensor, p: float, generators=(torch.default_generator,)) -> Tensor:
 class CheapDropout(nn.Dropout):
     """`nn.Dropout` for tensors on a CPU."""
 
-    generators = (torch.default_generator,)
-
     def forward(self, x: Tensor) -> Tensor:
         if self.training and 0 < self.p < 1:
-            return drop(x, self.p, self.generators)
+            return drop(x, self.p)
         return super().forward(x)
 
 
@@ -56,25 +52,23 @@ def attention(module, query, key, value, attention_mask, scaling=None, dropout=0
 
 
 @contextmanager
-def cheap_dropout(model: nn.Module, generators=CheapDropout.generators):
+def cheap_dropout(model: nn.Module):
     """Within this context a BERT on a CPU drops by `drop`; other models stay as they are."""
-    found = [m for m in model.modules() if type(m) is nn.Dropout]
     config = getattr(model, "config", None)
     usual = getattr(config, "_attn_implementation", None)
-    ours = getattr(config, "model_type", "") == "bert" and usual == "sdpa" and _register()
-    if not ours:
+    if getattr(config, "model_type", "") != "bert" or usual != "sdpa" or not _register():
         yield
         return
-    for module in found:
-        module.__class__, module.generators = CheapDropout, tuple(generators)
+    found = {name: m for name, m in model.named_modules() if type(m) is nn.Dropout}
+    for name, module in found.items():
+        model.set_submodule(name, CheapDropout(module.p).train(module.training))
     config._attn_implementation = ATTENTION
     try:
         yield
     finally:
         config._attn_implementation = usual
-        for module in found:
-            del module.generators
-            module.__class__ = nn.Dropout
+        for name, module in found.items():
+            model.set_submodule(name, module.train(model.get_submodule(name).training))
 
 
 def _register() -> bool:

@@ -1,0 +1,187 @@
+"""One distillation step: the losses of a batch, clean and perturbed. (Eqs. 3-8)
+
+`build_net` decides once what a loss is made of: COS-NCE or another layer loss, classification or
+regression, perturbed or not. The step itself has no such branches. Taught in notebook 04.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from lrc_lib.losses import (
+    LayerLoss,
+    hard_label_loss,
+    layer_loss,
+    reduce_states,
+    soft_label_loss,
+    squared_error,
+    total_loss,
+)
+from lrc_lib.models import backbone, embeddings_replaced, model_inputs
+from lrc_lib.perturbation import perturb_embeddings
+from lrc_lib.schedule import Recipe
+
+
+class Losses(NamedTuple):
+    """The parts of Eq. (6) for one batch, as scalars; a part whose weight is 0 is None.
+
+    `layers` is summed over the student's layers. `minimum` is the least value that it can take on
+    this batch, whatever the student; only `step_losses` fills it in, where it is known.
+    """
+
+    layers: Tensor | None
+    soft: Tensor | None
+    hard: Tensor | None
+    total: Tensor
+    minimum: Tensor | None = None
+
+
+class Net(nn.Module):
+    """A model with its projection W and the losses by which it is trained.
+
+    Args:
+        model: a transformers classifier.
+        W: the projection of Eq. (3); None without a layer loss.
+        pairs: 1-based (student layer, teacher layer).
+        representation: see `lrc_lib.losses.reduce_states`.
+        layer_loss: see `lrc_lib.losses.LayerLoss`.
+        soft_loss: f(logits (B, C), the teacher's logits (B, C)) -> scalar.
+        hard_loss: f(logits (B, C), labels (B,)) -> scalar.
+        perturb: f(embeddings, loss, mask=) -> moved embeddings (Eqs. 7-8); None: no perturbation.
+        layer_weight: factor on the sum over the layers.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        W: nn.Module | None,
+        pairs: Sequence[tuple[int, int]],
+        representation: str,
+        layer_loss: LayerLoss,
+        soft_loss: Callable,
+        hard_loss: Callable,
+        perturb: Callable | None,
+        layer_weight: float = 1.0,
+    ):
+        super().__init__()
+        self.model, self.W, self.pairs = model, W, list(pairs)
+        self.representation, self.layer_loss = representation, layer_loss
+        self.soft_loss, self.hard_loss, self.perturb = soft_loss, hard_loss, perturb
+        self.layer_weight = layer_weight
+
+    def embed(self, batch: dict) -> Tensor:
+        """emb^S (B, L, d): the output of the student's embedding layer."""
+        inputs = {name: ids for name, ids in batch.items() if name.endswith("_ids")}
+        return backbone(self.model).embeddings(**inputs)
+
+    def forward(self, batch: dict, embeddings: Tensor | None = None, hidden_states: bool = False):
+        """The model's output, from `embeddings` (B, L, d) where they are given."""
+        inputs = model_inputs(self.model, batch)
+        if embeddings is None:
+            return self.model(**inputs, output_hidden_states=hidden_states)
+        with embeddings_replaced(self.model, embeddings):
+            return self.model(**inputs, output_hidden_states=hidden_states)
+
+    def layer_targets(self, states: list[Tensor], mask: Tensor) -> list:
+        """The teacher's part of each layer loss, from its reduced states (B, l, D)."""
+        kept = mask if self.representation in ("flatten", "token") else mask[:, :1]
+        return [self.layer_loss.target(layer, kept) for layer in states]
+
+    def layer_losses(self, hidden_states, targets: list, mask: Tensor) -> Tensor:
+        """The layer losses of Eq. (3), summed over the mapped layers. Scalar."""
+        total = 0.0
+        for index, ((m, _), target) in enumerate(zip(self.pairs, targets, strict=True)):
+            states, kept = reduce_states(hidden_states[m], mask, self.representation)
+            total += self.layer_loss.value(self.W(states, index), target, kept).mean()
+        return self.layer_weight * total
+
+    def layer_minimum(self, targets: list) -> Tensor | None:
+        """The least value of `layer_losses` for these targets. Scalar, or None if not known."""
+        if not targets or self.layer_loss.minimum is None:
+            return None
+        return self.layer_weight * sum(self.layer_loss.minimum(t).mean() for t in targets)
+
+
+def build_net(
+    model: nn.Module,
+    recipe: Recipe,
+    *,
+    W: nn.Module | None = None,
+    pairs: Sequence[tuple[int, int]] = (),
+    regression: bool = False,
+    representation: str = "flatten",
+    layer_reduction: str = "sum",
+    temperature: float = 1.1,
+    hard_target: str = "paper",
+    norm: str = "sample",
+    epsilon: float = 1.0,
+    group=None,
+) -> Net:
+    """The `Net` of a recipe.
+
+    Args:
+        regression: the soft and the hard loss are then mean squared errors.
+        layer_reduction: "sum" over the layers (the paper's), or "mean".
+        norm, epsilon: see `lrc_lib.perturbation.perturb_embeddings`.
+        group: the processes whose rows are each other's negatives; None: only one process.
+        The other arguments are those of `Net` and of the losses.
+    """
+    return Net(
+        model,
+        W,
+        pairs,
+        representation,
+        layer_loss(recipe.layer_loss, representation, group),
+        squared_error if regression else partial(soft_label_loss, temperature=temperature),
+        squared_error
+        if regression
+        else partial(hard_label_loss, temperature=temperature, target=hard_target),
+        partial(perturb_embeddings, norm=norm, epsilon=epsilon) if recipe.perturb else None,
+        1.0 if layer_reduction == "sum" else 1 / max(1, len(pairs)),
+    )
+
+
+def step_losses(net: Net, batch: dict, taught, weights) -> tuple[Losses, Tensor]:
+    """The losses of one step.
+
+    With gradient perturbation only the loss at the moved embeddings trains the student. Both passes
+    start from the same output of the embedding layer and see the same weights.
+
+    Args:
+        net: the model in training mode, with its losses.
+        batch: see `lrc_lib.data.batches.collate`.
+        taught: the teacher's answers (`lrc_lib.teacher.Taught`), or None if no weight needs them.
+        weights: (alpha, beta, gamma) of Eq. (6) at this step.
+
+    Returns:
+        (the losses of the clean pass, the scalar whose gradient trains the student).
+
+    Taught in: notebooks/04_two_stage_distillation.
+    """
+    mask = batch["attention_mask"]
+    targets = net.layer_targets(taught.states, mask) if weights[0] else []
+    if net.perturb is None:
+        clean = losses(net, batch, taught, targets, weights)
+        trained = clean.total
+    else:
+        embeddings = net.embed(batch)  # emb^S, once for both passes
+        clean = losses(net, batch, taught, targets, weights, embeddings)
+        moved = net.perturb(embeddings, clean.total, mask=mask)  # Eqs. (7)-(8)
+        trained = losses(net, batch, taught, targets, weights, moved).total
+    return clean._replace(minimum=net.layer_minimum(targets)), trained
+
+
+def losses(net: Net, batch: dict, taught, targets, weights, embeddings=None) -> Losses:
+    """The losses of one pass; a part whose weight is 0 is not computed. (Eqs. 3-6)"""
+    alpha, beta, gamma = weights
+    output = net(batch, embeddings, hidden_states=bool(alpha))
+    layers = soft = hard = None
+    if alpha:
+        layers = net.layer_losses(output.hidden_states, targets, batch["attention_mask"])
+    if beta:
+        soft = net.soft_loss(output.logits, taught.logits)
+    if gamma:
+        hard = net.hard_loss(output.logits, batch["labels"])
+    return Losses(layers, soft, hard, total_loss(layers, soft, hard, weights))
