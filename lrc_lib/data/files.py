@@ -18,8 +18,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from lrc_lib.data.corpus import text_files
-from lrc_lib.data.rows import Row, first_of_each, read_lines, read_text, text_key, to_label
+from lrc_lib.data.rows import Row, read_text, text_key, to_label
 from lrc_lib.data.tables import Table, read_table
 from lrc_lib.data.tasks import KINDS, METRICS, TASKS, Task
 from lrc_lib.errors import InputError, unknown
@@ -224,15 +223,3 @@ def _rows(table: Table, task: Task, texts: list[str], label: str) -> tuple[Row, 
         )
         for i in range(len(table.rows))
     )
-
-
-def read_texts(data: str) -> tuple[tuple[str, ...], str]:
-    """Texts of a .txt file or of all .txt files in a folder, one a line; repeated ones once.
-
-    Raises:
-        InputError: nothing there, or not UTF-8 (file and line).
-    """
-    paths = text_files(data)
-    lines = [line.strip() for path in paths for line in read_lines(path)]
-    texts = first_of_each((line for line in lines if line), key=str)
-    return tuple(texts), f"{len(texts):,} texts from {len(paths)} file(s) in '{data}'."

@@ -1,7 +1,7 @@
 """GLUE, Wikipedia and models from the Hugging Face hub: the only module that imports `datasets`.
 
-Revisions are pinned. One cheap look at the hub comes first, so that without a network there is one
-clear error at once instead of retries; what was fetched before is found without a network.
+Revisions are pinned. Before a fetch one short question tells whether the hub answers: without a
+network the error comes at once, not after retries. What was fetched before needs no network.
 """
 
 from pathlib import Path
@@ -154,7 +154,7 @@ class Articles:
     Args:
         config: "DATE.LANGUAGE", as the hub names it.
         revision: a commit of the hub's repository.
-        place: where an earlier stream stood (its `place`), to go on from there.
+        place: the `place` of an earlier stream, to continue from there.
 
     Raises:
         InputError: no such configuration.
@@ -206,5 +206,5 @@ class Articles:
     def _unavailable(self, reason: str) -> UnavailableError:
         return UnavailableError(
             f"Could not read {self.where}: {reason}. {WITHOUT_WIKIPEDIA} What was packed so far is "
-            "kept, and the same command goes on there."
+            "kept, and the same command continues there."
         )

@@ -1,13 +1,14 @@
 """The one row format that every reader makes, and what all readers share.
 
-Reading is strict: a file is UTF-8 text, one row a line, and what does not fit stops with the file
-and the line. Taught in notebooks/02_teacher_and_student.
+Reading is strict: a file is UTF-8 text with one row per line, and a line that does not fit is an
+error that names file and line. Taught in notebooks/02_teacher_and_student.
 """
 
 import hashlib
 import json
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,28 +142,35 @@ def to_label(text: str, task: Task, where: str, names: Sequence[str] = ()) -> in
     return names.index(text)
 
 
+def decoded(raw: bytes, where: str) -> str:
+    """A line of a file as text.
+
+    Raises:
+        InputError: it is not UTF-8, or holds a NUL byte; `where` names file and line.
+    """
+    if b"\0" in raw:
+        raise InputError(f"{where}: found a NUL byte; expected plain UTF-8 text.")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{where}: found the byte 0x{raw[error.start]:02x}, which is not UTF-8. Save the file "
+            "as UTF-8."
+        ) from None
+
+
 def read_text(path: Path, expected: str = "") -> str:
-    """The whole of a UTF-8 file, its byte-order mark dropped, its line ends as they are.
+    """The whole of a UTF-8 file, without a byte-order mark and with its line ends as they are.
 
     Raises:
         InputError: the file is missing or unreadable, not UTF-8, or holds a NUL byte.
     """
     try:
-        data = Path(path).read_bytes()
+        lines = Path(path).read_bytes().removeprefix(BOM_UTF8).split(b"\n")
     except OSError as error:
         reason = "is missing" if isinstance(error, FileNotFoundError) else f"is unreadable: {error}"
         raise InputError(f"{path} {reason}. {expected}".strip()) from None
-    if b"\0" in data:
-        line = data[: data.index(b"\0")].count(b"\n") + 1
-        raise InputError(f"{path}, line {line}: found a NUL byte; expected plain UTF-8 text.")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError(
-            f"{path}, line {line}: found the byte 0x{data[error.start]:02x}, which is not UTF-8. "
-            "Save the file as UTF-8."
-        ) from None
+    return "\n".join(decoded(raw, f"{path}, line {n}") for n, raw in enumerate(lines, 1))
 
 
 def read_lines(path: Path, expected: str = "") -> list[str]:

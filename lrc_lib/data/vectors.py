@@ -5,6 +5,7 @@ from array import array
 
 import numpy as np
 
+from lrc_lib.data.rows import decoded
 from lrc_lib.errors import InputError
 
 # Letters, with apostrophes between them: "don't" is one word, "well-known" two, "1990s" none.
@@ -112,7 +113,7 @@ def read_glove(path) -> WordVectors:
         with open(path, "rb") as file:
             for number, raw in enumerate(file, 1):
                 where = f"{path}, line {number}"
-                fields = _decoded(raw, where).rstrip("\r\n ").split(" ")
+                fields = decoded(raw, where).rstrip("\r\n ").split(" ")
                 width = width or len(fields) - 1
                 if width < 2:
                     raise InputError(
@@ -137,13 +138,6 @@ def read_glove(path) -> WordVectors:
     return WordVectors(
         [words[i] for i in kept], matrix if len(kept) == len(words) else matrix[kept]
     )
-
-
-def _decoded(raw: bytes, where: str) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"{where}: expected UTF-8 text.") from None
 
 
 def _parsed(fields: list[str], width: int, where: str):

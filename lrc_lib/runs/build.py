@@ -20,7 +20,7 @@ from lrc_lib.models import (
 )
 from lrc_lib.runs.augmentation import augmented_rows
 from lrc_lib.runs.finish import finish_run, first_score, save_run
-from lrc_lib.runs.general import unlabelled_rows
+from lrc_lib.runs.unlabelled import unlabelled_rows
 from lrc_lib.schedule import Recipe, get_recipe
 from lrc_lib.teacher import check_fits, check_teacher, open_teacher
 from lrc_lib.training import Job, train

@@ -12,7 +12,7 @@ import sys
 import torch
 from torch import nn
 
-from lrc_lib.data.tasks import get_task
+from lrc_lib.data import get_task
 from lrc_lib.dropout import cheap_dropout
 from lrc_lib.errors import InputError, TrainingError
 
