@@ -1,7 +1,7 @@
-"""A file that is written in parts and takes long: an interrupted writing continues where it was.
+"""A file that takes hours to write: it is written in parts, and an interrupted writing continues.
 
-After each part the file is flushed to the disk, and then a small record beside it says how much of
-the file is whole and what follows. What lies behind that, a torn part, is cut off.
+After each part the file is flushed to the disk. Then a small record next to it says how many bytes
+are whole and where to continue. Bytes after those, a torn part, are cut off.
 """
 
 import json
@@ -23,7 +23,7 @@ def sole_writer(target: Path, partial: Path, what: str):
         what: names the content in the error.
 
     Raises:
-        UnavailableError: the disk refused, e.g. because it is full; what was written is kept.
+        UnavailableError: the disk refuses, e.g. because it is full; what was written is kept.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -44,14 +44,14 @@ def write_parts(
     begin: dict,
     parts: Callable[[dict], Iterator[tuple[bytes, dict]]],
 ) -> dict:
-    """Appends parts to a file until there are no more, after those that are there already.
+    """Appends parts to a file until there are no more, and skips those that it has already.
 
     Args:
         path: the file; its folder is made if need be.
         record: the file for the state, as JSON.
         begin: the state before the first part.
-        parts: parts(state) yields (bytes, the state after them) from that state on. What follows
-            the `yield` runs when the part is on the disk.
+        parts: parts(state) yields (bytes, the state after them) from that state on. The code
+            after its `yield` runs when the part is on the disk.
 
     Returns:
         The state after the last part, with "bytes", the size of the file.

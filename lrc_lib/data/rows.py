@@ -31,7 +31,7 @@ class TaskData:
     """All rows of a task that a run uses.
 
     Attributes:
-        task: what they are for.
+        task: the task of the rows.
         train: training rows.
         dev: split name -> rows; the names are `task.dev_splits`.
         source: sentences for a table: where the rows come from and what to say about the split.
@@ -61,11 +61,12 @@ def rank(text: str) -> bytes:
 
 
 def sample(items: Sequence, count: int) -> tuple:
-    """`count` of the items in their order, always the same ones; a larger sample holds a smaller.
+    """`count` of the items in their order, always the same ones.
+
+    A larger sample contains every smaller one of the same items.
 
     Args:
-        items: anything.
-        count: 0, or at least as many as there are: all.
+        count: 0 for all; more than there are is all, too.
 
     Raises:
         InputError: count is negative.
@@ -79,7 +80,7 @@ def sample(items: Sequence, count: int) -> tuple:
 
 
 def text_key(*texts: str | None) -> str:
-    """What makes two texts the same text: letters and digits, without case, space or marks."""
+    """A key that is equal for equal texts: letters and digits, without case, space or marks."""
     keys = [re.sub(r"[\W_]+", "", (text or "").casefold()) for text in texts]
     return "\n".join(keys if any(keys) else [text or "" for text in texts])
 
@@ -96,8 +97,8 @@ def check_rows(rows: Sequence[Row], task: Task, where: str) -> None:
     """Raises `InputError` unless there are rows and each has the task's texts and label.
 
     Args:
-        rows: of one split.
-        task: says how many texts and which labels.
+        rows: the rows of one split.
+        task: how many texts a row has, and which labels.
         where: names the split in the message.
     """
     if not rows:
@@ -122,7 +123,7 @@ def to_label(text: str, task: Task, where: str, names: Sequence[str] = ()) -> in
         text: the field.
         task: regression: a finite number; classification: one of its labels.
         where: file and line, for the message.
-        names: how the file writes the labels, where not as `task.labels`.
+        names: the labels as the file writes them; () for `task.labels`.
 
     Raises:
         InputError: anything else.
@@ -174,7 +175,7 @@ def read_text(path: Path, expected: str = "") -> str:
 
 
 def read_lines(path: Path, expected: str = "") -> list[str]:
-    """The lines of a UTF-8 file, ended by LF or CRLF only; other breaks are part of the text.
+    """The lines of a UTF-8 file. Only LF and CRLF end a line; other breaks belong to the text.
 
     Raises:
         InputError: see `read_text`.

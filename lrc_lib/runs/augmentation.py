@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lrc_lib.data.augmentation import MaskedLM, augment
+from lrc_lib.data.files import read_jsonl_rows, to_line
 from lrc_lib.data.fingerprints import file_fingerprint, model_fingerprint
 from lrc_lib.data.resumable import sole_writer, write_parts
-from lrc_lib.data.rows import Row, fingerprint, to_label
+from lrc_lib.data.rows import Row, fingerprint
 from lrc_lib.data.tasks import Task
 from lrc_lib.data.vectors import PieceVectors, read_glove
 from lrc_lib.errors import InputError
@@ -113,7 +114,12 @@ def augmented_rows(
             write_parts(partial, record, {"rows": 0}, chunks)
             os.replace(partial, path)
             record.unlink()
-    return read_augmented(path, task, len(rows) * how.copies)
+    made, count = read_jsonl_rows(path, task), len(rows) * how.copies
+    if len(made) != count:
+        raise InputError(
+            f"'{path}' has {len(made):,} rows, not {count:,}; delete it and run again."
+        )
+    return made
 
 
 def _chunks(begin: int, rows, task: Task, how: Augmentation, device, report):
@@ -130,36 +136,3 @@ def _chunks(begin: int, rows, task: Task, how: Augmentation, device, report):
         due = done == len(rows) or now - said > REPORT_SECONDS
         said = now if due else said
         report(done, len(rows), line if due else "")
-
-
-def to_line(row: Row, task: Task) -> str:
-    """A row as a line of JSON with the task's label name: `train.jsonl` of a user's own task."""
-    label = task.labels[row.label] if task.labels else row.label
-    if row.text_b is None:
-        return json.dumps({"text": row.text_a, "label": label}) + "\n"
-    return json.dumps({"text_a": row.text_a, "text_b": row.text_b, "label": label}) + "\n"
-
-
-def read_augmented(path: Path, task: Task, count: int) -> tuple[Row, ...]:
-    """The rows of a file that `augmented_rows` made.
-
-    Raises:
-        InputError: a line that is not a row of the task (file and line), or not `count` rows.
-    """
-    found = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            where = f"{path}, line {number}"
-            try:
-                item = json.loads(line)
-                texts = item.get("text", item.get("text_a")), item.get("text_b")
-                found.append(Row(*texts, to_label(str(item["label"]), task, where)))
-            except (ValueError, KeyError, AttributeError):
-                raise InputError(
-                    f"{where}: expected a row; delete the file and run again."
-                ) from None
-    if len(found) != count:
-        raise InputError(
-            f"'{path}' has {len(found):,} rows, not {count:,}; delete it and run again."
-        )
-    return tuple(found)

@@ -17,6 +17,7 @@ from lrc_lib.cli.plan import all_specs
 from lrc_lib.cli.preflight import uses_hub
 from lrc_lib.cli.submission import choose_runs
 from lrc_lib.data import Row, get_task, load_task_data
+from lrc_lib.data.files import read_jsonl_rows, to_line
 from lrc_lib.errors import InputError
 from lrc_lib.runs import augmentation as module
 from lrc_lib.runs.augmentation import Augmentation, augmented_rows
@@ -126,8 +127,8 @@ def test_no_rows_and_no_vectors_make_no_file(how, tmp_path):
 ])  # fmt: skip
 def test_rows_are_written_and_read_as_they_are(tmp_path, task, row):
     path = tmp_path / "rows.jsonl"
-    path.write_text(module.to_line(row, get_task(task)))
-    assert module.read_augmented(path, get_task(task), 1) == (row,)
+    path.write_text(to_line(row, get_task(task)))
+    assert read_jsonl_rows(path, get_task(task)) == (row,)
 
 
 def test_a_model_without_a_masked_lm_head_is_refused(tiny_teacher, tmp_path):
