@@ -113,7 +113,7 @@ def augmented_rows(
         if not path.exists():
             write_parts(partial, record, {"rows": 0}, chunks)
             os.replace(partial, path)
-            record.unlink()
+            record.unlink(missing_ok=True)
     made, count = read_jsonl_rows(path, task), len(rows) * how.copies
     if len(made) != count:
         raise InputError(

@@ -86,41 +86,31 @@ def test_separators_are_the_tokenizer_s_own():
     assert tail.tolist() == [1]
 
 
+def check(data, limit, texts, tokenizer, cache):
+    """Packs, and compares with the naive windows; the facts."""
+    encoded, facts = pack(data, limit, tokenizer, LENGTH, cache)
+    expected, left = naive(texts, tokenizer, LENGTH)
+    assert (encoded.ids.reshape(-1, LENGTH) == expected).all() and len(encoded) == len(expected)
+    assert set(encoded.lengths) == {LENGTH}
+    assert (facts["texts"], facts["dropped"]) == (len(texts), left)
+    return facts
+
+
 @pytest.mark.parametrize("characters", [1, 300, 1 << 22])
 def test_a_corpus_is_packed_document_by_document(
     folder, texts, tokenizer, tmp_path, monkeypatch, characters
 ):
     monkeypatch.setattr(packing, "PART_CHARACTERS", characters)
-    expected, left = naive(texts, tokenizer, LENGTH)
-    encoded, facts = pack(folder, 0, tokenizer, LENGTH, tmp_path)
-    assert (encoded.ids.reshape(-1, LENGTH) == expected).all() and set(encoded.lengths) == {LENGTH}
-    assert facts["texts"] == len(texts) and facts["dropped"] == left
-    assert "2 files" in facts["source"] and len(encoded) == len(expected)
+    assert "2 files" in check(folder, 0, texts, tokenizer, tmp_path)["source"]
     assert not list(tmp_path.glob("*.partial"))
     (ids,) = tmp_path.glob("corpus-*/ids.bin")
     manifest = read_manifest(ids.parent)
     assert manifest == write_manifest(ids.parent) and "ids.bin" in manifest["files"]
-
-
-def test_a_limit_takes_the_first_documents(folder, texts, tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(packing, "PART_CHARACTERS", 100)
-    encoded, facts = pack(folder, 30, tokenizer, LENGTH, tmp_path)
-    expected, _ = naive(texts[:30], tokenizer, LENGTH)
-    assert (encoded.ids.reshape(-1, LENGTH) == expected).all()
-    assert facts["texts"] == 30 and "first 30 documents" in facts["source"]
-
-
-def test_built_in_texts_are_packed_too(tokenizer, tmp_path):
-    encoded, facts = pack("nli", 20, tokenizer, LENGTH, tmp_path)
-    expected, _ = naive(load_texts("nli")[0][:20], tokenizer, LENGTH)
-    assert (encoded.ids.reshape(-1, LENGTH) == expected).all() and facts["texts"] == 20
-
-
-def test_files_are_read_in_the_order_given(folder, texts, tokenizer, tmp_path):
+    assert "first 30 documents" in check(folder, 30, texts[:30], tokenizer, tmp_path)["source"]
     a, b = (os.path.join(folder, name) for name in ("a.txt", "b.txt"))
-    turned, _ = pack(os.pathsep.join([b, a]), 0, tokenizer, LENGTH, tmp_path)
-    expected, _ = naive(texts[25:] + texts[:25], tokenizer, LENGTH)
-    assert (turned.ids.reshape(-1, LENGTH) == expected).all()
+    turned = os.pathsep.join([b, a])
+    check(turned, 0, texts[25:] + texts[:25], tokenizer, tmp_path)
+    check("nli", 20, load_texts("nli")[0][:20], tokenizer, tmp_path)
 
 
 def test_packed_text_is_made_once_for_the_same_text_tokenizer_and_length(
@@ -269,17 +259,36 @@ def wikipedia(texts, tmp_path, monkeypatch):
 
 
 def test_wikipedia_is_streamed_and_packed(wikipedia, texts, tokenizer, tmp_path):
-    encoded, facts = pack("wikipedia", 0, tokenizer, LENGTH, tmp_path / "cache")
-    expected, _ = naive(texts, tokenizer, LENGTH)
-    assert (encoded.ids.reshape(-1, LENGTH) == expected).all() and facts["texts"] == len(texts)
-    part, facts = pack("wikipedia", 12, tokenizer, LENGTH, tmp_path / "cache")
-    expected, _ = naive(texts[:12], tokenizer, LENGTH)
-    assert (part.ids.reshape(-1, LENGTH) == expected).all() and facts["texts"] == 12
-    wikipedia.pop()
+    facts = check("wikipedia", 0, texts, tokenizer, tmp_path)
     pinned = hub.REVISIONS["wikimedia/wikipedia"]
     assert wikipedia == [("20231101.en", pinned)] and pinned in facts["source"]
-    pack("wikipedia:20231101.en@" + pinned, 0, tokenizer, LENGTH, tmp_path / "cache")
+    check("wikipedia:20231101.en@" + pinned, 0, texts, tokenizer, tmp_path)
     assert len(wikipedia) == 1  # the same text: the hub is not asked
+    check("wikipedia", 12, texts[:12], tokenizer, tmp_path)
+
+
+@pytest.mark.parametrize("offline, reason", [("", "no route"), ("1", "--offline is set")])
+def test_a_wikipedia_that_cannot_be_read(
+    wikipedia, tokenizer, tmp_path, monkeypatch, offline, reason
+):
+    def refused(error, says, data="wikipedia"):
+        with pytest.raises(error, match=says):
+            pack(data, 0, tokenizer, LENGTH, tmp_path)
+
+    gone = "no revision 'gone' of it .any more.*--text FILE.*--revision"
+    refused(UnavailableError, gone, "wikipedia:20231101.en@gone")
+    assert not wikipedia  # it was not even opened
+    refused(InputError, "'20231101.xx' not found. Available", "wikipedia:20231101.xx")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "datasets", None)
+        refused(UnavailableError, "pip install datasets.*--text FILE")
+
+    def no_route(self, *args, **options):
+        raise OSError("no route to the hub")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", no_route)
+    monkeypatch.setenv("LRC_OFFLINE", offline)
+    refused(UnavailableError, f"{reason}.*--text FILE")
 
 
 def test_an_interrupted_stream_continues_where_it_was(
@@ -303,37 +312,6 @@ def test_a_stream_that_breaks_off_is_unavailable(wikipedia, tokenizer, tmp_path,
 
     monkeypatch.setattr(hub, "_load_dataset", lambda _: lambda *a, **k: Breaking(real(*a, **k)))
     with pytest.raises(UnavailableError, match="connection was closed. Without.*continues there"):
-        pack("wikipedia", 0, tokenizer, LENGTH, tmp_path)
-
-
-def test_a_revision_that_is_gone(wikipedia, tokenizer, tmp_path):
-    says = "no revision 'gone' of it .any more.*--text FILE.*--revision"
-    with pytest.raises(UnavailableError, match=says):
-        pack("wikipedia:20231101.en@gone", 0, tokenizer, LENGTH, tmp_path)
-    assert not wikipedia  # it was not even opened
-
-
-def test_a_wikipedia_that_the_hub_does_not_have(wikipedia, tokenizer, tmp_path):
-    with pytest.raises(InputError, match="'20231101.xx' not found. Available"):
-        pack("wikipedia:20231101.xx", 0, tokenizer, LENGTH, tmp_path)
-
-
-def test_without_a_network_one_error_names_the_ways_without_it(
-    wikipedia, tokenizer, tmp_path, monkeypatch
-):
-    def refuse(self, *args, **options):
-        raise OSError("no route to the hub")
-
-    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", refuse)
-    for offline, reason in (("", "no route to the hub"), ("1", "--offline is set")):
-        monkeypatch.setenv("LRC_OFFLINE", offline)
-        with pytest.raises(UnavailableError, match=f"{reason}.*--text FILE"):
-            pack("wikipedia", 0, tokenizer, LENGTH, tmp_path)
-
-
-def test_wikipedia_without_the_datasets_package(wikipedia, tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UnavailableError, match="pip install datasets.*--text FILE"):
         pack("wikipedia", 0, tokenizer, LENGTH, tmp_path)
 
 

@@ -5,10 +5,8 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from lrc_lib import RunSpec, load_profile, run
@@ -23,7 +21,6 @@ from lrc_lib.course.notebook import NOTEBOOKS, ROOT
 from lrc_lib.data import corpus
 from lrc_lib.data.corpus import estimate
 from lrc_lib.errors import InputError
-from lrc_lib.runs import build
 from lrc_lib.runs import spec as spec_module
 from lrc_lib.runs.card import _start
 from lrc_lib.runs.general import spec_of
@@ -60,19 +57,6 @@ def test_a_packed_run_learns_and_says_what_it_read(packed, out):
     assert headline(metrics) == f"64 texts, {metrics['tokens']:,} tokens"
     (ids,) = (out / "cache").glob("corpus-*/ids.bin")
     assert ids.stat().st_size == 2 * metrics["tokens"]
-
-
-def test_packed_text_trains_as_the_same_rows_in_memory(packed, out, tmp_path, monkeypatch):
-    spec = packed.general_spec()
-    ours, real = run(spec, out, device="cpu"), build.unlabelled_rows
-
-    def in_memory(*arguments):
-        rows, facts = real(*arguments)
-        return replace(rows, ids=np.array(rows.ids, dtype=np.int32)), facts
-
-    monkeypatch.setattr(build, "unlabelled_rows", in_memory)
-    theirs = run(spec, tmp_path, device="cpu")
-    assert ours.history.equals(theirs.history)
 
 
 @pytest.mark.parametrize(
