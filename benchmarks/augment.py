@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from lrc_lib.data import load_task_data
-from lrc_lib.data.augment import MaskedLM, find_slots
+from lrc_lib.data.augmentation import MaskedLM, find_slots
 from lrc_lib.data.vectors import WORD, PieceVectors
 from lrc_lib.errors import LrcError
 from lrc_lib.models import load_input_embeddings, load_masked_lm, load_tokenizer

@@ -13,8 +13,8 @@ import numpy as np
 
 from lrc_lib import find, run
 from lrc_lib.course.notebook import output_root
+from lrc_lib.data import get_task
 from lrc_lib.data.batches import collate, encode, epoch_order
-from lrc_lib.data.tasks import get_task
 from lrc_lib.losses import angular_distance
 from lrc_lib.models import load_tokenizer
 from lrc_lib.results.compare import Column, estimate

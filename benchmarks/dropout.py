@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lrc_lib import run
 from lrc_lib.course.notebook import output_root
-from lrc_lib.data.tasks import get_task
+from lrc_lib.data import get_task
 from lrc_lib.results.compare import Column, estimate
 from lrc_lib.runs import run as runner
 from lrc_lib.runs.profiles import load_profile

@@ -3,8 +3,8 @@
 import time
 from functools import partial
 
+from lrc_lib.data import get_task
 from lrc_lib.data.glue_dir import FORMATS
-from lrc_lib.data.tasks import get_task
 from lrc_lib.runs.profiles import load_profile
 from lrc_lib.schedule import Recipe
 

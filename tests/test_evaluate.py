@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import matthews_corrcoef
 
-from lrc_lib.data.tasks import get_task
+from lrc_lib.data import get_task
 from lrc_lib.evaluate import METRICS, bootstrap, compute_metrics, majority_metrics, resampled
 from lrc_lib.teacher import check_teacher
 

@@ -201,6 +201,7 @@ def _fetch(options) -> int:
     from lrc_lib.cli.plan import all_specs
     from lrc_lib.models import load_tokenizer, teacher_folder
     from lrc_lib.runs.spec import data_of
+    from lrc_lib.runs.unlabelled import text_source
 
     profile = _profile(options)
     specs = all_specs(s for n in NOTEBOOKS.values() for s in n.needs(profile))
@@ -216,7 +217,7 @@ def _fetch(options) -> int:
         print(f"masked LM {masked_lm}: {teacher_folder(masked_lm)}")
     cache = output_root(options.out) / "cache"
     sources = dict.fromkeys(
-        general.source(spec, cache) if spec.kind == "general" else data_of(spec).source
+        text_source(spec, cache) if spec.kind == "general" else data_of(spec).source
         for spec in specs
     )
     print("\n".join(f"data: {source}" for source in sources))

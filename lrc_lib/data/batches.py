@@ -1,6 +1,7 @@
-"""Rows to token ids to padded batches, in an order that depends on (seed, epoch) alone.
+"""Rows become token ids, and token ids become padded batches in a fixed order.
 
-No DataLoader: the permutation is a pure function, so a resumed run meets the same batches.
+There is no DataLoader: the order is a pure function of (seed, epoch), so a resumed run sees the
+same batches.
 """
 
 import itertools
@@ -17,9 +18,9 @@ from lrc_lib.data.rows import Row
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tokenised rows, unpadded, one after the other: row i is `ids[offsets[i]:offsets[i + 1]]`.
+    """Tokenised rows without padding, end to end: row i is `ids[offsets[i]:offsets[i + 1]]`.
 
-    Ids that are memory-mapped stay where they are, and batches are moved.
+    Memory-mapped ids stay on the disk, and only batches are moved to the device.
     """
 
     ids: np.ndarray  # (tokens,) int32, or uint16 where that holds them
@@ -33,7 +34,7 @@ class Encoded:
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """(n,) tokens a row, special tokens included."""
+        """(n,) tokens per row, special tokens included."""
         return np.diff(self.offsets)
 
     @cached_property
@@ -46,13 +47,13 @@ class Encoded:
         return {}
 
     def home(self, device) -> torch.device:
-        """Where the rows are to be kept for training on `device`."""
+        """Where all rows are kept for training on `device`: there, or on the CPU if on disk."""
         return torch.device("cpu" if isinstance(self.ids, np.memmap) else device)
 
     def tensors(self, device) -> dict[str, Tensor]:
-        """All rows as tensors on `device`, moved there once: "ids", "labels", perhaps "types".
+        """All rows as tensors on `device`, moved there once: "ids", "labels" and perhaps "types".
 
-        Ids of 16 bits are there with a sign: older torch cannot index them without.
+        16-bit ids become int16, because older torch cannot index uint16; `collate` undoes it.
         """
         if device not in self._on_device:
             ids = self.ids.view(np.int16) if self.ids.dtype == np.uint16 else self.ids
@@ -66,9 +67,9 @@ class Encoded:
 
 
 def encode(rows: Sequence[Row], tokenizer, max_length: int) -> Encoded:
-    """Tokenise rows once, truncated to `max_length` tokens (the longer text of a pair first).
+    """Tokenises rows, truncated to `max_length` tokens (the longer text of a pair first).
 
-    Token types are kept only where the tokenizer's model uses them.
+    Token types are kept only if the tokenizer's model uses them.
     """
     pairs = [row.text_b for row in rows] if rows and rows[0].text_b is not None else None
     out = tokenizer(
@@ -96,11 +97,11 @@ def _flat(lists) -> np.ndarray:
 def ragged(
     starts: np.ndarray, lengths: np.ndarray, device, width: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Where the items of some rows lie in a flat array, and which places are padding.
+    """The positions of some rows' items in a flat array, as a padded matrix.
 
     Args:
-        starts, lengths: (B,) of the rows.
-        width: pad to this length, if it is more than the longest row's.
+        starts, lengths: (B,) the first position of each row and its number of items.
+        width: pad to this length if the longest row is shorter.
 
     Returns:
         (B, L) int64 positions (padding points to the row's first item) and (B, L) bool, True for
@@ -121,6 +122,7 @@ def collate(
     """One batch, padded to its own longest row, or to `longest` tokens if that is more.
 
     Args:
+        indices: (B,) which rows.
         pad_to: pad to the next multiple of this, but not beyond the longest of all rows.
 
     Returns:
@@ -152,22 +154,22 @@ def collate(
 
 
 def steps_per_epoch(rows: int, batch_size: int, drop_last: bool = True) -> int:
-    """Batches in one pass. A last batch of one row is always dropped: it has no negative."""
+    """Batches per epoch. A last batch of one row is always dropped, because it has no negative."""
     whole, rest = divmod(rows, batch_size)
     return whole + (not drop_last and rest > 1)
 
 
 def epoch_order(lengths, seed: int, epoch: int, batch_size: int = 1, bucket: int = 0) -> np.ndarray:
-    """The order of the rows in one epoch: a function of these arguments and nothing else.
+    """The order of the rows in one epoch; it depends on these arguments alone.
 
     Args:
         lengths: (n,) tokens of each row.
         bucket: 0 for a plain permutation. Else the permutation is cut into pieces of `bucket`
-            batches, each piece is sorted by length and the batches are shuffled: less padding,
-            but the samples that meet in a batch, the negatives, are then of like length.
+            batches, each piece is sorted by length, and the batches are shuffled. This saves
+            padding, but the negatives of a row then have about its length.
 
     Returns:
-        (n,) indices; the rows that do not fill a batch come last.
+        (n,) indices; with `bucket`, rows that fill no batch come last.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
@@ -183,7 +185,7 @@ def epoch_order(lengths, seed: int, epoch: int, batch_size: int = 1, bucket: int
 
 
 def by_length(encoded: Encoded, batch_size: int) -> Iterator[np.ndarray]:
-    """Index batches of like length, for passes whose order does not matter (evaluation)."""
+    """Batches of indices, rows of similar length together; for evaluation, in any order."""
     order = np.argsort(encoded.lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]

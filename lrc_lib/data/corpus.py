@@ -1,26 +1,34 @@
 """Text of any size for general distillation, read document by document.
 
 A document is a line of a text file that is not empty, one of the built-in texts, or an article of a
-Wikipedia on the hub. A stream tells where it stands (`place`, plain JSON), and another one goes on
-from there. Nothing is held in memory but what is being read.
+Wikipedia on the hub. A stream knows its place (`place`, plain JSON), and another stream continues
+from there. Only what is being read is held in memory.
 """
 
 import functools
 import hashlib
 import os
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import NamedTuple
 
+from lrc_lib.data.hub import REVISIONS, WIKIPEDIA_DATASET, WIKIPEDIA_SIZES, Articles
+from lrc_lib.data.rows import decoded
+from lrc_lib.data.texts import BUILT_IN, load_texts, split_places, text_files
 from lrc_lib.errors import InputError
 
 WIKIPEDIA = "wikipedia"
 CONFIG = "20231101.en"  # the dump of 1 November 2023, in English
-BUILT_IN = ("reviews", "nli")
-BLOCK = 1 << 20
+BLOCK = 1 << 20  # bytes that are read at once
+
+# For estimates, of English text in BERT's word pieces.
+TOKENS_PER_WORD = 1.35
+SPECIAL_TOKENS = 2  # in each sequence
+BYTES_PER_TOKEN = 5
 
 
 class Wikipedia(NamedTuple):
-    """Which one: the hub's configuration ("DATE.LANGUAGE") and revision."""
+    """Which Wikipedia: the hub's configuration ("DATE.LANGUAGE") and revision."""
 
     config: str
     revision: str
@@ -32,9 +40,7 @@ def is_wikipedia(data: str) -> bool:
 
 
 def wikipedia(data: str) -> Wikipedia:
-    """The parts of "wikipedia[:CONFIG][@REVISION]"; what is left out is the pinned one."""
-    from lrc_lib.data.hub import REVISIONS, WIKIPEDIA_DATASET
-
+    """The parts of "wikipedia[:CONFIG][@REVISION]"; a part left out is the pinned one."""
     name, _, revision = data.partition("@")
     config = name.partition(":")[2]
     return Wikipedia(config or CONFIG, revision or REVISIONS[WIKIPEDIA_DATASET])
@@ -42,43 +48,22 @@ def wikipedia(data: str) -> Wikipedia:
 
 def places_of(data: str) -> list[str]:
     """The files and folders in `data`, which are joined as in $PATH; or its one other name."""
-    return [data] if is_wikipedia(data) else [p for p in data.split(os.pathsep) if p]
-
-
-def text_files(data: str) -> list[Path]:
-    """The .txt files that `data` names: files, and folders with such files, in that order.
-
-    Raises:
-        InputError: a place that is neither.
-    """
-    found = []
-    for place in map(Path, places_of(data) or [data]):
-        here = [place] if place.suffix == ".txt" and place.exists() else []
-        paths = sorted(place.glob("*.txt")) if place.is_dir() else here
-        if not paths:
-            raise InputError(
-                f"No texts in '{place}': expected 'reviews', 'nli', a .txt file, or a "
-                "folder of .txt files with one text a line."
-            )
-        found += paths
-    return found
+    return [data] if is_wikipedia(data) else split_places(data)
 
 
 @functools.lru_cache(maxsize=8)
 def corpus_fingerprint(data: str) -> str:
-    """What a corpus is, in a few characters: a hash of all bytes of its files in their order, or
-    the name, configuration and revision of a Wikipedia, which is not asked for.
+    """Identifies a corpus: a hash of all bytes of its files in their order, or the name,
+    configuration and revision of a Wikipedia (the hub is not asked).
 
     Raises:
         InputError: a file that is missing or cannot be read.
     """
     if is_wikipedia(data):
-        from lrc_lib.data.hub import WIKIPEDIA_DATASET
-
         return " ".join([WIKIPEDIA_DATASET, *wikipedia(data)])
     digest = hashlib.sha256()
     if data in BUILT_IN:
-        digest.update("\n".join(Texts(data).texts).encode())
+        digest.update("\n".join(load_texts(data)[0]).encode())
         return digest.hexdigest()[:16]
     for path in text_files(data):
         with opened(path) as file:
@@ -105,25 +90,21 @@ def open_stream(data: str, place=None):
 
     Returns:
         An iterable of texts with `place`; `done` and `size`, how far it is in documents or KB
-        (size 0: not known); `source`, a sentence.
+        (size 0: unknown); `source`, a sentence.
 
     Raises:
         InputError: no such file, or while it is read: a line that is not text (file and line).
         UnavailableError: the hub does not answer or has no such revision (any more).
     """
     if is_wikipedia(data):
-        from lrc_lib.data.hub import Articles
-
         return Articles(*wikipedia(data), place)
     return Texts(data, place) if data in BUILT_IN else Lines(data, place)
 
 
 class Texts:
-    """The built-in texts; a place is a text's number."""
+    """The built-in texts; a place is the number of a text."""
 
     def __init__(self, data: str, place=None):
-        from lrc_lib.data import load_texts
-
         self.texts, self.source = load_texts(data)
         self.place, self.size = place or 0, len(self.texts)
 
@@ -139,7 +120,7 @@ class Texts:
 
 
 class Lines:
-    """The lines of text files, without space around them; empty ones are passed over.
+    """The lines of text files, without surrounding space; empty ones are skipped.
 
     A place is [number of the file, bytes, lines] read so far.
     """
@@ -163,25 +144,42 @@ class Lines:
                 file.seek(position)
                 for raw in file:
                     position, line = position + len(raw), line + 1
-                    text = decoded(raw, f"{self.paths[number]}, line {line}").strip()
+                    text = decoded(
+                        raw.removeprefix(BOM_UTF8), f"{self.paths[number]}, line {line}"
+                    ).strip()
                     self.place = [number, position, line]
                     if text:
                         yield text
             position = line = 0
 
 
-def decoded(raw: bytes, where: str) -> str:
-    """A line as text, a byte-order mark dropped.
+def estimate(data: str, limit: int, length: int) -> tuple[int, str]:
+    """(sequences, how they were estimated) of a packed corpus, without packing it.
 
-    Raises:
-        InputError: it is not UTF-8, or holds a NUL byte.
+    A Wikipedia's published size is taken; for text files the words of the first MB are counted.
+
+    Args:
+        data: see `open_stream`.
+        limit: documents; 0 for all.
+        length: tokens of a sequence.
     """
-    if b"\0" in raw:
-        raise InputError(f"{where}: found a NUL byte; expected plain UTF-8 text.")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{where}: found the byte 0x{raw[error.start]:02x}, which is not UTF-8. Save the file "
-            "as UTF-8."
-        ) from None
+    if is_wikipedia(data):
+        config = wikipedia(data).config
+        documents, size = WIKIPEDIA_SIZES.get(config, WIKIPEDIA_SIZES[CONFIG])
+        tokens = size / BYTES_PER_TOKEN * (min(limit, documents) / documents if limit else 1)
+        note = f"estimated from the published size of {config}"
+        if config not in WIKIPEDIA_SIZES:
+            note = f"size of {config} not known here; counted as {CONFIG}"
+    elif data in BUILT_IN:
+        texts = load_texts(data)[0][: limit or None]
+        words = sum(len(text.split()) for text in texts)
+        tokens, note = words * TOKENS_PER_WORD + len(texts), "estimated from its words"
+    else:
+        paths = text_files(data)
+        with opened(paths[0]) as file:
+            sample = file.read(BLOCK)
+        words, lines = len(sample.split()), sample.count(b"\n") + 1
+        share = sum(path.stat().st_size for path in paths) / max(1, len(sample))
+        share = min(share, limit / lines) if limit else share
+        tokens, note = share * (words * TOKENS_PER_WORD + lines), "estimated from a sample's words"
+    return round(tokens / max(1, length - SPECIAL_TOKENS)), note

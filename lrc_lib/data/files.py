@@ -11,15 +11,16 @@
     max_length = 128
     epochs = 10
 
-Without it columns are found by common names. Texts are data: markup and control characters stay.
+Without a task.toml, columns are found by common names. Texts are data: markup and control
+characters stay as they are.
 """
 
+import json
 import re
 import tomllib
 from pathlib import Path
 
-from lrc_lib.data.corpus import text_files
-from lrc_lib.data.rows import Row, first_of_each, read_lines, read_text, text_key, to_label
+from lrc_lib.data.rows import Row, read_lines, read_text, text_key, to_label
 from lrc_lib.data.tables import Table, read_table
 from lrc_lib.data.tasks import KINDS, METRICS, TASKS, Task
 from lrc_lib.errors import InputError, unknown
@@ -40,17 +41,9 @@ PAIRS = (
 SINGLES = ("text", "sentence", "review", "content")
 SCORES = ("score", "rating")
 LABELS = ("label", "labels", "class", "category", "sentiment", *SCORES)
-SETTINGS = {
-    "name": str,
-    "title": str,
-    "text": list,
-    "label": str,
-    "labels": list,
-    "kind": str,
-    "metrics": list,
-    "max_length": int,
-    "epochs": int,
-}
+SETTINGS = dict.fromkeys(("name", "title", "label", "kind"), str)
+SETTINGS |= dict.fromkeys(("text", "labels", "metrics"), list)
+SETTINGS |= dict.fromkeys(("max_length", "epochs"), int)
 FIRST = ("train", "dev")
 MOST_LABELS = 100
 
@@ -97,10 +90,11 @@ def _settings(folder: Path) -> dict:
     for key in ("text", "labels", "metrics"):
         if not all(isinstance(item, str | int) for item in given.get(key, ())):
             raise InputError(f"{path}: '{key}' must be a list of texts, not {given[key]}.")
-    for key, options in (("kind", KINDS), ("metrics", METRICS)):
-        for word in [given[key]] if key == "kind" and key in given else given.get(key, ()):
-            if word not in options:
-                raise unknown(f"{key} in {path}:", word, options)
+    if given.get("kind", KINDS[0]) not in KINDS:
+        raise unknown(f"kind in {path}:", given["kind"], KINDS)
+    for metric in given.get("metrics", ()):
+        if metric not in METRICS:
+            raise unknown(f"metrics in {path}:", metric, METRICS)
     for key in ("max_length", "epochs"):
         if given.get(key, 1) < 1:
             raise InputError(f"{path}: '{key}' must be a whole number above 0, not {given[key]}.")
@@ -114,13 +108,9 @@ def _columns(table: Table, given: dict) -> tuple[list[str], str]:
     if not texts:
         pairs = [pair for pair in PAIRS if all(name in known for name in pair)]
         singles = [(name,) for name in SINGLES if name in known]
-        texts = [known[name] for name in (pairs + singles or [()])[0]]
+        texts = [known[name] for name in next(iter(pairs + singles), ())]
     label = given.get("label") or next((known[n] for n in LABELS if n in known), "")
-    for column, key in [
-        (texts and texts[0], "text"),
-        (texts and texts[-1], "text"),
-        (label, "label"),
-    ]:
+    for column, key in [*((text, "text") for text in texts or [""]), (label, "label")]:
         if not column or column not in table.columns:
             raise InputError(
                 f"{table.path}: expected a column {repr(column) if column else f'for the {key}'}; "
@@ -150,8 +140,8 @@ def read_task(data: str) -> Task:
     name = re.sub(r"[^a-z0-9]+", "-", given.get("name", folder.name).lower()).strip("-") or "own"
     if name in TASKS:
         raise InputError(
-            f"The folder '{data}' would be the task '{name}', which is a built-in one. Give it a "
-            "name in its task.toml; for GLUE's own files give the folder above it."
+            f"The folder '{data}' would be the task '{name}', which is a built-in one. Give it "
+            "another name in its task.toml; for GLUE's own files give the folder above it."
         )
     table = read_table(splits["train"])
     if not table.rows:
@@ -226,13 +216,27 @@ def _rows(table: Table, task: Task, texts: list[str], label: str) -> tuple[Row, 
     )
 
 
-def read_texts(data: str) -> tuple[tuple[str, ...], str]:
-    """Texts of a .txt file or of all .txt files in a folder, one a line; repeated ones once.
+def to_line(row: Row, task: Task) -> str:
+    """A row as a line of train.jsonl, with the name of its label."""
+    label = task.labels[row.label] if task.labels else row.label
+    if row.text_b is None:
+        return json.dumps({"text": row.text_a, "label": label}) + "\n"
+    return json.dumps({"text_a": row.text_a, "text_b": row.text_b, "label": label}) + "\n"
+
+
+def read_jsonl_rows(path: Path, task: Task) -> tuple[Row, ...]:
+    """The rows of a file of lines by `to_line`; a text may be empty.
 
     Raises:
-        InputError: nothing there, or not UTF-8 (file and line).
+        InputError: a line that is not a row of the task (file and line).
     """
-    paths = text_files(data)
-    lines = [line.strip() for path in paths for line in read_lines(path)]
-    texts = first_of_each((line for line in lines if line), key=str)
-    return tuple(texts), f"{len(texts):,} texts from {len(paths)} file(s) in '{data}'."
+    rows = []
+    for number, line in enumerate(read_lines(path), 1):
+        where = f"{path}, line {number}"
+        try:
+            item = json.loads(line)
+            texts = item.get("text", item.get("text_a")), item.get("text_b")
+            rows.append(Row(*texts, to_label(str(item["label"]), task, where)))
+        except (ValueError, KeyError, AttributeError):
+            raise InputError(f"{where}: expected a row; delete the file and run again.") from None
+    return tuple(rows)

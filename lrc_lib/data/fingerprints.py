@@ -1,4 +1,4 @@
-"""What a model or a file is, in a few hex digits, for the ids of what follows from it."""
+"""Fingerprints of models and files, for the ids of runs that depend on them."""
 
 import functools
 import hashlib
@@ -9,7 +9,7 @@ from lrc_lib.errors import InputError
 
 @functools.lru_cache(maxsize=32)
 def model_fingerprint(model: str) -> str:
-    """A model's name, or for a folder a hash of its configuration and weights."""
+    """The name of a model; for a folder, 16 hex digits of its configuration and weights."""
     if not Path(model).is_dir():
         return model
     digest = hashlib.sha256()

@@ -1,7 +1,7 @@
 """GLUE from a folder in the classic glue_data layout: `CoLA/train.tsv`, `MNLI/dev_matched.tsv`.
 
-The files are tab-separated without quoting, and their texts hold unbalanced quotation marks, so a
-line is split at its tabs and nothing else is read into it. Columns are found by name.
+The files are tab-separated without quoting. Their texts hold unbalanced quotation marks, so a line
+is split at its tabs and quotation marks mean nothing. Columns are found by name.
 """
 
 import re
@@ -28,12 +28,12 @@ class Format:
 
     Attributes:
         folder: its usual name; case and hyphens do not count.
-        columns: text columns and then the label column; numbers where there is no header line.
-        width: fields a line, where there is no header to count.
-        labels: how the file writes the class ids; () means as `Task.labels` does.
+        columns: the text columns, then the label column; numbers if there is no header line.
+        width: fields per line, if there is no header to count them.
+        labels: how the file writes the class ids; () for the names in `Task.labels`.
         official: GLUE's own row counts, training and then each dev split.
         skip_torn: the published file has lines cut in two; they are left out and counted.
-        test_columns: text columns of the test file, where not those of `columns`.
+        test_columns: text columns of the test file, if they differ from `columns`.
     """
 
     folder: str
@@ -174,9 +174,9 @@ def find_diagnostic(data: str) -> Path | None:
 
 
 def read_test(path: Path, task: Task, count: int) -> tuple[Row, ...]:
-    """The rows of a test file in the order of their index, 0 to count - 1; their label is 0.
+    """The rows of a test file in the order of their index, 0 to count - 1; each label is 0.
 
-    A file without an index column, such as MRPC's original one, is numbered as it stands.
+    The rows of a file without an index column, such as MRPC's original one, keep their order.
 
     Args:
         path: test.tsv, or the diagnostic set, which has MNLI's columns.
@@ -200,8 +200,8 @@ def read_test(path: Path, task: Task, count: int) -> tuple[Row, ...]:
         number = str(position) if index is None else fields[index].strip()
         if not number.isdecimal() or int(number) >= count or int(number) in rows:
             raise InputError(
-                f"{path}, line {position + 2}: expected an index from 0 to {count - 1:,} that has "
-                f"not been there yet, found {number!r:.80}."
+                f"{path}, line {position + 2}: expected an index from 0 to {count - 1:,} that "
+                f"occurs once, found {number!r:.80}."
             )
         texts = [fields[place] for place in places]
         rows[int(number)] = Row(texts[0], texts[1] if task.pair else None, 0)

@@ -1,7 +1,7 @@
 """GLUE, Wikipedia and models from the Hugging Face hub: the only module that imports `datasets`.
 
-Revisions are pinned. One cheap look at the hub comes first, so that without a network there is one
-clear error at once instead of retries; what was fetched before is found without a network.
+Revisions are pinned. Before a fetch one short question tells whether the hub answers: without a
+network the error comes at once, not after retries. What was fetched before needs no network.
 """
 
 from pathlib import Path
@@ -40,10 +40,10 @@ WITHOUT_WIKIPEDIA = (
 
 
 def fetch(repo: str, kind: str = "model", patterns: tuple[str, ...] = MODEL_FILES) -> Path:
-    """A local folder with files of a hub repository, fetched where they are not cached.
+    """A local folder with files of a hub repository; files that are not cached are fetched.
 
     Args:
-        repo: "owner/name"; its revision is the one in `REVISIONS` where it is listed there.
+        repo: "owner/name", at its revision in `REVISIONS` if it is listed there.
         kind: "model" (the files at the top only) or "dataset".
         patterns: which files, as globs.
 
@@ -75,12 +75,12 @@ def fetch(repo: str, kind: str = "model", patterns: tuple[str, ...] = MODEL_FILE
 
 
 def out_of_reach(repo: str, kind: str, revision: str | None) -> str:
-    """Why the hub does not give this repository at this revision; "" where it does."""
+    """Why the hub does not give this repository at this revision; "" if it does."""
     import huggingface_hub as hub
 
     if is_offline():
         return "--offline is set, and it is not cached"
-    try:  # one question without retries: a download would try for half a minute
+    try:  # one question without retries; a download would retry for half a minute
         hub.HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=SECONDS)
     except hub.errors.RevisionNotFoundError:
         return f"the hub has no revision '{revision}' of it (any more)"
@@ -98,7 +98,7 @@ def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
 
     Raises:
         UnavailableError: see `fetch`, or `datasets` is not installed.
-        InputError: the hub's labels or columns are not the ones that were meant.
+        InputError: the hub's labels or columns are not the expected ones.
     """
     config, texts = COLUMNS[task.name]
     folder = fetch(DATASET, "dataset", (f"{config}/*",)) / config
@@ -154,7 +154,7 @@ class Articles:
     Args:
         config: "DATE.LANGUAGE", as the hub names it.
         revision: a commit of the hub's repository.
-        place: where an earlier stream stood (its `place`), to go on from there.
+        place: the `place` of an earlier stream, to continue from there.
 
     Raises:
         InputError: no such configuration.
@@ -183,7 +183,7 @@ class Articles:
 
     @property
     def place(self):
-        """Where the next article begins: their number so far, and what `datasets` needs."""
+        """Where the next article begins: [articles so far, the state that `datasets` needs]."""
         return [self.done, self.table.state_dict()]
 
     def __iter__(self):
@@ -206,5 +206,5 @@ class Articles:
     def _unavailable(self, reason: str) -> UnavailableError:
         return UnavailableError(
             f"Could not read {self.where}: {reason}. {WITHOUT_WIKIPEDIA} What was packed so far is "
-            "kept, and the same command goes on there."
+            "kept, and the same command continues there."
         )

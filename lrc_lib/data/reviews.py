@@ -43,7 +43,7 @@ class Rated(NamedTuple):
 
 
 def read_genres() -> dict[str, list[Rated]]:
-    """All 23,703 texts by genre, in the archive's order, repeated ones included.
+    """All 23,703 texts by genre, in the archive's order, with repetitions.
 
     Raises:
         UnavailableError: the archive could not be fetched.
@@ -80,7 +80,7 @@ def _unique(rated) -> list[Rated]:
 
 
 def _held_out(rated: list[Rated], polar: int) -> list[Rated]:
-    """The texts first in hash order, until `polar` of them are clearly positive or negative."""
+    """The first texts in hash order, until `polar` of them are clearly positive or negative."""
     held = []
     for item in sorted(rated, key=lambda item: rank(item.key)):
         if polar == 0:
@@ -119,19 +119,18 @@ def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
         f"{ABOUT} Train and matched dev: film-review snippets; mismatched dev: product reviews, "
         "newspaper editorials and tweets. The split is this kit's own, by a hash of the text."
     )
-    if task.kind == "regression":
-
-        def rows(items):
-            return tuple(Row(item.text, None, item.rating) for item in items)
-
-    else:
+    scores = task.kind == "regression"
+    if not scores:
         source += f" Texts with |rating| above {NEUTRAL} only."
-
-        def rows(items):
-            return tuple(Row(i.text, None, int(i.rating > 0)) for i in items if i.polar)
-
-    dev = {name: rows(parts[name]) for name in task.dev_splits}
-    return rows(parts["train"]), dev, source
+    splits = {
+        name: tuple(
+            Row(item.text, None, item.rating if scores else int(item.rating > 0))
+            for item in parts[name]
+            if scores or item.polar
+        )
+        for name in ("train", *task.dev_splits)
+    }
+    return splits.pop("train"), splits, source
 
 
 def read_texts() -> tuple[tuple[str, ...], str]:

@@ -1,13 +1,14 @@
 """The one row format that every reader makes, and what all readers share.
 
-Reading is strict: a file is UTF-8 text, one row a line, and what does not fit stops with the file
-and the line. Taught in notebooks/02_teacher_and_student.
+Reading is strict: a file is UTF-8 text with one row per line, and a line that does not fit is an
+error that names file and line. Taught in notebooks/02_teacher_and_student.
 """
 
 import hashlib
 import json
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ class TaskData:
     """All rows of a task that a run uses.
 
     Attributes:
-        task: what they are for.
+        task: the task of the rows.
         train: training rows.
         dev: split name -> rows; the names are `task.dev_splits`.
         source: sentences for a table: where the rows come from and what to say about the split.
@@ -60,11 +61,12 @@ def rank(text: str) -> bytes:
 
 
 def sample(items: Sequence, count: int) -> tuple:
-    """`count` of the items in their order, always the same ones; a larger sample holds a smaller.
+    """`count` of the items in their order, always the same ones.
+
+    A larger sample contains every smaller one of the same items.
 
     Args:
-        items: anything.
-        count: 0, or at least as many as there are: all.
+        count: 0 for all; more than there are is all, too.
 
     Raises:
         InputError: count is negative.
@@ -78,7 +80,7 @@ def sample(items: Sequence, count: int) -> tuple:
 
 
 def text_key(*texts: str | None) -> str:
-    """What makes two texts the same text: letters and digits, without case, space or marks."""
+    """A key that is equal for equal texts: letters and digits, without case, space or marks."""
     keys = [re.sub(r"[\W_]+", "", (text or "").casefold()) for text in texts]
     return "\n".join(keys if any(keys) else [text or "" for text in texts])
 
@@ -95,8 +97,8 @@ def check_rows(rows: Sequence[Row], task: Task, where: str) -> None:
     """Raises `InputError` unless there are rows and each has the task's texts and label.
 
     Args:
-        rows: of one split.
-        task: says how many texts and which labels.
+        rows: the rows of one split.
+        task: how many texts a row has, and which labels.
         where: names the split in the message.
     """
     if not rows:
@@ -121,7 +123,7 @@ def to_label(text: str, task: Task, where: str, names: Sequence[str] = ()) -> in
         text: the field.
         task: regression: a finite number; classification: one of its labels.
         where: file and line, for the message.
-        names: how the file writes the labels, where not as `task.labels`.
+        names: the labels as the file writes them; () for `task.labels`.
 
     Raises:
         InputError: anything else.
@@ -141,32 +143,39 @@ def to_label(text: str, task: Task, where: str, names: Sequence[str] = ()) -> in
     return names.index(text)
 
 
+def decoded(raw: bytes, where: str) -> str:
+    """A line of a file as text.
+
+    Raises:
+        InputError: it is not UTF-8, or holds a NUL byte; `where` names file and line.
+    """
+    if b"\0" in raw:
+        raise InputError(f"{where}: found a NUL byte; expected plain UTF-8 text.")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{where}: found the byte 0x{raw[error.start]:02x}, which is not UTF-8. Save the file "
+            "as UTF-8."
+        ) from None
+
+
 def read_text(path: Path, expected: str = "") -> str:
-    """The whole of a UTF-8 file, its byte-order mark dropped, its line ends as they are.
+    """The whole of a UTF-8 file, without a byte-order mark and with its line ends as they are.
 
     Raises:
         InputError: the file is missing or unreadable, not UTF-8, or holds a NUL byte.
     """
     try:
-        data = Path(path).read_bytes()
+        lines = Path(path).read_bytes().removeprefix(BOM_UTF8).split(b"\n")
     except OSError as error:
         reason = "is missing" if isinstance(error, FileNotFoundError) else f"is unreadable: {error}"
         raise InputError(f"{path} {reason}. {expected}".strip()) from None
-    if b"\0" in data:
-        line = data[: data.index(b"\0")].count(b"\n") + 1
-        raise InputError(f"{path}, line {line}: found a NUL byte; expected plain UTF-8 text.")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError(
-            f"{path}, line {line}: found the byte 0x{data[error.start]:02x}, which is not UTF-8. "
-            "Save the file as UTF-8."
-        ) from None
+    return "\n".join(decoded(raw, f"{path}, line {n}") for n, raw in enumerate(lines, 1))
 
 
 def read_lines(path: Path, expected: str = "") -> list[str]:
-    """The lines of a UTF-8 file, ended by LF or CRLF only; other breaks are part of the text.
+    """The lines of a UTF-8 file. Only LF and CRLF end a line; other breaks belong to the text.
 
     Raises:
         InputError: see `read_text`.

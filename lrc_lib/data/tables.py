@@ -1,4 +1,4 @@
-"""CSV, TSV and JSONL files, read strictly: what does not fit stops with file and line."""
+"""CSV, TSV and JSONL files, read strictly: an error names file and line."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from lrc_lib.errors import InputError
 
 @dataclass(frozen=True)
 class Table:
-    """A file's rows as texts, with the line each one starts on.
+    """A file's rows as texts, and the line on which each row starts.
 
     `columns` are those of the header, or the keys of the first JSON object.
     """

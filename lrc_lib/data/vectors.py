@@ -5,15 +5,16 @@ from array import array
 
 import numpy as np
 
+from lrc_lib.data.rows import decoded
 from lrc_lib.errors import InputError
 
-# Letters, with apostrophes between them: "don't" is one word, "well-known" two, "1990s" none.
+# Letters with apostrophes between them: "don't" is one word, "well-known" two, "1990s" none.
 WORD = re.compile(r"(?<!\w)[^\W\d_]+(?:['’][^\W\d_]+)*(?!\w)")
-BLOCK = 1 << 24  # similarities that are held at once: 64 MB
+BLOCK = 1 << 24  # similarities held at once: 64 MB
 
 
 class WordVectors:
-    """Words and their vectors, made unit vectors: similarity is the cosine.
+    """Words and their vectors, scaled to length 1, so that similarity is the cosine.
 
     Args:
         words: V different words.
@@ -30,15 +31,15 @@ class WordVectors:
         self.group = np.array([self.groups.setdefault(w, len(self.groups)) for w in folded])
 
     def vector(self, word: str):
-        """(D,) the vector of a word as it is written, else of its small letters; None if none."""
+        """(D,) the vector of a word as written, else in lower case; None if it has none."""
         index = self.index.get(word, self.index.get(word.lower()))
         return None if index is None else self.matrix[index]
 
     def neighbours(self, words, count: int) -> list[tuple[str, ...]]:
-        """For each word the `count` nearest other words; () where it has no vector.
+        """The `count` nearest other words of each word; () for a word without a vector.
 
-        They come in the order of the vocabulary, not of their similarity: which of two near-equal
-        ones is nearer may depend on the machine, their order here does not.
+        They come in the order of the vocabulary. An order by similarity could differ between
+        machines, where two words are almost equally near.
         """
         found = [(i, vector) for i, w in enumerate(words) if (vector := self.vector(w)) is not None]
         out: list[tuple[str, ...]] = [()] * len(words)
@@ -57,12 +58,12 @@ class WordVectors:
 class PieceVectors(WordVectors):
     """A model's input embeddings as word vectors.
 
-    The words are the pieces that are words by themselves; a word of several pieces has the mean
-    of their embeddings, one with an unknown piece has none.
+    The vocabulary is the pieces that are words by themselves. The vector of a word of several
+    pieces is the mean of their embeddings; a word with an unknown piece has none.
 
     Args:
-        tokenizer: of the model.
-        embeddings: (V, D) float32, a row a piece.
+        tokenizer: the model's.
+        embeddings: (V, D) float32, one row per piece.
     """
 
     def __init__(self, tokenizer, embeddings):
@@ -85,8 +86,8 @@ class PieceVectors(WordVectors):
 def whole_words(tokenizer) -> dict[int, str]:
     """{piece id: word} of the pieces that are a word by themselves.
 
-    Such a piece, written after a space, is read back as that one piece; special ones, inner parts
-    of words, marks and numbers are not.
+    Such a piece, written after a space, is tokenised as that one piece. Special pieces, inner parts
+    of words, marks and numbers are left out.
     """
     ids = range(len(tokenizer))
     texts = [text.strip() for text in tokenizer.batch_decode([[i] for i in ids])]
@@ -99,20 +100,20 @@ def whole_words(tokenizer) -> dict[int, str]:
 
 
 def read_glove(path) -> WordVectors:
-    """Reads word vectors in GloVe's text format: a word and D numbers a line, between spaces.
+    """Reads word vectors in GloVe's text format: each line is a word and D numbers.
 
-    Lines whose first field is no word (marks, numbers, addresses) are checked and left out.
+    Lines that do not start with a word (but a mark, number or address) are checked and left out.
 
     Raises:
         InputError: no such file, not UTF-8, no words, or a line that is not a word and as many
-            numbers as line 1 has (file, line, what was expected).
+            numbers as in line 1 (file, line, what was expected).
     """
-    words, lines, numbers, width = [], [], array("f"), 0
+    lines, numbers, width = {}, array("f"), 0  # word -> its first line; all vectors, end to end
     try:
         with open(path, "rb") as file:
             for number, raw in enumerate(file, 1):
                 where = f"{path}, line {number}"
-                fields = _decoded(raw, where).rstrip("\r\n ").split(" ")
+                fields = decoded(raw, where).rstrip("\r\n ").split(" ")
                 width = width or len(fields) - 1
                 if width < 2:
                     raise InputError(
@@ -120,30 +121,19 @@ def read_glove(path) -> WordVectors:
                         f"them; found {' '.join(fields)!r:.60}."
                     )
                 vector, word = _parsed(fields, width, where)
-                if WORD.fullmatch(word):
-                    words.append(word)
-                    lines.append(number)
+                if WORD.fullmatch(word) and word not in lines:
+                    lines[word] = number
                     numbers.extend(vector)
     except OSError as error:
         raise InputError(f"Cannot read the word vectors '{path}': {error.strerror}.") from None
-    if not words:
-        raise InputError(f"'{path}' holds no word; expected a word and its vector a line.")
+    if not lines:
+        raise InputError(f"'{path}' holds no word; expected a word and its vector on each line.")
     matrix = np.frombuffer(numbers, dtype=np.float32).reshape(-1, width)
     wrong = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     if len(wrong):
-        raise InputError(f"{path}, line {lines[wrong[0]]}: expected {width} finite numbers.")
-    first = {word: i for i, word in reversed(list(enumerate(words)))}  # of a word that comes twice
-    kept = sorted(first.values())
-    return WordVectors(
-        [words[i] for i in kept], matrix if len(kept) == len(words) else matrix[kept]
-    )
-
-
-def _decoded(raw: bytes, where: str) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"{where}: expected UTF-8 text.") from None
+        line = list(lines.values())[wrong[0]]
+        raise InputError(f"{path}, line {line}: expected {width} finite numbers.")
+    return WordVectors(lines, matrix)
 
 
 def _parsed(fields: list[str], width: int, where: str):

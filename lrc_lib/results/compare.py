@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from lrc_lib.data.tasks import GLUE, Task, get_task, own_task
+from lrc_lib.data import get_task, own_task
+from lrc_lib.data.tasks import GLUE, Task
 from lrc_lib.evaluate import decide, resampled
 from lrc_lib.runs.selection import Choice, choice, inflation, settled
 from lrc_lib.runs.spec import RunSpec

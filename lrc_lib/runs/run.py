@@ -37,7 +37,6 @@ from lrc_lib.runs.card import model_card
 from lrc_lib.runs.compilation import compiled
 from lrc_lib.runs.device import autocast, check_precision, matmuls, resolve_device
 from lrc_lib.runs.dropout import cheap_dropout
-from lrc_lib.runs.general import unlabelled_rows
 from lrc_lib.runs.parallel import check_processes, current
 from lrc_lib.runs.progress import default_progress
 from lrc_lib.runs.provenance import peak_memory_mb, provenance
@@ -51,6 +50,7 @@ from lrc_lib.runs.store import (
     run_folder,
     save_projection,
 )
+from lrc_lib.runs.unlabelled import unlabelled_rows
 from lrc_lib.schedule import Recipe, get_recipe
 from lrc_lib.teacher import check_fits, check_teacher, no_teacher, open_teacher
 from lrc_lib.training import Settings, Trainer, train

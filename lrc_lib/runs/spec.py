@@ -6,10 +6,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from lrc_lib.data import load_task_data, load_texts
+from lrc_lib.data import get_task, load_task_data, load_texts
 from lrc_lib.data.corpus import corpus_fingerprint, is_wikipedia
 from lrc_lib.data.fingerprints import model_fingerprint
-from lrc_lib.data.tasks import get_task
 from lrc_lib.errors import InputError, unknown
 from lrc_lib.losses import HARD_TARGETS, LAYER_LOSSES, REPRESENTATIONS
 from lrc_lib.perturbation import NORMS
@@ -370,7 +369,7 @@ def usable_length(spec: RunSpec) -> int:
 
 def data_of(spec: RunSpec):
     """The `TaskData` of a spec; read once per process."""
-    return _task_data(spec.task, spec.data, spec.train_rows, spec.dev_rows)
+    return _task_data(spec.task, spec.data, spec.train_rows, spec.dev_rows, spec.selection_rows)
 
 
 def texts_of(spec: RunSpec):

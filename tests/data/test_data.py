@@ -68,6 +68,29 @@ def test_samples_do_not_depend_on_anything_but_their_size():
     assert "train 96 (a fixed sample of 3,000)" in small.source
 
 
+def test_selection_rows_are_held_out_of_training_and_are_the_only_dev_split():
+    whole, held = load_task_data("nli"), load_task_data("nli", selection_rows=300)
+    assert list(held.dev) == ["selection"] == list(held.task.dev_splits)
+    selection = held.dev["selection"]
+    assert len(selection) == 300 and not set(selection) & set(held.train)
+    assert len(held.train) == 2700 and set(held.train + selection) == set(whole.train)
+    assert list(held.train) == [row for row in whole.train if row not in set(selection)]
+    part = load_task_data("nli", "", 96, 48, 300)  # other sizes leave the selection as it is
+    assert part.dev == held.dev and len(part.train) == 96 and set(part.train) < set(held.train)
+    assert len({data.fingerprint for data in (whole, held, part)}) == 3
+    assert "'selection' is a fixed sample of its training rows" in held.source
+    assert "Rows: train 2,700, selection 300." in held.source
+    assert load_task_data("nli", selection_rows=0) == whole
+
+
+@pytest.mark.parametrize(
+    "rows, says", [(3000, "3,000 leaves nothing to train on"), (-1, "0 .all. or more, not -1")]
+)
+def test_impossible_numbers_of_selection_rows(rows, says):
+    with pytest.raises(InputError, match=says):
+        load_task_data("nli", selection_rows=rows)
+
+
 # --- reviews ------------------------------------------------------------------------------------
 
 GENRES = {reviews.FILMS: 2500, **dict.fromkeys(reviews.OTHERS, 1000)}

@@ -5,9 +5,8 @@ import json
 
 import pytest
 
-from lrc_lib.data import load_task_data, load_texts
+from lrc_lib.data import load_task_data, load_texts, own_task
 from lrc_lib.data.rows import Row
-from lrc_lib.data.tasks import own_task
 from lrc_lib.errors import InputError
 
 HOSTILE = '<script>alert(1)</script> \x1b[31m "quoted", {x} \x07'

@@ -2,7 +2,8 @@
 
 import pytest
 
-from lrc_lib.data.tasks import GLUE, METRICS, TASKS, get_task, tasks_in
+from lrc_lib.data import get_task, tasks_in
+from lrc_lib.data.tasks import GLUE, METRICS, TASKS
 from lrc_lib.errors import InputError
 
 

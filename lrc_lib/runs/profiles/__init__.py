@@ -60,7 +60,7 @@ class Profile:
     def main(self) -> str:
         """The task of the paper's Tables 3 to 5 and Fig. 5: MNLI where it is among the tasks, else
         the first with classes, else the first."""
-        from lrc_lib.data.tasks import get_task
+        from lrc_lib.data import get_task
 
         classes = (t for t in self.tasks if get_task(t, _folder(self.data)).num_labels > 1)
         return "mnli" if "mnli" in self.tasks else next(classes, self.tasks[0])
@@ -89,7 +89,7 @@ class Profile:
             recipe: a name in `lrc_lib.schedule.RECIPES`, "teacher", "general" or "augmented".
             seed: >= 0.
         """
-        from lrc_lib.data.tasks import get_task
+        from lrc_lib.data import get_task
         from lrc_lib.runs.spec import KINDS, RunSpec
 
         task = task or self.tasks[0]
@@ -243,7 +243,7 @@ def _checked(values: dict, where: str) -> dict:
 
 def _chosen_tasks(tasks, table: dict, data: str) -> tuple[str, ...]:
     """The tasks asked for; else the profile's, as far as the folder `data` holds them."""
-    from lrc_lib.data.tasks import get_task, tasks_in
+    from lrc_lib.data import get_task, tasks_in
 
     named = tuple(_words(tasks))
     here = tasks_in(data) if not named else ()

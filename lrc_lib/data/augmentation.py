@@ -1,22 +1,23 @@
 """TinyBERT's data augmentation, batched: copies of a row with some of its words replaced.
 
-The method (Jiao et al., TinyBERT, Findings of EMNLP 2020, Algorithm 1), which LRC-BERT uses for RTE
-and CoLA: each word of a text is replaced with probability p = 0.4 by one of K = 15 candidates, and
-that N = 20 times. A word that is one piece gets the masked language model's likeliest words at its
-place; any other word, its nearest neighbours in word vectors; without either it stays.
+LRC-BERT uses the method for RTE and CoLA (Jiao et al., TinyBERT, Findings of EMNLP 2020, Algorithm
+1): each word of a text is replaced with probability p = 0.4 by one of K = 15 candidates, and a text
+gets N = 20 such copies. The candidates of a word that is one piece are the masked language model's
+likeliest words at its place; those of any other word are its nearest neighbours in word vectors. A
+word with neither stays.
 
-Where the method leaves something open:
+The algorithm leaves some points open. Here:
 
 - A word is a run of letters, with apostrophes in between. Marks, numbers and spaces stay as they
-  are. Common words count: the algorithm names no stop words.
-- Candidates are whole words, never the word itself, and are written with the capitals of the word
-  that they replace.
-- They are found once for each word, in the context of the original text. That is what lets many
-  texts' words share a batch: the forward passes are the cost.
+  are. Common words may be replaced too: the algorithm names no stop words.
+- Candidates are whole words, never the word itself, and take the capitals of the word that they
+  replace.
+- Candidates are found once per word, in the original text. So the words of many texts can share a
+  forward pass, and forward passes are the main cost.
 - A row gives exactly N copies with its label. A copy in which no word was drawn is the original, so
-  every row weighs the same; the original is not added once more.
-- In a pair each copy changes one text and keeps the other as it was given: the texts take turns.
-- The copies of a row follow from (seed, number of the row) and its candidates alone.
+  every row weighs the same; the original is not added again.
+- In a pair each copy changes one text and keeps the other; the texts take turns.
+- The copies of a row depend only on (seed, number of the row) and on its candidates.
 
 Taught in notebooks/09_glue_results.
 """
@@ -44,15 +45,15 @@ class Slot(NamedTuple):
 
 
 class MaskedLM:
-    """A masked language model, asked for words: many masked positions in one forward pass.
+    """Asks a masked language model for words, at many masked positions per forward pass.
 
     Args:
         model: a transformers model with a masked-LM head, in eval mode.
-        tokenizer: its own, a fast one (it must tell where in the text a piece lies).
+        tokenizer: the model's, a fast one: it must know where in the text a piece is.
         device: where to run.
 
     Raises:
-        InputError: the tokenizer has no mask token, is not a fast one, or knows no whole words.
+        InputError: the tokenizer has no mask token, is not fast, or knows no whole words.
     """
 
     def __init__(self, model, tokenizer, device="cpu"):
@@ -77,11 +78,11 @@ class MaskedLM:
         self.group = self.group.to(device)
 
     def places(self, texts: Sequence[str]):
-        """Token ids of each text, and where its words that are one piece lie.
+        """Token ids of each text, and the places of its words that are one piece.
 
         Returns:
-            (ids, places): ids a list a text, cut at the model's longest input; places
-            [(text's index, position among the ids, start, end)].
+            (ids, places): ids is a list per text, cut at the model's longest input; places is
+            [(index of the text, position among its ids, start, end)].
         """
         encoded = self.tokenizer(
             list(texts), truncation=True, max_length=self.longest, return_offsets_mapping=True
@@ -97,9 +98,9 @@ class MaskedLM:
         return encoded["input_ids"], found
 
     def slots(self, texts: Sequence[str], count: int) -> list[list[Slot]]:
-        """For each text its words that are one piece, each with the `count` likeliest others.
+        """The words of each text that are one piece, each with the `count` likeliest others.
 
-        The candidates come in the order of the vocabulary (see `WordVectors.neighbours`).
+        Candidates come in the order of the vocabulary (see `WordVectors.neighbours`).
         """
         ids, places = self.places(texts)
         places.sort(key=lambda place: len(ids[place[0]]))  # stable: least padding
@@ -113,9 +114,9 @@ class MaskedLM:
         return found
 
     def _last_mixing(self):
-        """The last module in which positions look at each other: the last layer's attention where
-        the model is built like BERT, else the whole encoder. What follows is most of that layer,
-        and the head, which is half of a small model's work."""
+        """The last module in which positions see each other: the last layer's attention if the
+        model is built like BERT, else the whole encoder. What follows, most of that layer and the
+        head, is half of a small model's work."""
         layers = getattr(getattr(self.model.base_model, "encoder", None), "layer", None)
         parts = ("attention", "intermediate", "output")
         if layers and all(hasattr(layers[-1], part) for part in parts):
@@ -134,7 +135,7 @@ class MaskedLM:
         inputs[rows, at] = self.tokenizer.mask_token_id
         inputs, mask, at = (x.to(self.device) for x in (inputs, mask, at))
 
-        def pick(module, arguments, output):  # what follows sees one position a row
+        def pick(module, arguments, output):  # what follows sees one position per row
             cut = isinstance(output, tuple)
             states = output[0] if cut else output.last_hidden_state
             states = states[torch.arange(len(states)), at][:, None]
@@ -155,7 +156,7 @@ class MaskedLM:
 
 
 def _batches(items: list, lengths: list[int], tokens: int):
-    """Cuts items, sorted by length, into batches of at most so many tokens and BATCH_ROWS rows."""
+    """Cuts items, sorted by length, into batches of at most `tokens` tokens and BATCH_ROWS rows."""
     start = 0
     for end in range(1, len(items) + 1):
         rows = end - start + 1  # with the next one
@@ -167,13 +168,13 @@ def _batches(items: list, lengths: list[int], tokens: int):
 def find_slots(
     texts: Sequence[str], vectors: WordVectors, masked_lm: MaskedLM | None = None, count: int = 15
 ) -> list[list[Slot]]:
-    """For each text its words that have candidates, in their order.
+    """The words of each text that have candidates, in their order.
 
     Args:
-        texts: any.
-        vectors: for the words that are not one piece, and for all without `masked_lm`.
-        masked_lm: for the words that are one piece.
-        count: K, candidates a word.
+        texts: any texts.
+        vectors: for words that are not one piece, and for all words without `masked_lm`.
+        masked_lm: for words that are one piece.
+        count: K, candidates per word.
     """
     slots = masked_lm.slots(texts, count) if masked_lm else [[] for _ in texts]
     rest = [
@@ -200,7 +201,7 @@ def augment(
     seed: int = 0,
     first: int = 0,
 ) -> list[Row]:
-    """`copies` rows for each row, by TinyBERT's Algorithm 1; the module says what it leaves open.
+    """`copies` rows for each row, by TinyBERT's Algorithm 1 (see the module).
 
     Args:
         rows: at least one.
@@ -209,13 +210,13 @@ def augment(
         p: probability in [0, 1] that a word is replaced.
         candidates: K, at least 1.
         seed: >= 0.
-        first: number of the first row among all, where these are a part of them.
+        first: number of the first row, if these rows are a part of more.
 
     Returns:
-        len(rows) * copies rows, those of a row together.
+        len(rows) * copies rows; the copies of a row are adjacent.
 
     Raises:
-        InputError: no rows, or a value out of its range.
+        InputError: no rows, or a value out of range.
     """
     if not rows:
         raise InputError("There are no rows to augment; at least one is needed.")

@@ -1,0 +1,84 @@
+"""A file that takes hours to write: it is written in parts, and an interrupted writing continues.
+
+After each part the file is flushed to the disk. Then a small record next to it says how many bytes
+are whole and where to continue. Bytes after those, a torn part, are cut off.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from lrc_lib.errors import LrcError, UnavailableError
+
+
+@contextmanager
+def sole_writer(target: Path, partial: Path, what: str):
+    """Holds the lock of `target` while the block writes `partial` and renames it to `target`.
+
+    Args:
+        what: names the content in the error.
+
+    Raises:
+        UnavailableError: the disk refuses, e.g. because it is full; what was written is kept.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f".{target.name}.lock")):
+            yield
+    except LrcError:
+        raise
+    except OSError as error:
+        raise UnavailableError(
+            f"Cannot write {what} to '{target.parent}': {error.strerror or error}. What was "
+            f"written is kept in '{partial.name}'; make room, and the same command continues there."
+        ) from error
+
+
+def write_parts(
+    path: Path,
+    record: Path,
+    begin: dict,
+    parts: Callable[[dict], Iterator[tuple[bytes, dict]]],
+) -> dict:
+    """Appends parts to a file until there are no more, and skips those that it has already.
+
+    Args:
+        path: the file; its folder is made if need be.
+        record: the file for the state, as JSON.
+        begin: the state before the first part.
+        parts: parts(state) yields (bytes, the state after them) from that state on. The code
+            after its `yield` runs when the part is on the disk.
+
+    Returns:
+        The state after the last part, with "bytes", the size of the file.
+
+    Raises:
+        OSError: the disk refused; see `sole_writer`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = _begun(path, record, begin)
+    with path.open("ab") as file:
+        file.truncate(state["bytes"])
+        for content, after in parts(state):
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            state = {**after, "bytes": file.tell()}
+            partial = record.with_name(f"{record.name}.partial")
+            partial.write_text(json.dumps(state), encoding="utf-8")
+            os.replace(partial, record)
+    return state
+
+
+def _begun(path: Path, record: Path, begin: dict) -> dict:
+    """The recorded state, or `begin` where there is none or the file has lost some of its parts."""
+    try:
+        state = json.loads(record.read_text(encoding="utf-8"))
+        whole = path.stat().st_size >= state["bytes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    return state if whole else {**begin, "bytes": 0}
