@@ -24,7 +24,7 @@ from lrc_lib.losses import (
 from lrc_lib.models import backbone, embeddings_replaced
 from lrc_lib.perturbation import perturb_embeddings
 from lrc_lib.runs.execution import in_precision, model_inputs, tuned
-from lrc_lib.runs.parallel import Group, current
+from lrc_lib.runs.processes import Group, current
 from lrc_lib.schedule import Recipe, loss_weights
 from lrc_lib.trainee import Trainee
 

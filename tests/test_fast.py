@@ -24,7 +24,7 @@ from lrc_lib.models import build_student
 from lrc_lib.runs import build, execution
 from lrc_lib.runs import run as runs
 from lrc_lib.runs.device import default_jobs
-from lrc_lib.runs.parallel import Several
+from lrc_lib.runs.processes import Several
 from lrc_lib.stack import train_together
 from lrc_lib.teacher import LiveTeacher, open_teacher
 from lrc_lib.training import train

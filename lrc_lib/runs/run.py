@@ -20,7 +20,7 @@ import torch
 from filelock import FileLock
 
 from lrc_lib.errors import InputError, LrcError, UnavailableError, unknown
-from lrc_lib.runs.parallel import current
+from lrc_lib.runs.processes import current
 from lrc_lib.runs.provenance import peak_memory_mb, provenance
 from lrc_lib.runs.spec import RunSpec
 
@@ -172,8 +172,8 @@ def run(
     """Read the run if it exists, resume it if it was interrupted, else train it.
 
     Runs it depends on (teacher, general distillation) come first. A second process that asks for
-    the same run waits for the first one and then reads. Within `lrc_lib.runs.parallel.together` all
-    its processes call this and train together.
+    the same run waits for the first one and then reads. Within
+    `lrc_lib.runs.processes.together` all its processes call this and train together.
 
     Args:
         spec: what to train.

@@ -1,5 +1,6 @@
-"""Runs side by side, and what they cost."""
+"""Runs trained next to each other, and what they cost."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -44,11 +45,22 @@ def test_all_that_is_needed_comes_first_and_once(tiny_spec):
     assert set(all_specs(students)) == set(specs.values())
 
 
-def test_threads_depend_on_what_is_asked_for_alone():
+def test_threads_depend_only_on_the_runs_asked_for(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     needs = {"teacher": [], "general": [], "a": ["teacher", "general"], "b": ["a"]}
     assert threads_by_run(needs, jobs=2, cores=4) == {"teacher": 2, "general": 2, "a": 4, "b": 4}
     assert threads_by_run(needs, jobs=1, cores=4) == dict.fromkeys(needs, 4)
     assert threads_by_run(needs, jobs=8, cores=1) == dict.fromkeys(needs, 1)
+    for given, threads in (("3", 3), ("5,2", 5), ("0", 4), ("many", 4)):
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+        assert threads_by_run(needs, jobs=1, cores=4) == dict.fromkeys(needs, threads)
+
+
+def test_a_run_uses_the_threads_that_the_user_set(tiny_spec, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", str((os.cpu_count() or 1) + 1))
+    spec = tiny_spec.replace(recipe="finetune", epochs=1)
+    train_all(close_over([spec]), tmp_path, "cpu", 1, Screen())
+    assert find(spec, tmp_path).provenance["threads"] == (os.cpu_count() or 1) + 1
 
 
 def test_runs_are_trained_side_by_side_and_then_read(tiny_spec, out):
@@ -91,32 +103,21 @@ def test_a_failed_run_fails_those_that_need_it_and_no_other(tiny_spec, tmp_path)
     assert "which failed" in outcomes["lrc"].message
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_a_worker_that_is_killed_fails_its_run_only(tiny_spec, tmp_path):
-    specs = close_over([tiny_spec.replace(recipe="finetune", epochs=3000),
-                        tiny_spec.replace(recipe="finetune")])  # fmt: skip
-    me = os.getpid()
+    short = tiny_spec.replace(recipe="finetune")
+    specs, killed = close_over([short.replace(epochs=3000), short]), []
 
-    def kill_worker():
-        time.sleep(1)
-        for entry in os.listdir("/proc"):
-            try:
-                stat = open(f"/proc/{entry}/stat").read().rsplit(")", 1)[1].split()
-                command = open(f"/proc/{entry}/cmdline").read()
-            except (OSError, IndexError):
-                continue
-            if stat[1] == str(me) and "spawn_main" in command:
-                os.kill(int(entry), signal.SIGKILL)
-                return
-
-    killed = []
+    def kill():
+        while not any(tmp_path.glob("runs/*.partial/history.jsonl")):
+            time.sleep(0.05)
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
 
     def at_start(name):
         if not killed:
             killed.append(name)
-            threading.Thread(target=kill_worker).start()
+            threading.Thread(target=kill, daemon=True).start()
 
-    if not os.path.isdir("/proc/self"):
-        pytest.skip("needs /proc to find the worker")
     outcomes = list(train_all(specs, tmp_path, "cpu", 1, Screen(at_start)).values())
     assert [outcome.status for outcome in outcomes] == ["failed", "trained"]
     assert "signal 9" in outcomes[0].message and "memory" in outcomes[0].message

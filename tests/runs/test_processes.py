@@ -1,4 +1,4 @@
-"""One run over two processes on the CPU: the same numbers, and an end when one of them dies."""
+"""One run over two processes on the CPU: the same numbers, and all stop when one of them dies."""
 
 import json
 import os
@@ -17,7 +17,8 @@ from lrc_lib.cli.commands import main
 from lrc_lib.data.batches import epoch_order
 from lrc_lib.errors import InputError
 from lrc_lib.losses import cos_nce_floor, transformer_layer_loss
-from lrc_lib.runs.parallel import ALONE, Group, Several, current, together
+from lrc_lib.runs.processes import Group, Several, check_processes, current, together
+from lrc_lib.schedule import get_recipe
 
 # What each of the processes does with the specs of a file, one run after the other.
 CODE = """
@@ -25,7 +26,7 @@ import json, os, sys, time
 from pathlib import Path
 from lrc_lib import RunSpec, checkpoint, run, training
 from lrc_lib.errors import LrcError
-from lrc_lib.runs.parallel import together
+from lrc_lib.runs.processes import together
 
 specs, out, pause = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]), sys.argv[3]
 (out / f"pid-{os.environ['RANK']}").write_text(str(os.getpid()))
@@ -171,7 +172,7 @@ def test_negatives_come_from_the_rows_of_all_processes():
     shared = transformer_layer_loss(*args, reduction="none", group=Rest([unit[3:].sum(0)]))
     assert torch.allclose(shared, whole[part], atol=1e-6)
     assert not torch.allclose(
-        transformer_layer_loss(*args, reduction="none", group=ALONE), whole[part], atol=1e-3
+        transformer_layer_loss(*args, reduction="none", group=Group()), whole[part], atol=1e-3
     )
     floor = cos_nce_floor(flat[part], Rest([unit[3:].sum(0)]))
     assert torch.allclose(floor, cos_nce_floor(flat)[part], atol=1e-6)
@@ -208,7 +209,7 @@ def torchrun(*command, **options):
     )  # fmt: skip
 
 
-def test_one_of_two_is_killed_and_the_same_command_goes_on(pairs, tiny_spec, tmp_path):
+def test_one_of_two_is_killed_and_the_same_command_continues(pairs, tiny_spec, tmp_path):
     whole, spec = pairs["lrc"][1].path.parent, tiny_spec.replace(**KILLED)
     out = tmp_path / "out"
     (out / "runs").mkdir(parents=True)
@@ -223,7 +224,7 @@ def test_one_of_two_is_killed_and_the_same_command_goes_on(pairs, tiny_spec, tmp
     begun = time.monotonic()
     said = killed.communicate(timeout=60)[0]
     assert time.monotonic() - begun < 30 and killed.returncode
-    assert "process 1 of 2 ended: without a word" in said and "goes on from there" in said
+    assert "error: Process 0 of 2 stops" in said and "same command continues from" in said
     assert find(spec, out) is None
     step = torch.load(partial / "checkpoint.pt")["step"]
     assert 0 < step < 40
@@ -238,24 +239,7 @@ def test_one_of_two_is_killed_and_the_same_command_goes_on(pairs, tiny_spec, tmp
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-def test_the_others_say_who_failed_and_why(monkeypatch):
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr("lrc_lib.runs.parallel.ROLL_CALL_SECONDS", 0.3)
-    groups, store = [], torch.distributed.HashStore()
-    for rank in range(3):
-        group = Several.__new__(Several)
-        group.rank, group.processes, group.store = rank, 3, store
-        groups.append(group)
-    store.set("here/2", "")
-    assert "process 1 of 3 ended: without a word" in groups[0].roll_call("a broken pipe")
-    groups[1].say_goodbye(InputError("The disk of host b is full."))
-    said = groups[0].roll_call("a broken pipe")
-    assert "process 1 of 3 ended: The disk of host b is full." in said and "process 2" not in said
-    store.set("here/1", "")
-    assert "Process 0 stops: a broken pipe." in groups[0].roll_call("a broken pipe")
-
-
-# --- the number of processes, and jobs that do not fit it
+# --- the number of processes, and runs that do not fit it
 
 
 def test_the_number_of_processes_is_asserted(tmp_path, monkeypatch, capsys, tiny_spec):
@@ -283,7 +267,7 @@ def test_devices_that_several_processes_cannot_share(monkeypatch):
         with pytest.raises(InputError, match=says), together(2, device):
             pass
     monkeypatch.delenv("WORLD_SIZE")
-    assert current() is ALONE
+    assert current().processes == 1
 
 
 @pytest.mark.parametrize(
@@ -291,20 +275,15 @@ def test_devices_that_several_processes_cannot_share(monkeypatch):
     [
         (dict(batch_size=15), "no equal shares for 2"),
         (dict(drop_last=False, batch_size=22), "last batch of an epoch has 13 rows"),
-        (dict(perturb_norm="tensor"), '"sample" or "token"'),
+        (dict(perturb_norm="tensor"), "perturb_norm=sample"),
+        (dict(compile="on"), "compile=off"),
         (dict(negatives="process", processes=2, batch_size=2), "no negatives"),
-        (dict(keep="best"), "for one process"),
+        (dict(keep="best"), "keep=last"),
     ],
 )
-def test_jobs_that_cannot_be_shared(tiny_spec, change, says):
-    class Job:
-        spec = tiny_spec.replace(recipe="lrc_1", **change)
-        encoded, batch_size, best = range(145), spec.batch_size, spec.keep == "best" or None
-
-        class recipe:
-            perturb = True
-
+def test_runs_that_several_processes_cannot_train(tiny_spec, change, says):
+    spec = tiny_spec.replace(recipe="lrc_1", **change)
     group = Several.__new__(Several)
     group.rank, group.processes = 0, 2
     with pytest.raises(InputError, match=says):
-        group.begin(Job)
+        check_processes(group, spec, 145, spec.batch_size, get_recipe("lrc_1"))
