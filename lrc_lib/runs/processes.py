@@ -234,8 +234,8 @@ def _own_device(device: str) -> tuple[str, str]:
     number, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if number >= gpus or device not in ("auto", "cuda"):
         raise InputError(
-            f"With several processes --device is auto, cpu or cuda, and each needs a GPU: this host "
-            f"has {gpus} GPU(s). Start at most as many processes on it."
+            "With several processes --device is auto, cpu or cuda, and each takes one GPU. "
+            f"This host has {gpus} GPU(s): start at most as many processes on it."
         )
     torch.cuda.set_device(number)
     return f"cuda:{number}", "nccl"

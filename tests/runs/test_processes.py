@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,67 +13,57 @@ import torch
 
 from lrc_lib import RunSpec, find, run
 from lrc_lib.cli.commands import main
-from lrc_lib.data.batches import epoch_order
 from lrc_lib.errors import InputError
 from lrc_lib.losses import cos_nce_floor, transformer_layer_loss
-from lrc_lib.runs.processes import Group, Several, check_processes, current, together
+from lrc_lib.runs.processes import Group, Several, check_processes, together
 from lrc_lib.schedule import get_recipe
 
-# What each of the processes does with the specs of a file, one run after the other.
+# What each of the two processes does; process 0 prints the steps that are reported.
 CODE = """
 import json, os, sys, time
 from pathlib import Path
-from lrc_lib import RunSpec, checkpoint, run, training
+from lrc_lib import RunSpec, checkpoint, run
 from lrc_lib.errors import LrcError
 from lrc_lib.runs.processes import together
 
 specs, out, pause = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]), sys.argv[3]
 (out / f"pid-{os.environ['RANK']}").write_text(str(os.getpid()))
 checkpoint.CHECKPOINT_SECONDS = 0
-share_of, steps = training.Group.share_of, []
 
-def slowly(self, rows):
-    steps.append(rows)
+def progress(spec, step, total, line):
+    print(f"step {step} of {total}", flush=True)
     time.sleep(float(pause))
-    return share_of(self, rows)
 
-training.Group.share_of = slowly
 try:
     with together(2, "cpu"):
         for values in specs:
-            run(RunSpec().replace(**values), out, "cpu", lambda *_: None)
-    (out / f"steps-{os.environ['RANK']}").write_text(str(len(steps)))
+            run(RunSpec().replace(**values), out, "cpu", progress)
 except LrcError as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(error.exit_code)
+    sys.exit(f"error: {error}")
 """
 
 
-def command_for(specs, out, folder, pause=0.0):
-    """[script, arguments] that train the specs, waiting `pause` seconds at each step."""
+def torchrun(specs, out, folder, pause=0):
+    """Two processes that train the specs, waiting `pause` seconds at each report."""
     out.mkdir(exist_ok=True)
     (folder / "job.py").write_text(CODE)
     (folder / "specs.json").write_text(json.dumps([json.loads(s.to_json()) for s in specs]))
-    return [str(folder / "job.py"), str(folder / "specs.json"), str(out), str(pause)]
+    words = "-m torch.distributed.run --standalone --nproc-per-node 2".split()
+    return subprocess.Popen(
+        [sys.executable, *words, *map(str, (folder / "job.py", folder / "specs.json", out, pause))],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
 
 
-def two_processes(specs, out, folder):
-    """Runs the specs in two processes, started as torchrun would, but sooner."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command, started = [sys.executable, *command_for(specs, out, folder)], []
-    for rank in range(2):
-        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
-        environment = os.environ | {name: str(value) for name, value in names.items()}
-        environment |= {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
-        started.append(
-            subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-        )
-    errors = [process.communicate(timeout=300)[1] for process in started]
-    return [process.returncode for process in started], errors
+def one_of_two(rank: int) -> Several:
+    """A group of two as `rank` sees it, without the other process."""
+    group = Several.__new__(Several)
+    group.rank, group.processes = rank, 2
+    return group
 
 
+OWN = dict(recipe="lrc_1", negatives="process", processes=2, epochs=1)
 KILLED = dict(recipe="lrc_1", seed=3, epochs=4)
 CHANGES = {
     "lrc": dict(recipe="lrc"),
@@ -87,30 +76,28 @@ CHANGES = {
 @pytest.fixture(scope="module")
 def pairs(tiny_spec, tmp_path_factory):
     """{name: (by one process, by two)} for each change; the second trained all it depends on."""
-    folder = tmp_path_factory.mktemp("parallel")
+    folder = tmp_path_factory.mktemp("processes")
     base = tiny_spec.replace(dropout=0.0)
     specs = {name: base.replace(**change) for name, change in CHANGES.items()}
     specs["general"] = specs["lrc"].general_spec()
-    specs["process"] = base.replace(recipe="lrc_1", negatives="process", processes=2, epochs=1)
-    specs["dropout"] = tiny_spec.replace(**KILLED)
-    codes, errors = two_processes(list(specs.values()), folder / "two", folder)
-    assert codes == [0, 0], errors
-    del specs["process"], specs["dropout"]
+    others = [base.replace(**OWN), tiny_spec.replace(**KILLED)]
+    started = torchrun([*specs.values(), *others], folder / "two", folder)
+    said = started.communicate(timeout=300)[0]
+    assert started.returncode == 0, said
     # A teacher's own dropout differs between processes, so both learn from the same one.
     (folder / "one" / "runs").mkdir(parents=True)
     teacher = find(specs["lrc"].teacher_spec(), folder / "two").path
     (folder / "one" / "runs" / teacher.name).symlink_to(teacher)
-    found = {}
-    for name, spec in specs.items():
-        found[name] = run(spec, folder / "one", "cpu"), find(spec, folder / "two")
-    return found
+    return {
+        name: (run(spec, folder / "one", "cpu"), find(spec, folder / "two"))
+        for name, spec in specs.items()
+    }
 
 
 @pytest.mark.parametrize("name", [*CHANGES, "general"])
 def test_two_processes_compute_what_one_does(pairs, name):
     one, two = pairs[name]
-    assert two.path != one.path and two.provenance["processes"] == 2
-    assert one.provenance["processes"] == 1
+    assert (one.provenance["processes"], two.provenance["processes"]) == (1, 2)
     ours, theirs = one.history, two.history
     assert len(ours) == one.metrics["steps"] and (ours.step == theirs.step).all()
     if name == "lrc":
@@ -122,30 +109,25 @@ def test_two_processes_compute_what_one_does(pairs, name):
     assert all(torch.allclose(ours[key], theirs[key], atol=2e-5) for key in ours)
 
 
-def test_dropout_and_rows_differ_by_process_and_all_is_learned(pairs):
-    one, two = pairs["lrc"]
-    teacher = find(one.spec.teacher_spec(), two.path.parents[1])
-    assert teacher.provenance["processes"] == 2 and teacher.metrics["check"]["passed"]
-    group = Several.__new__(Several)
-    rows, group.processes = epoch_order(np.ones(16), 0, 0), 2
-    shares, drawn = [], {}
-    for group.rank, step in ((0, 3), (1, 3), (1, 4), (1, 3)):
-        torch.manual_seed(0)
-        group.reseed(0, step)
-        again = drawn.get((group.rank, step))
-        drawn[group.rank, step] = torch.rand(4)
-        assert again is None or torch.equal(again, drawn[group.rank, step])
-    for group.rank in range(2):
-        shares.append(group.share_of(rows))
-    assert sorted(np.concatenate(shares)) == list(range(16)) and len(shares[0]) == 8
-    assert len({tuple(numbers.tolist()) for numbers in drawn.values()}) == 3
-
-
 def test_only_process_0_wrote_the_store(pairs):
-    folder = pairs["lrc"][1].path.parent
-    assert not list(folder.glob("*.partial"))
-    lines = (pairs["lrc"][1].path / "history.jsonl").read_text().splitlines()
+    folder = pairs["lrc"][1].path
+    teacher = find(pairs["lrc"][1].spec.teacher_spec(), folder.parents[1])
+    assert teacher.provenance["processes"] == 2 and teacher.metrics["check"]["passed"]
+    assert not list(folder.parent.glob("*.partial"))
+    lines = (folder / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(20))
+
+
+def test_dropout_and_rows_differ_by_process():
+    shares = [one_of_two(rank).share_of(np.arange(16)) for rank in (0, 1)]
+    assert sorted(np.concatenate(shares)) == list(range(16)) and len(shares[0]) == 8
+    drawn = {}
+    for rank, step in ((0, 3), (1, 3), (1, 4), (1, 3)):
+        torch.manual_seed(0)
+        one_of_two(rank).reseed(0, step)
+        numbers = tuple(torch.rand(4).tolist())
+        assert drawn.setdefault((rank, step), numbers) == numbers
+    assert len(set(drawn.values())) == 3
 
 
 class Rest(Group):
@@ -153,71 +135,49 @@ class Rest(Group):
 
     processes = 2
 
-    def __init__(self, sums):
-        self.sums = iter(sums)
+    def __init__(self, rows):
+        self.rows = rows
 
     def sum(self, values):
-        return values + next(self.sums)
+        return values + self.rows
 
 
 def test_negatives_come_from_the_rows_of_all_processes():
     torch.manual_seed(0)
     student, teacher = torch.randn(2, 6, 4, 8).unbind(0)
     mask = torch.ones(6, 4, dtype=torch.long)
-    whole = transformer_layer_loss(student, teacher, mask, reduction="none")
+    whole = transformer_layer_loss(student, teacher, mask, reduction="none")[:3]
     flat = teacher.flatten(1)
-    unit = flat / flat.norm(dim=1, keepdim=True)
-    part = slice(0, 3)
-    args = student[part], teacher[part], mask[part]
-    shared = transformer_layer_loss(*args, reduction="none", group=Rest([unit[3:].sum(0)]))
-    assert torch.allclose(shared, whole[part], atol=1e-6)
-    assert not torch.allclose(
-        transformer_layer_loss(*args, reduction="none", group=Group()), whole[part], atol=1e-3
-    )
-    floor = cos_nce_floor(flat[part], Rest([unit[3:].sum(0)]))
-    assert torch.allclose(floor, cos_nce_floor(flat)[part], atol=1e-6)
+    rest = Rest(torch.nn.functional.normalize(flat[3:]).sum(0))
+    half = student[:3], teacher[:3], mask[:3]
+    shared = transformer_layer_loss(*half, reduction="none", group=rest)
+    assert torch.allclose(shared, whole, atol=1e-6)
+    own = transformer_layer_loss(*half, reduction="none", group=Group())
+    assert not torch.allclose(own, whole, atol=1e-3)
+    assert torch.allclose(cos_nce_floor(flat[:3], rest), cos_nce_floor(flat)[:3], atol=1e-6)
 
 
-def test_negatives_of_each_process_are_another_run(pairs, tiny_spec):
-    spec = tiny_spec.replace(
-        dropout=0.0, recipe="lrc_1", negatives="process", processes=2, epochs=1
-    )
-    result = find(spec, pairs["lrc"][1].path.parents[1])
-    assert result.metrics["steps"] == 10
-    other = spec.replace(negatives="process", processes=4)
-    assert len({s.run_id() for s in (spec, other, RunSpec.replace(tiny_spec, recipe="lrc_1"))}) == 3
+def test_negatives_within_each_process_are_another_run(pairs, tiny_spec):
+    spec = tiny_spec.replace(dropout=0.0, **OWN)
+    assert find(spec, pairs["lrc"][1].path.parents[1]).metrics["steps"] == 10
+    other = spec.replace(processes=4)
+    assert len({s.run_id() for s in (spec, other, tiny_spec.replace(recipe="lrc_1"))}) == 3
     assert RunSpec.from_json(spec.to_json()).run_id() == spec.run_id()
     with pytest.raises(InputError, match="within each of 4 processes, but 1 started"):
         run(other, pairs["lrc"][0].path.parents[1], "cpu")
-
-
-def test_negatives_and_processes_go_together(tiny_spec):
     for change in (dict(negatives="process"), dict(processes=2)):
         with pytest.raises(InputError, match="go together"):
             tiny_spec.replace(**change)
 
 
-# --- one process dies
-
-
-def torchrun(*command, **options):
-    words = "-m torch.distributed.run --standalone --nproc-per-node 2".split()
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, *words, *command], env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
-    )  # fmt: skip
-
-
 def test_one_of_two_is_killed_and_the_same_command_continues(pairs, tiny_spec, tmp_path):
-    whole, spec = pairs["lrc"][1].path.parent, tiny_spec.replace(**KILLED)
-    out = tmp_path / "out"
+    whole, spec, out = pairs["lrc"][1].path.parent, tiny_spec.replace(**KILLED), tmp_path / "out"
     (out / "runs").mkdir(parents=True)
     teacher = find(spec.teacher_spec(), whole.parent).path
     (out / "runs" / teacher.name).symlink_to(teacher)
-    partial = out / "runs" / f"{spec.run_id()}.partial"
-    killed = torchrun(*command_for([spec], out, tmp_path, pause=0.2))
-    while not (partial / "checkpoint.pt").exists():
+    checkpoint = out / "runs" / f"{spec.run_id()}.partial" / "checkpoint.pt"
+    killed = torchrun([spec], out, tmp_path, pause=1)
+    while not checkpoint.exists():
         assert killed.poll() is None, killed.communicate()[0]
         time.sleep(0.05)
     os.kill(int((out / "pid-1").read_text()), signal.SIGKILL)
@@ -226,34 +186,30 @@ def test_one_of_two_is_killed_and_the_same_command_continues(pairs, tiny_spec, t
     assert time.monotonic() - begun < 30 and killed.returncode
     assert "error: Process 0 of 2 stops" in said and "same command continues from" in said
     assert find(spec, out) is None
-    step = torch.load(partial / "checkpoint.pt")["step"]
+    step = torch.load(checkpoint)["step"]
     assert 0 < step < 40
 
-    resumed = torchrun(*command_for([spec], out, tmp_path))
-    said = resumed.communicate(timeout=120)[0]
+    resumed = torchrun([spec], out, tmp_path)
+    said = resumed.communicate(timeout=300)[0]
     assert resumed.returncode == 0, said
-    assert [(out / f"steps-{rank}").read_text() for rank in (0, 1)] == [str(40 - step)] * 2
+    steps = [int(line.split()[1]) for line in said.splitlines() if line.endswith(" of 40")]
+    assert step < min(steps) and max(steps) == 40
     ours, theirs = find(spec, out), find(spec, whole.parent)
     assert ours.history.equals(theirs.history) and len(ours.history) == 40
     ours, theirs = ours.student().state_dict(), theirs.student().state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-# --- the number of processes, and runs that do not fit it
-
-
-def test_the_number_of_processes_is_asserted(tmp_path, monkeypatch, capsys, tiny_spec):
+def test_the_number_of_processes_is_checked(tmp_path, monkeypatch, capsys, tiny_spec):
     path = tmp_path / "spec.json"
     path.write_text(tiny_spec.to_json())
     command = ["run", str(path), "--out", str(tmp_path)]
     assert main([*command, "--processes", "2"]) == 2
     assert "1 process(es) started, but 2 asked for" in capsys.readouterr().err
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main(command) == 2
-    assert "--processes N" in capsys.readouterr().err
     assert main([*command, "--processes", "3"]) == 2
     assert "2 process(es) started, but 3 asked for" in capsys.readouterr().err
-    with pytest.raises(InputError, match="--processes"):
+    with pytest.raises(InputError, match="2 .* started, but 1 asked for.*--processes N"):
         run(tiny_spec, tmp_path, "cpu")
     assert not (tmp_path / "runs").exists()
 
@@ -266,8 +222,6 @@ def test_devices_that_several_processes_cannot_share(monkeypatch):
     for device, says in (("cuda", "1 GPU"), ("auto", "1 GPU"), ("cuda:0", "auto, cpu or cuda")):
         with pytest.raises(InputError, match=says), together(2, device):
             pass
-    monkeypatch.delenv("WORLD_SIZE")
-    assert current().processes == 1
 
 
 @pytest.mark.parametrize(
@@ -275,15 +229,13 @@ def test_devices_that_several_processes_cannot_share(monkeypatch):
     [
         (dict(batch_size=15), "no equal shares for 2"),
         (dict(drop_last=False, batch_size=22), "last batch of an epoch has 13 rows"),
+        (dict(negatives="process", processes=2, batch_size=2), "no negatives"),
         (dict(perturb_norm="tensor"), "perturb_norm=sample"),
         (dict(compile="on"), "compile=off"),
-        (dict(negatives="process", processes=2, batch_size=2), "no negatives"),
         (dict(keep="best"), "keep=last"),
     ],
 )
-def test_runs_that_several_processes_cannot_train(tiny_spec, change, says):
-    spec = tiny_spec.replace(recipe="lrc_1", **change)
-    group = Several.__new__(Several)
-    group.rank, group.processes = 0, 2
+def test_runs_that_two_processes_cannot_train(tiny_spec, change, says):
+    spec, recipe = tiny_spec.replace(recipe="lrc_1", **change), get_recipe("lrc_1")
     with pytest.raises(InputError, match=says):
-        check_processes(group, spec, 145, spec.batch_size, get_recipe("lrc_1"))
+        check_processes(one_of_two(0), spec, 145, spec.batch_size, recipe)
