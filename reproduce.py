@@ -139,7 +139,7 @@ def reproduce(options) -> int:
             stack = options.stack
             if stack is None:
                 stack = stacking_pays(device.type, ROOT / "results" / "benchmarks")
-            outcomes = train_all(specs, out, str(device), jobs, screen, stack)
+            outcomes = train_all(specs, out, str(device), jobs, screen)
         else:
             from lrc_lib.runs import ray_pool
 

@@ -85,5 +85,7 @@ def test_counters():
 def test_the_record_says_where_the_numbers_are_from(tmp_path, capsys):
     write([{"key": "b", "seconds": 1.0}], "step-cpu", str(tmp_path), "cpu")
     head, line = map(json.loads, (tmp_path / "step-cpu.jsonl").read_text().splitlines())
-    assert head["made"]["versions"]["torch"] == torch.__version__ and line["seconds"] == 1.0
+    # A build's local version, such as +cu130, is not in every package's metadata.
+    assert head["made"]["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert line["seconds"] == 1.0
     assert capsys.readouterr().out == (tmp_path / "step-cpu.jsonl").read_text() + "\n"

@@ -23,7 +23,7 @@ from lrc_lib.runs import compilation, device, store
 from lrc_lib.runs import run as runner
 from lrc_lib.runs.device import default_jobs
 from lrc_lib.runs.dropout import ATTENTION, CheapDropout, cheap_dropout, drop
-from lrc_lib.runs.parallel import Several, check_processes
+from lrc_lib.runs.processes import Several, check_processes
 from lrc_lib.teacher import LiveTeacher, open_teacher
 
 new_masks = pytest.mark.skipif(

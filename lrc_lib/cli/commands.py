@@ -123,7 +123,7 @@ def _run(options) -> int:
         text = Path(options.spec).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Cannot read the spec '{options.spec}': {error}") from None
-    from lrc_lib.runs.parallel import current, together
+    from lrc_lib.runs.processes import current, together
     from lrc_lib.runs.run import run
     from lrc_lib.runs.spec import RunSpec
 

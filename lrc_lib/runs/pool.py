@@ -1,15 +1,28 @@
-"""Trains runs side by side, each as soon as what it depends on is there.
+"""Train runs next to each other, each as soon as the runs it depends on are finished.
 
-Workers are processes of their own: one that dies, say for want of memory, fails its run only.
+Every worker is a process of its own. If one dies, for example because the machine has no memory
+left, only the run that it was training fails.
 """
 
+import multiprocessing
 import os
 import shutil
+import signal
+import sys
+import time
+import traceback
+from collections import Counter
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from lrc_lib.runs.worker import Worker
+import torch
+
+from lrc_lib.errors import LrcError
+from lrc_lib.runs.run import run
+from lrc_lib.runs.store import find
+
+STOP_SECONDS = 15  # how long a worker may take to stop before it is killed
 
 
 @dataclass
@@ -25,7 +38,7 @@ class Outcome:
 
 
 def close_over(specs) -> dict:
-    """{run id: spec} of all specs and, before each of them, all that it depends on."""
+    """{run id: spec} of all specs; the runs that a spec depends on come before it."""
     found: dict = {}
 
     def add(spec):
@@ -41,162 +54,223 @@ def close_over(specs) -> dict:
 
 
 def threads_by_run(needs: dict, jobs: int, cores: int) -> dict:
-    """Threads for each run: the cores, shared among the runs of the same depth.
+    """{run id: number of threads}: $OMP_NUM_THREADS, else the cores shared among runs of one depth.
 
-    It depends on the runs asked for alone, not on which are done or quicker: a number of threads
-    changes the last digits of a result.
+    The numbers depend only on the runs asked for, not on which of them are finished or fast: the
+    number of threads changes the last digits of a result.
+
+    Args:
+        needs: {run id: ids of the runs it depends on}, dependencies first.
+        jobs: the largest number of runs at a time.
     """
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if asked.isdecimal() and int(asked):
+        return dict.fromkeys(needs, int(asked))
     depth: dict = {}
-    for key, before in needs.items():  # dependencies come first
+    for key, before in needs.items():
         depth[key] = 1 + max((depth[other] for other in before), default=-1)
-    width = {level: list(depth.values()).count(level) for level in depth.values()}
-    return {key: max(1, cores // min(jobs, width[level])) for key, level in depth.items()}
+    levels = list(depth.values())
+    return {key: max(1, cores // min(jobs, levels.count(depth[key]))) for key in needs}
 
 
-def train_all(
-    specs: dict, out: Path, device: str, jobs: int, screen, stack: bool = False
-) -> dict[str, Outcome]:
-    """Reads or trains every spec; a failed run fails those that depend on it, the rest goes on.
+def train_all(specs: dict, out: Path, device: str, jobs: int, screen) -> dict[str, Outcome]:
+    """Read or train every spec. A failed run fails those that depend on it; the others continue.
 
     Args:
         specs: {run id: spec} from `close_over`.
-        jobs: worker processes at most.
+        out: folder that holds `runs/` and `cache/`.
+        device: "auto", "cpu", "cuda" or "mps".
+        jobs: the largest number of worker processes.
         screen: a `lrc_lib.cli.terminal.Screen`.
-        stack: whether runs of one `RunSpec.stack_key` that can start together train as one model.
 
     Returns:
         {run id: Outcome}, in the order of `specs`.
 
-    KeyboardInterrupt ends the workers, lets it pass and loses no checkpoint.
+    A KeyboardInterrupt stops the workers and is raised again; their checkpoints are kept.
     """
-    needs, outcomes = needs_of(specs), finished(specs, out)
-    waiting = [key for key in specs if key not in outcomes]
-    threads = threads_by_run(needs, jobs, os.cpu_count() or 1)
-    workers = [Worker(out, device, number) for number in range(min(jobs, len(waiting)))]
-    shared = shared_stages([specs[key] for key in waiting], out)
+    queue = Queue(specs, out, screen)
+    threads = threads_by_run(queue.needs, jobs, os.cpu_count() or 1)
+    workers = [Worker(out, device, number) for number in range(min(jobs, len(queue.waiting)))]
     try:
-        while waiting or any(worker.keys for worker in workers):
-            skip_hopeless(waiting, needs, specs, outcomes, screen)
-            _dispatch(waiting, needs, specs, outcomes, workers, threads, shared, screen, stack)
-            _listen(workers, specs, outcomes, screen)
+        while queue.waiting or queue.running:
+            for worker in workers:
+                if not worker.key:
+                    worker.key = queue.start()
+                    if worker.key:
+                        worker.train(specs[worker.key], threads[worker.key])
+            _listen({worker.connection: worker for worker in workers if worker.key}, queue)
     finally:
-        for worker in workers:
-            worker.tell_to_stop()
-        for worker in workers:
-            worker.stop()
-        for folder in shared.values():
-            shutil.rmtree(folder, ignore_errors=True)
-    return {key: outcomes[key] for key in specs}
+        processes = [worker.process for worker in workers if worker.process]
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(STOP_SECONDS)
+            process.kill()  # does nothing to one that has stopped
+            process.join()
+        queue.close()
+    return {key: queue.outcomes[key] for key in specs}
 
 
-def needs_of(specs: dict) -> dict[str, list[str]]:
-    """{run id: ids of the runs it depends on}."""
-    return {key: [d.run_id() for d in spec.dependencies()] for key, spec in specs.items()}
-
-
-def finished(specs: dict, out: Path) -> dict[str, Outcome]:
-    """The outcomes of the runs that are in the store already."""
-    from lrc_lib.runs.store import find
-
-    results = {key: find(spec, out) for key, spec in specs.items()}
-    return {
-        key: Outcome(key, specs[key], "read", metrics=result.metrics)
-        for key, result in results.items()
-        if result is not None
-    }
-
-
-def shared_stages(specs, out: Path) -> dict[str, Path]:
-    """{stage-1 id: folder} of the first stages that several of these specs have in common.
-
-    Each folder is made: the first run that passes the boundary leaves its state there, and the
-    others start from it, with the same result as if they had trained stage 1 themselves.
-    """
-    ids = [spec.stage1_id() for spec in specs]
-    folders = {key: Path(out) / "cache" / key for key in ids if key and ids.count(key) > 1}
-    for folder in folders.values():
-        folder.mkdir(parents=True, exist_ok=True)
-    return folders
-
-
-def _left(folder: Path) -> bool:
-    return (folder / "checkpoint.pt").exists()
-
-
-def skip_hopeless(waiting: list, needs, specs, outcomes: dict, screen) -> None:
-    """Moves runs that need a failed one from `waiting` to `outcomes`."""
-    for key in list(waiting):
-        bad = [d for d in needs[key] if d in outcomes and outcomes[d].status in FAILED]
-        if bad:
-            waiting.remove(key)
-            message = f"needs {specs[bad[0]].name}, which failed"
-            outcomes[key] = Outcome(key, specs[key], "skipped", message=message)
-            screen.say(f"skip   {specs[key].name}: {message}")
-
-
-FAILED = ("failed", "skipped")
-
-
-def next_run(waiting, needs, specs, outcomes, running, shared) -> str:
-    """The id of the waiting run that is best started now, "" if none can be.
-
-    Those that others wait for come first. A run whose first stage is another's, which is at it,
-    waits.
-    """
-    training = {specs[key].stage1_id() for key in running}
-    unfinished = {key for key in training & set(shared) if not _left(shared[key])}
-    ready = [
-        key
-        for key in waiting
-        if all(d in outcomes for d in needs[key]) and specs[key].stage1_id() not in unfinished
-    ]
-    wanted = {d for other in waiting for d in needs[other]}
-    leads = {key for key in ready if specs[key].stage1_id() in shared}
-    return min(ready, key=lambda key: (key not in wanted, key not in leads), default="")
-
-
-def _dispatch(waiting, needs, specs, outcomes, workers, threads, shared, screen, stack) -> None:
-    for worker in workers:
-        if worker.keys:
-            continue
-        running = [key for other in workers for key in other.keys]
-        key = next_run(waiting, needs, specs, outcomes, running, shared)
-        while key:  # one run, and with `stack` those that can train with it
-            waiting.remove(key)
-            screen.start(specs[key].name)
-            worker.keys.append(key)
-            kind = specs[key].stack_key() if stack else ""
-            alike = [other for other in waiting if kind and specs[other].stack_key() == kind]
-            running.append(key)
-            key = next_run(alike, needs, specs, outcomes, running, shared)
-        if worker.keys:
-            worker.give([specs[key] for key in worker.keys], threads[worker.keys[0]])
-
-
-def _listen(workers, specs, outcomes, screen) -> None:
-    busy = {worker.connection: worker for worker in workers if worker.keys}
-    for connection in wait(list(busy), timeout=0.5) if busy else ():
-        worker = busy[connection]
+def _listen(workers: dict, queue: "Queue") -> None:
+    for connection in wait(list(workers), timeout=0.5):  # a timeout: Ctrl-C must work on Windows
+        worker = workers[connection]
         try:
-            messages = [connection.recv()]
+            kind, *content = connection.recv()
         except (EOFError, OSError):  # the process is gone
-            cause = worker.cause_of_death()
-            messages = [("failed", key, cause) for key in worker.keys]
-            worker.restart()
-        for kind, key, *content in messages:
-            if kind == "step":
-                screen.step(specs[key].name, *content)
-                continue
-            status, message, metrics = "trained", "", {}
-            if kind == "failed":
-                status, message = "failed", content[0]
+            kind, content = "failed", [worker.cause_of_death()]
+        if kind == "step":
+            queue.screen.step(queue.specs[worker.key].name, *content)
+        else:
+            queue.end(worker.key, kind, *content)
+            worker.key = ""
+
+
+class Queue:
+    """The runs that are left to train, and the outcomes of the others.
+
+    Attributes:
+        needs: {run id: ids of the runs it depends on}.
+        waiting, running: run ids.
+        outcomes: {run id: Outcome} of the runs that are over or were in the store.
+        shared: {run id: folder} of the runs that have their first stage in common with others. The
+            first of them to pass the stage boundary leaves its state in the folder; the others
+            start from that state, with the same result as if they had trained it themselves.
+    """
+
+    def __init__(self, specs: dict, out: Path, screen):
+        self.specs, self.screen = specs, screen
+        self.needs = {key: [d.run_id() for d in spec.dependencies()] for key, spec in specs.items()}
+        self.waiting, self.running, self.outcomes = [], [], {}
+        for key, spec in specs.items():
+            if result := find(spec, out):
+                self.outcomes[key] = Outcome(key, spec, "read", metrics=result.metrics)
             else:
-                metrics = content[0]
-                message = headline(metrics)
-            word = "FAILED" if status == "failed" else "done"
-            seconds = screen.end(specs[key].name, word, message)
-            outcomes[key] = Outcome(key, specs[key], status, seconds, message, metrics)
-            worker.keys.remove(key)
+                self.waiting.append(key)
+        stage = {key: specs[key].stage1_id() for key in self.waiting}
+        common = {name for name, runs in Counter(stage.values()).items() if name and runs > 1}
+        self.shared = {key: out / "cache" / name for key, name in stage.items() if name in common}
+        for folder in self.shared.values():
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> str:
+        """Take the run that should start next; "" if none can start now.
+
+        Runs that others depend on come first. A run waits while another trains their first stage.
+        """
+        unfinished = {self.shared[key] for key in self.running if key in self.shared}
+        unfinished = {stage for stage in unfinished if not (stage / "checkpoint.pt").exists()}
+        ready = [
+            key
+            for key in self.waiting
+            if self.shared.get(key) not in unfinished
+            and all(other in self.outcomes for other in self.needs[key])
+        ]
+        wanted = {other for key in self.waiting for other in self.needs[key]}
+        order = {key: (key not in wanted, key not in self.shared) for key in ready}
+        key = min(ready, key=order.get, default="")
+        if key:
+            self.waiting.remove(key)
+            self.running.append(key)
+            self.screen.start(self.specs[key].name)
+        return key
+
+    def end(self, key: str, status: str, result) -> None:
+        """Note that a run was "trained", with its metrics, or "failed", with the reason."""
+        metrics, message = (result, headline(result)) if status == "trained" else ({}, result)
+        word = "done" if status == "trained" else "FAILED"
+        seconds = self.screen.end(self.specs[key].name, word, message)
+        self.outcomes[key] = Outcome(key, self.specs[key], status, seconds, message, metrics)
+        self.running.remove(key)
+        if status == "failed":
+            self._skip_dependents(key)
+
+    def _skip_dependents(self, failed: str) -> None:
+        lost = {failed}
+        for key in list(self.waiting):  # dependencies come first
+            bad = [other for other in self.needs[key] if other in lost]
+            if bad:
+                spec, message = self.specs[key], f"needs {self.specs[bad[0]].name}, which failed"
+                self.outcomes[key] = Outcome(key, spec, "skipped", message=message)
+                self.screen.say(f"skip   {spec.name}: {message}")
+                self.waiting.remove(key)
+                lost.add(key)
+
+    def close(self) -> None:
+        """Remove the states of shared first stages."""
+        for folder in self.shared.values():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Worker:
+    """One process that trains the runs it is given, one after the other.
+
+    Attributes:
+        key: the id of the run it trains; "" when it is idle.
+    """
+
+    def __init__(self, out: Path, device: str, number: int):
+        self.log = Path(out) / "logs" / f"worker-{number}.log"
+        self.arguments = (str(out), device, str(self.log))
+        self.key, self.process = "", None
+
+    def train(self, spec, threads: int) -> None:
+        """Begin to train a run, in a new process if there is none."""
+        if self.process is None or not self.process.is_alive():
+            self._start()
+        self.connection.send((spec, threads))
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs, *self.arguments), daemon=True)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent alone
+        self.process.start()
+        signal.signal(signal.SIGINT, before)
+        theirs.close()
+
+    def cause_of_death(self) -> str:
+        self.process.join(5)
+        code = self.process.exitcode
+        if code is not None and code < 0:
+            return (
+                f"its process was ended by signal {-code}. If nobody sent it, the machine ran out "
+                "of memory: try --jobs 1, or --set batch_size=8."
+            )
+        return f"its process ended with code {code}; see {self.log}"
+
+
+def work(connection, out: str, device: str, log: str) -> None:
+    """The loop of a worker process: receives (spec, threads) until the parent closes the pipe.
+
+    Sends ("step", step, total, line) during a run and ("trained", metrics) or ("failed", reason)
+    at its end. What the process prints goes to the file `log`.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    last = 0.0
+
+    def progress(spec, step, total, line):
+        nonlocal last
+        if line or time.monotonic() - last > 1:
+            last = time.monotonic()
+            connection.send(("step", step, total, line))
+
+    while True:
+        try:
+            spec, threads = connection.recv()
+        except (EOFError, OSError):  # the parent is gone
+            return
+        torch.set_num_threads(threads)
+        try:
+            connection.send(("trained", run(spec, out, device, progress).metrics))
+        except Exception as error:
+            traceback.print_exc()
+            known = isinstance(error, (LrcError, OSError))
+            reason = f"{error}" if known else f"{type(error).__name__}: {error} (see {log})"
+            connection.send(("failed", reason))
 
 
 def headline(metrics: dict) -> str:

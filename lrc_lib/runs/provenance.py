@@ -1,4 +1,4 @@
-"""What a number was made with: versions, device, threads, commit, time, memory."""
+"""How a number was made: versions, device, threads, commit, time, memory."""
 
 import importlib.metadata
 import os
@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "papermill", "datasets")
 
 
 def peak_memory_mb() -> float:
-    """Peak resident memory of this process in MB (0 where the system does not tell)."""
+    """Peak resident memory of this process in MB; 0 if the system does not report it."""
     status = Path("/proc/self/status")  # getrusage would count what the parent had before the fork
     if status.exists():
         found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
@@ -54,9 +56,10 @@ def versions() -> dict[str, str]:
 
 
 def provenance(device="cpu") -> dict:
-    """Versions, device, threads and commit, for a run or a notebook."""
-    import torch
+    """Versions, device, threads and commit, for a run or a notebook.
 
+    "threads" is the number that torch computes with: $OMP_NUM_THREADS where it is set.
+    """
     name = platform.machine()
     if str(device).startswith("cuda"):
         name = torch.cuda.get_device_name(device)

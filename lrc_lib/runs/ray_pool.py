@@ -1,82 +1,61 @@
-"""Trains runs over a Ray cluster, as `pool` does over the cores of one machine.
+"""Train runs over a Ray cluster, as `lrc_lib.runs.pool` does over the cores of one machine.
 
-Ray places the runs, and starts one again whose process or node is gone: it goes on from its
-checkpoint in the run store, which lies in a folder that all nodes see."""
+Ray places the runs. If a process or node dies, Ray starts its run again, which continues from the
+checkpoint in the run store. The store is a folder that all nodes see.
+"""
 
-import json
 import logging
 import os
-import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from lrc_lib.errors import InputError, LrcError, UnavailableError
-from lrc_lib.runs.pool import (
-    Outcome,
-    finished,
-    headline,
-    needs_of,
-    next_run,
-    shared_stages,
-    skip_hopeless,
-)
+from lrc_lib.runs.pool import Outcome, Queue
+from lrc_lib.runs.run import run
 
 RETRIES = 5  # how often a run is started again after its process or node died
+PASSED_ON = ("_OFFLINE", "OMP_NUM_THREADS")  # endings of the variables that runs get, too
 
 
 def train_all(specs: dict, out: Path, device: str, address: str, screen) -> dict[str, Outcome]:
-    """`lrc_lib.runs.pool.train_all`, each run on one GPU of the cluster (one CPU, if it has none).
+    """`lrc_lib.runs.pool.train_all`; each run takes one GPU of the cluster, or one CPU without any.
 
     Args:
         out: the output folder, under the same path on all nodes.
         address: of the cluster; "" for $RAY_ADDRESS or, without it, a cluster on this machine.
 
     Raises:
-        InputError, UnavailableError: `device` asks for GPUs that are not there; no Ray, no cluster.
+        InputError: `device` asks for GPUs that the cluster does not have.
+        UnavailableError: Ray is not installed, or there is no cluster at `address`.
     """
     ray, ours = _connect(address)
-    needs, outcomes = needs_of(specs), finished(specs, out)
-    waiting = [key for key in specs if key not in outcomes]
-    shared = shared_stages([specs[key] for key in waiting], out)
-    running: dict = {}  # {Ray's reference to a task: run id}
+    queue, tasks = Queue(specs, out, screen), {}  # {Ray's reference to a task: run id}
     try:
         kind = _resource(ray, device)
-        offline = {name: value for name, value in os.environ.items() if "_OFFLINE" in name}
+        passed_on = {name: v for name, v in os.environ.items() if name.endswith(PASSED_ON)}
         one = {f"num_{kind.lower()}s": 1}
-        task = ray.remote(max_retries=RETRIES, runtime_env={"env_vars": offline}, **one)(_train)
-        while waiting or running:
-            skip_hopeless(waiting, needs, specs, outcomes, screen)
+        task = ray.remote(max_retries=RETRIES, runtime_env={"env_vars": passed_on}, **one)(_train)
+        while queue.waiting or queue.running:
             places = max(1, int(ray.cluster_resources().get(kind, 1)))
-            for _ in range(places - len(running)):
-                key = next_run(waiting, needs, specs, outcomes, running.values(), shared)
-                if not key:
-                    break
-                waiting.remove(key)
-                screen.start(specs[key].name)
-                running[task.remote(specs[key], str(out), device)] = key
-            done = ray.wait(list(running), timeout=1)[0] if running else []
-            for reference in done:
-                key = running.pop(reference)
-                outcomes[key] = _outcome(ray, reference, key, specs[key], screen)
-            for key in running.values():
-                _show_step(out / "runs" / f"{key}.partial", specs[key], screen)
+            while len(tasks) < places and (key := queue.start()):
+                tasks[task.remote(specs[key], out, device, _note(out, key))] = key
+            for reference in ray.wait(list(tasks), timeout=1)[0]:
+                key = tasks.pop(reference)
+                _note(out, key).unlink(missing_ok=True)
+                queue.end(key, *_result(ray, reference))
+            for key in tasks.values():
+                _show_step(_note(out, key), specs[key].name, screen)
     finally:
-        for reference in running:
+        for reference in tasks:
             ray.cancel(reference, force=True)
-        for folder in shared.values():
-            shutil.rmtree(folder, ignore_errors=True)
+        queue.close()
         if ours:
             ray.shutdown()
-    return {key: outcomes[key] for key in specs}
-
-
-def _train(spec, out: str, device: str) -> dict:
-    from lrc_lib.runs.run import run
-
-    return run(spec, out, device, lambda *_: None).metrics
+    return {key: queue.outcomes[key] for key in specs}
 
 
 def _connect(address: str):
-    """(module ray, whether it was connected here)."""
+    """(module ray, whether this call connected to the cluster)."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     try:
         import ray
@@ -96,32 +75,39 @@ def _connect(address: str):
     return ray, True
 
 
-def _resource(ray, device: str) -> str:  # what a run takes one of
+def _resource(ray, device: str) -> str:
+    """What a run takes one of: "GPU" or "CPU"."""
     gpus = ray.cluster_resources().get("GPU", 0)
     if device.startswith("cuda") and not gpus:
         raise InputError(f"--device {device}, but the Ray cluster has no GPU. Use --device cpu.")
     return "GPU" if gpus and device != "cpu" else "CPU"
 
 
-def _outcome(ray, reference, key: str, spec, screen) -> Outcome:
-    status, metrics, word = "trained", {}, "done"
+def _note(out: Path, key: str) -> Path:
+    """The file in which a run notes its progress, "STEP TOTAL", for the process that waits."""
+    return out / "logs" / f"{key}.steps"
+
+
+def _train(spec, out: Path, device: str, note: Path) -> dict:
+    def progress(_, step, total, line):
+        note.write_text(f"{step} {total}")
+
+    note.parent.mkdir(parents=True, exist_ok=True)
+    return run(spec, out, device, progress).metrics
+
+
+def _show_step(note: Path, name: str, screen) -> None:
+    with suppress(OSError, ValueError):  # not begun, just ended, or half written
+        step, total = map(int, note.read_text().split())
+        screen.step(name, step, total, "")
+
+
+def _result(ray, reference) -> tuple[str, object]:
+    """("trained", metrics) or ("failed", reason) of a task that is over."""
     try:
-        metrics = ray.get(reference)
-        message = headline(metrics)
+        return "trained", ray.get(reference)
     except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)  # what the run raised; none where its process died
-        status, message, word = "failed", str(cause), "FAILED"
-        if not isinstance(cause, LrcError):
-            message = f"{type(cause or error).__name__}: {str(cause or error).strip()}"
-    return Outcome(key, spec, status, screen.end(spec.name, word, message), message, metrics)
-
-
-def _show_step(partial: Path, spec, screen) -> None:
-    """Progress as the run's history tells it: the store is all that the nodes share."""
-    from lrc_lib.cli.cost import cost
-
-    try:
-        last = (partial / "history.jsonl").read_bytes().splitlines()[-1]
-        screen.step(spec.name, json.loads(last)["step"] + 1, cost(spec).steps, "")
-    except (OSError, IndexError, ValueError):  # not begun, or a line just being written
-        pass
+        cause = getattr(error, "cause", None)  # what the run raised; None if its process died
+        if isinstance(cause, LrcError):
+            return "failed", str(cause)
+        return "failed", f"{type(cause or error).__name__}: {str(cause or error).strip()}"

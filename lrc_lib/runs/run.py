@@ -37,7 +37,7 @@ from lrc_lib.runs.card import model_card
 from lrc_lib.runs.compilation import compiled
 from lrc_lib.runs.device import autocast, check_precision, matmuls, resolve_device
 from lrc_lib.runs.dropout import cheap_dropout
-from lrc_lib.runs.parallel import check_processes, current
+from lrc_lib.runs.processes import check_processes, current
 from lrc_lib.runs.progress import default_progress
 from lrc_lib.runs.provenance import peak_memory_mb, provenance
 from lrc_lib.runs.spec import RunSpec, data_of, usable_length
@@ -415,7 +415,7 @@ def save(net: Net, tokenizer, folder: Path, epochs: int, steps: int) -> dict:
         raise OSError(f"{error}") from error
     for weights in (*folder.glob("*.safetensors"), *folder.glob("student/*.safetensors")):
         # safetensors lets nobody else read them; a store may be shared, so as umask says
-        shutil.copymode(folder / "student" / "config.json", weights)
+        shutil.copymode(folder / "spec.json", weights)
     return {"steps": steps, "epochs": epochs, "parameters": count_parameters(net.model)}
 
 
