@@ -107,7 +107,6 @@ def _result(ray, reference) -> tuple[str, object]:
     try:
         return "trained", ray.get(reference)
     except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)  # what the run raised; None if its process died
-        if isinstance(cause, LrcError):
-            return "failed", str(cause)
-        return "failed", f"{type(cause or error).__name__}: {str(cause or error).strip()}"
+        cause = getattr(error, "cause", None) or error  # Ray's own error if the process died
+        kind = "" if isinstance(cause, LrcError) else f"{type(cause).__name__}: "
+        return "failed", f"{kind}{str(cause).strip()}"
