@@ -97,4 +97,3 @@ def settings_of(spec) -> list[str]:
     plain, names = RunSpec(), [name for name in GENERAL_FIELDS if name != "general_loss"]
     values = {name: getattr(spec, name) for name in names}
     return [f"{name}={value}" for name, value in values.items() if value != getattr(plain, name)]
-
