@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 
 import pytest
 
@@ -108,6 +109,7 @@ def test_two_writers_take_turns(tmp_path):
         with sole_writer(target, tmp_path / "partial", "it"):
             if not target.exists():
                 made.append(1)
+                time.sleep(0.05)  # long enough for another to come
                 (tmp_path / "partial").write_bytes(WHOLE)
                 os.replace(tmp_path / "partial", target)
 
