@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from lrc_lib.data.tasks import GLUE, Task, get_task, own_task
 from lrc_lib.results.statistics import Estimate, estimate, inflation
-from lrc_lib.runs.run import RunSpec, find, finished
+from lrc_lib.runs.profiles import Profile
+from lrc_lib.runs.run import find, finished
 from lrc_lib.runs.selection import Choice, choice, with_chosen_rate
+from lrc_lib.runs.spec import RunSpec
 from lrc_lib.schedule import RECIPES
 
 BERT = "google-bert/bert-base-uncased"  # the paper's teacher
@@ -61,11 +63,11 @@ class Systems:
     the same store with the same settings, for example by several calls of `reproduce.py --task`.
 
     Args:
-        profile: a `lrc_lib.runs.profiles.Profile`, e.g. `session.profile`.
-        out: the folder that holds the store, e.g. `session.out`.
+        profile: for example `session.profile`.
+        out: the folder that holds the store, for example `session.out`.
     """
 
-    def __init__(self, profile, out):
+    def __init__(self, profile: Profile, out):
         self.profile, self.out = profile, out
         self.stored = Stored(finished(out))
         others = () if own_task(profile.data) else GLUE
@@ -134,16 +136,16 @@ class Systems:
 
     def dev_note(self) -> str:
         """A note for tables of dev scores: what was chosen on the same rows, "" if nothing was."""
-        kept = self.profile.spec(self.profile.tasks[0]).keep == "best"
-        also = " Each run kept its best epoch of stage 2 on this dev set: optimistic." * kept
-        added = [self.inflation(chosen) for chosen in self.choices()]
-        if not added:
-            return also
-        return also + (
-            f" Learning rates: each task's and recipe's best of {len(self.profile.rates)}, chosen "
-            f"on this dev set: optimistic. If the rates were equally good, choosing would add "
-            f"{min(added):.1f} to {max(added):.1f} points on average."
-        )
+        note, added = "", [self.inflation(chosen) for chosen in self.choices()]
+        if self.profile.spec().keep == "best":
+            note += " Each run kept its best epoch of stage 2 on this dev set: optimistic."
+        if added:
+            note += (
+                f" Learning rates: each task's and recipe's best of {len(self.profile.rates)}, "
+                "chosen on this dev set: optimistic. If the rates were equally good, choosing "
+                f"would add {min(added):.1f} to {max(added):.1f} points on average."
+            )
+        return note
 
 
 def _differences(run, task: Task) -> list[str]:

@@ -25,7 +25,7 @@ def systems(monkeypatch):
         ("teacher", 0): fake(task, labels, 5, "t"),
     }
 
-    def spec(task, recipe="lrc", seed=0):
+    def spec(task="mnli", recipe="lrc", seed=0):
         key = (recipe, 0 if recipe == "teacher" else seed)
         return SimpleNamespace(keep="last", task=task, data="", key=key)
 

@@ -214,8 +214,7 @@ def _chosen_tasks(tasks: str | Iterable[str], table: dict, data: str) -> tuple[s
     words = tasks if isinstance(tasks, str) else " ".join(map(str, tasks))
     named = tuple(dict.fromkeys(words.lower().replace(",", " ").split()))
     here = () if named else tasks_in(data)
-    chosen = named or tuple(t for t in table["tasks"] if t in here) or here
-    chosen = chosen or tuple(table["tasks"])
+    chosen = named or tuple(t for t in table["tasks"] if t in here) or here or tuple(table["tasks"])
     sources = {get_task(task, _folder(data)).source for task in chosen}
     if data and sources <= set(BUILT_IN):
         raise InputError(
