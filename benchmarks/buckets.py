@@ -17,7 +17,7 @@ from lrc_lib.data import get_task
 from lrc_lib.data.batches import collate, encode, epoch_order
 from lrc_lib.losses import angular_distance
 from lrc_lib.models import load_tokenizer
-from lrc_lib.results.compare import Column, estimate
+from lrc_lib.results.statistics import estimate
 from lrc_lib.runs.pool import close_over, train_all
 from lrc_lib.runs.profiles import load_profile
 from lrc_lib.runs.spec import data_of
@@ -79,9 +79,8 @@ def main(arguments=None) -> None:
     task = get_task(chosen.task, chosen.data)
     lines = [{"bucket": b, **facts} for b, facts in orders(chosen, buckets, store).items()]
     for split in task.dev_splits:
-        column = Column(task, split, split, "")
         plain, bucketed = (
-            estimate([find(spec, store) for spec in specs[bucket]], column) for bucket in buckets
+            estimate([find(spec, store) for spec in specs[b]], task, split) for b in buckets
         )
         for what, measured in (
             ("plain order", plain), (f"buckets of {buckets[1]}", bucketed),

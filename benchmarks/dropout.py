@@ -12,7 +12,7 @@ from pathlib import Path
 from lrc_lib import run
 from lrc_lib.course.notebook import output_root
 from lrc_lib.data import get_task
-from lrc_lib.results.compare import Column, estimate
+from lrc_lib.results.statistics import estimate
 from lrc_lib.runs import run as runner
 from lrc_lib.runs.profiles import load_profile
 
@@ -45,7 +45,7 @@ def main(arguments=None) -> None:
     ours = trained(specs, store / "cheap-dropout", runner.cheap_dropout)
     task, lines = get_task(spec.task, spec.data), []
     for split in task.dev_splits:
-        first, second = (estimate(runs, Column(task, split, split, "")) for runs in (plain, ours))
+        first, second = (estimate(runs, task, split) for runs in (plain, ours))
         for what, measured in (
             ("torch's dropout", first), ("ours", second), ("ours - torch's", second - first)
         ):  # fmt: skip

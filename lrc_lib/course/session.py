@@ -68,9 +68,9 @@ class Session:
         Where the profile names several learning rates, the one that was chosen on dev, as soon as
         all of them are in the store (`lrc_lib.runs.selection`).
         """
-        from lrc_lib.runs.selection import settled
+        from lrc_lib.runs.selection import with_chosen_rate
 
-        self.profile = settled(self.profile, task or self.task, recipe, self.out)
+        self.profile = with_chosen_rate(self.profile, task or self.task, recipe, self.out)
         return self.profile.spec(task or self.task, recipe, seed)
 
     def run(self, recipe="lrc", task=None, seed=0, like=None):
@@ -84,7 +84,7 @@ class Session:
 
         spec = self.spec(recipe, task, seed)
         begun = time.perf_counter()
-        if self.profile.is_open(spec.task, recipe):  # train all candidates, then choose
+        if self.profile.rate_is_open(spec.task, recipe):  # train all candidates, then choose
             for number in self.seeds:
                 for candidate in self.profile.candidates(spec.task, student_of(recipe), number):
                     self._train(candidate)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lrc_lib.course.check.core import draws
 from lrc_lib.losses import angular_distance, cos_nce, hard_label_loss, in_batch_cos_nce
 from lrc_lib.perturbation import perturb_embeddings
-from lrc_lib.results.compare import cases
+from lrc_lib.results.statistics import cases
 
 
 def unit(x):

@@ -10,7 +10,7 @@ import reproduce
 from lrc_lib import load_profile
 from lrc_lib.cli import readme
 from lrc_lib.course import notebook
-from lrc_lib.results.compare import Systems
+from lrc_lib.results.systems import Systems
 
 
 def write_rows(folder, count, seed, header, line):
@@ -57,7 +57,7 @@ def test_columns_come_from_the_store_call_by_call_and_say_what_differs(glue, set
     first = start(glue, settings, tmp_path / "out", "rte")
     score = first.run("lrc").score()
     first.run("teacher")
-    systems = Systems(first)
+    systems = Systems(first.profile, first.out)
     assert [c.paper for c in systems.columns] == ["RTE"]
     said = systems.differs("lrc")
     parts = ["student 2 x 24", "1 epochs", "general text texts.txt", "not augmented"]
@@ -67,13 +67,14 @@ def test_columns_come_from_the_store_call_by_call_and_say_what_differs(glue, set
     assert "/" not in said and systems.differs("bert_m") == ""
     shutil.rmtree(glue / "RTE")  # what is in the store needs its data no more
     second = start(glue, settings, tmp_path / "out", "cola")
-    systems = Systems(second)
+    systems = Systems(second.profile, second.out)
     assert [c.paper for c in systems.columns] == ["CoLA", "RTE"]
     assert systems.score("lrc", systems.columns[1]).value == pytest.approx(100 * score)
     assert systems.score("lrc", systems.columns[0]) is None  # not run: empty
     assert systems.pair("lrc", "teacher", systems.columns[1])
     other = start(glue, [*settings, "temperature=2"], tmp_path / "out", "cola")
-    assert [c.paper for c in Systems(other).columns] == ["CoLA"]  # of other settings: not mixed
+    systems = Systems(other.profile, other.out)
+    assert [c.paper for c in systems.columns] == ["CoLA"]  # of other settings: not mixed
 
 
 def test_the_command_that_measures_on_a_gpu_is_one_that_reproduce_takes(glue):

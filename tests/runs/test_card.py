@@ -31,16 +31,13 @@ def table(text: str, first: str) -> list[list[str]]:
     return [[cell.strip(" *`") for cell in line.strip("|").split(" | ")] for line in block[2:]]
 
 
-def test_the_card_is_published_with_the_run_and_can_be_made_again(result):
-    assert page(result) == model_card(result)
-    assert ".partial" not in page(result)
-
-
-def test_the_hub_reads_the_header(result):
-    data = ModelCard(page(result)).data
+def test_the_card_is_published_with_the_run_and_the_hub_reads_its_header(result):
+    text = page(result)
+    assert text == model_card(result) and ".partial" not in text
+    assert text.startswith("---\n# license: left to you")
+    data = ModelCard(text).data
     assert (data.library_name, data.pipeline_tag) == ("transformers", "text-classification")
     assert data.model_name == result.id and data.license is None and data.base_model is None
-    assert page(result).startswith("---\n# license: left to you")
     found = {(one.dataset_split, one.metric_name): one.metric_value for one in data.eval_results}
     scores = result.metrics["splits"]["dev"]
     assert found == {
@@ -48,43 +45,40 @@ def test_the_hub_reads_the_header(result):
     }
 
 
-def test_a_teacher_from_the_hub_and_a_task_of_glue_are_named_in_the_header(result, monkeypatch):
+def test_a_teacher_from_the_hub_and_a_task_of_glue_are_named(result):
     spec = result.spec.replace(teacher="google-bert/bert-base-uncased", task="sst-2")
-    other = type(result)(spec, result.path)
-    data = ModelCard(model_card(other)).data
+    data = ModelCard(model_card(type(result)(spec, result.path))).data
     assert data.base_model == "google-bert/bert-base-uncased" and data.language == "en"
     assert data.datasets == ["nyu-mll/glue"]
+    spec = result.spec.replace(teacher="package:all_mpnet_base_v2", task="qqp")
+    assert "saw pairs of SNLI, MultiNLI and Quora" in model_card(type(result)(spec, result.path))
 
 
 def test_scores_and_intervals_are_the_run_s_own(result):
-    predictions = result.predictions()
     task = data_of(result.spec).task
     rows = table(page(result), "dev split")
     assert [row[2] for row in rows] == ["accuracy", "f1"]
     for split, n, metric, value, interval, constant in rows:
-        exact, low, high = bootstrap(task, **predictions, metric=metric)
+        exact, low, high = bootstrap(task, **result.predictions(), metric=metric)
         assert (split, n) == ("dev", "60")
         assert value == f"{exact:.3f}" == f"{result.score(metric=metric):.3f}"
         assert interval == f"{low:.3f} to {high:.3f}" and low < high
         assert constant == f"{result.metrics['majority']['dev'][metric]:.3f}"
 
 
-def test_recipe_data_and_machine_are_the_run_s_own(result):
-    spec, facts = result.spec, result.provenance
-    recipe = dict(table(page(result), "setting"))
+def test_recipe_data_and_machine_are_the_run_s_own(result, tiny_data, tiny_teacher, tiny_texts):
+    spec, facts, text = result.spec, result.provenance, page(result)
+    recipe = dict(table(text, "setting"))
     assert recipe["recipe"] == "lrc: the whole method"
     assert recipe["steps"] == str(result.metrics["steps"]) and recipe["seed"] == str(spec.seed)
     assert recipe["learning rate"] == str(spec.learning_rate)
     assert recipe["starts from"].startswith(result.metrics["general"])
-    assert "Rows: train 160, dev 60." in page(result)
-    assert f"torch {facts['versions']['torch']}" in page(result)
-    assert f"{result.metrics['parameters']:,} parameters" in page(result)
-
-
-def test_no_folder_of_this_machine_is_in_the_card(result, tiny_data, tiny_teacher, tiny_texts):
-    for folder in (tiny_data, tiny_teacher, tiny_texts):
+    assert "Rows: train 160, dev 60." in text
+    assert f"torch {facts['versions']['torch']}" in text
+    assert f"{result.metrics['parameters']:,} parameters" in text
+    for folder in (tiny_data, tiny_teacher, tiny_texts):  # no folder of this machine
         parent, _, name = folder.rpartition("/")
-        assert parent not in page(result) and name in page(result)
+        assert parent not in text and name in text
 
 
 def test_a_teacher_has_a_card_and_general_distillation_has_none(result, out):

@@ -1,12 +1,28 @@
-"""Profiles, settings, and the choice of tasks."""
+"""Profiles, settings, the choice of tasks, and the learning rates among which one is chosen."""
 
 import pytest
 
 from lrc_lib import RunSpec, load_profile
 from lrc_lib.course.notebook import NOTEBOOKS
 from lrc_lib.errors import InputError
-from lrc_lib.runs.profiles import PROFILES
+from lrc_lib.runs.profiles import BEFORE_STUDENTS, PROFILES
+from lrc_lib.runs.spec import all_recipes
 from lrc_lib.schedule import RECIPES
+
+HEAD = 'title = "x"\ntasks = ["nli"]\nseeds = 2\n'
+SELECT = "[select]\nlearning_rate = [3e-4, 5e-5, 1e-4]\n"
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Loads a profile of the user's own: `own(text, **arguments)`."""
+
+    def load(text, **arguments):
+        path = tmp_path / "own.toml"
+        path.write_text(text)
+        return load_profile(str(path), **arguments)
+
+    return load
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -17,9 +33,8 @@ def test_every_profile_gives_specs_for_every_notebook(name):
             assert isinstance(spec, RunSpec)
             assert spec.task in profile.tasks
             assert spec.recipe in RECIPES or spec.recipe == "teacher"
-    assert {s.recipe for s in NOTEBOOKS["04_two_stage_distillation"].needs(profile)} == {
-        "lrc", "lrc_1", "finetune",
-    }  # fmt: skip
+    needs = NOTEBOOKS["04_two_stage_distillation"].needs(profile)
+    assert {spec.recipe for spec in needs} == {"lrc", "lrc_1", "finetune"}
 
 
 @pytest.mark.parametrize(
@@ -45,40 +60,53 @@ def test_wrong_input_is_named(arguments, says):
 @pytest.mark.parametrize(
     "text, says",
     [
-        ('title = "x"\ntasks = ["nli"]\nseeds = 1\nrecipies = 1', "Did you mean 'recipes'"),
-        ('title = "x"\ntasks = ["nli"]\nseeds = 1\nrecipe = 1', "'recipe' must be a table"),
+        (HEAD + "recipies = 1", "Did you mean 'recipes'"),
+        (HEAD + "recipe = 1", "'recipe' must be a table"),
         ('title = "x"\ntasks = []\nseeds = 1', "needs 'tasks'"),
-        ('title = "x"\ntasks = ["nli"]\nseeds = 1\n[run]\nepoch = 1', "Did you mean 'epochs'"),
-        ('title = "x"\ntasks = ["nli"]\nseeds = 1\n[task.nlu]\nepochs = 1', "Did you mean 'nli'"),
-        ('title = "x"\ntasks = ["nli"]\nseeds = 1\n[recipes]\nnli = ["lrk"]', "Did you mean 'lrc'"),
+        (HEAD + "[run]\nepoch = 1", "Did you mean 'epochs'"),
+        (HEAD + "[task.nlu]\nepochs = 1", "Did you mean 'nli'"),
+        (HEAD + "[recipe.lrk]\nepochs = 1", "Did you mean 'lrc'"),
+        (HEAD + '[recipes]\nnli = ["lrk"]', "Did you mean 'lrc'"),
+        (HEAD + "[recipes]\nnli = []", "must be a list of recipe names"),
         ("title = ", "not valid TOML"),
+        (HEAD + "select = [1e-4]", "'select' must be a table"),
+        (HEAD + "[select]\nlearning_rates = [1e-4, 3e-4]", "Did you mean 'learning_rate'"),
+        (HEAD + "[select]\nlearning_rate = 1e-4", "list of positive numbers"),
+        (HEAD + "[select]\nlearning_rate = [1e-4, -1e-4]", "list of positive numbers"),
+        (HEAD + '[select]\nlearning_rate = ["1e-4", "3e-4"]', "list of positive numbers"),
+        (HEAD + "[select]\nlearning_rate = [true, 1e-4]", "list of positive numbers"),
+        (HEAD + "[select]\nlearning_rate = [1e-4]", "two different rates"),
+        (HEAD + "[select]\nlearning_rate = [1e-4, 1e-4]", "two different rates"),
+        (HEAD + SELECT + "[run]\nlearning_rate = 1e-4", "Leave one of the two out"),
+        (HEAD + SELECT + "[recipe.lrc]\nlearning_rate = 1e-4", "Leave one of the two out"),
     ],
 )
-def test_a_wrong_profile_file_is_named(tmp_path, text, says):
-    path = tmp_path / "own.toml"
-    path.write_text(text)
+def test_a_wrong_profile_file_is_named(own, text, says):
     with pytest.raises(InputError, match=says):
-        load_profile(str(path))
+        own(text)
 
 
-def test_settings_go_before_the_task_s_values_and_those_before_the_run_s(tmp_path):
-    path = tmp_path / "own.toml"
-    path.write_text(
+def test_settings_override_the_recipe_s_values_then_the_task_s_then_the_run_s(own):
+    text = (
         'title = "x"\ntasks = ["nli", "reviews"]\nseeds = 2\n[run]\nepochs = 1\nbatch_size = 4\n'
-        "clip = 2.0\n[task.nli]\nepochs = 2\nbatch_size = 6\n"
+        "clip = 2.0\n[task.nli]\nepochs = 2\nbatch_size = 6\nlearning_rate = 5e-4\n"
+        "[recipe.finetune]\nlearning_rate = 3e-4\n"
     )
-    profile = load_profile(str(path), settings="epochs=3 projection_bias=true")
+    profile = own(text, settings="epochs=3 projection_bias=true")
     nli, reviews = profile.spec("nli"), profile.spec("reviews", "lrc_g", 1)
     assert (nli.epochs, nli.batch_size, nli.clip, nli.projection_bias) == (3, 6, 2.0, True)
     assert (reviews.epochs, reviews.batch_size, reviews.recipe, reviews.seed) == (3, 4, "lrc_g", 1)
     assert profile.seeds == 2 and profile.recipes["nli"] == ("lrc", "lrc_1", "finetune")
+    assert nli.learning_rate == 5e-4 and profile.spec("nli", "finetune").learning_rate == 3e-4
+    changed = own(text, settings=["learning_rate=1e-4"])
+    assert changed.spec("nli", "finetune").learning_rate == 1e-4
 
 
 def test_teacher_and_general_runs_are_those_that_students_depend_on():
     profile = load_profile("smoke")
-    assert profile.spec().dependencies() == [
-        profile.spec(recipe="teacher"), profile.spec(recipe="general"),
-    ]  # fmt: skip
+    teacher, general = (profile.spec(recipe=recipe) for recipe in ("teacher", "general"))
+    assert profile.spec().dependencies() == [teacher, general]
+    assert {*BEFORE_STUDENTS} == {*all_recipes()} - {*RECIPES}
 
 
 def test_an_own_folder_brings_its_task(tiny_data):
@@ -97,22 +125,43 @@ def test_a_glue_folder_brings_its_tasks_and_none_is_used_by_what_is_built_in(tmp
     assert mixed.spec("rte").data and not mixed.spec("reviews").data
     with pytest.raises(InputError, match="brings itself"):
         load_profile("laptop", data=str(tmp_path), tasks="reviews")
-
-
-def test_a_hub_profile_reads_a_folder_instead(tmp_path):
-    (tmp_path / "RTE").mkdir()
     assert load_profile("paper").spec().data == "hub"
     assert load_profile("paper", data=str(tmp_path)).spec().data == str(tmp_path)
 
 
-def test_a_recipe_may_have_values_of_its_own_and_settings_win(tmp_path):
-    path = tmp_path / "own.toml"
-    path.write_text(
-        'title = "x"\ntasks = ["nli"]\nseeds = 1\n[run]\nlearning_rate = 5e-4\n'
-        "[recipe.finetune]\nlearning_rate = 3e-4\n"
-    )
-    profile = load_profile(str(path))
-    assert profile.spec("nli", "finetune").learning_rate == 3e-4
-    assert profile.spec("nli", "lrc").learning_rate == 5e-4
-    own = load_profile(str(path), settings=["learning_rate=1e-4"])
-    assert own.spec("nli", "finetune").learning_rate == 1e-4
+def test_the_main_task_is_mnli_where_it_is_there():
+    assert load_profile("paper").main == "mnli" and load_profile("paper").tasks[0] == "rte"
+    assert load_profile("gpu").main == "rte" and load_profile("laptop").main == "reviews"
+    assert load_profile("gpu", tasks="sts-b rte").main == "rte"  # right and wrong need classes
+    assert load_profile("gpu", tasks="sts-b").main == "sts-b"
+    needs = NOTEBOOKS["07_mse_and_angle"].needs(load_profile("paper"))
+    assert {(s.task, s.recipe) for s in needs} == {("mnli", "lrc"), ("mnli", "bert_m")}
+
+
+def test_every_recipe_has_the_same_candidates_and_nothing_else_differs(own):
+    profile = own(HEAD + SELECT)
+    for recipe in ("lrc", "lrc_1", "finetune", "bert_m"):
+        specs = profile.candidates("nli", recipe, 1)
+        assert sorted(s.learning_rate for s in specs) == [5e-5, 1e-4, 3e-4]
+        assert len({s.replace(learning_rate=1e-4) for s in specs}) == 1
+        assert len({s.name for s in specs}) == 3  # side by side on one screen
+        assert profile.rate_is_open("nli", recipe)
+        assert profile.spec("nli", recipe).learning_rate == 1e-4  # the middle one, while it is open
+    for recipe in ("teacher", "general"):
+        assert profile.candidates("nli", recipe) == [profile.spec("nli", recipe)]
+        assert not profile.rate_is_open("nli", recipe)
+
+
+def test_the_candidates_of_all_seeds_are_what_a_notebook_needs(own):
+    profile = own(HEAD + SELECT)
+    needs = NOTEBOOKS["04_two_stage_distillation"].needs(profile)
+    assert len(needs) == len(set(needs)) == 3 * 2 * 3  # recipes, seeds, rates
+    needs = NOTEBOOKS["02_teacher_and_student"].needs(profile)
+    assert [s.recipe for s in needs] == ["teacher"] + ["lrc"] * 6
+    assert len(NOTEBOOKS["02_teacher_and_student"].needs(load_profile("smoke"))) == 2
+
+
+def test_a_rate_that_the_user_sets_is_not_chosen_among_others(own):
+    fixed = own(HEAD + SELECT, settings=["learning_rate=7e-4"])
+    assert [s.learning_rate for s in fixed.candidates("nli", "lrc")] == [7e-4]
+    assert not fixed.rate_is_open("nli", "lrc")

@@ -1,21 +1,27 @@
-"""Profiles: one TOML file each says what is trained, on which tasks, how long.
+"""Profiles: one TOML file each says which tasks are trained, how, and with how many seeds.
 
-A profile is the kit's one dial. Everything in it can be changed by `KEY=VALUE` settings, where KEY
-is a field of `RunSpec`. Taught in notebooks/00_start_here.
+A profile is the kit's one dial. `KEY=VALUE` settings change any `RunSpec` field of it. Taught in
+notebooks/00_start_here.
 """
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lrc_lib.data import get_task, tasks_in
+from lrc_lib.data.tasks import TASKS
 from lrc_lib.errors import InputError, unknown
+from lrc_lib.schedule import RECIPES
 
 FOLDER = Path(__file__).parent
 PROFILES = ("smoke", "laptop", "gpu", "paper")
 KEYS = ("title", "tasks", "seeds", "data", "run", "task", "recipe", "recipes", "select")
-ALIKE = ("teacher", "general")  # runs whose learning rate is a field of its own
+RECIPES_BY_DEFAULT = ["lrc", "lrc_1", "finetune"]
+BEFORE_STUDENTS = ("teacher", "general", "augmented")  # runs that students depend on
+OWN_RATE = ("teacher", "general")  # those whose learning rate is a field of its own
 BUILT_IN = ("reviews", "nli")  # sources that take no folder
-OWN = {  # RunSpec fields that are chosen otherwise
+OWN = {  # RunSpec fields that are not settings
     "task": "use --task (TASKS in a notebook)",
     "data": "use --data-dir or --glue-dir (DATA in a notebook)",
     "seed": "use --seeds (SEEDS in a notebook)",
@@ -25,22 +31,22 @@ OWN = {  # RunSpec fields that are chosen otherwise
 
 @dataclass(frozen=True)
 class Profile:
-    """What to run: made by `load_profile`.
+    """What to run; made by `load_profile`.
 
     Attributes:
         name, title: of the TOML file.
-        tasks: task names; the first is the main task, which most notebooks look at.
-        seeds: how many seeds, from 0 on; at least 1.
-        data: "" for built-in texts, a folder, or "hub".
+        tasks: task names. The first one is the task of most notebooks.
+        seeds: the number of seeds, which start at 0; at least 1.
+        data: "" for the built-in texts, a folder, or "hub".
         values: RunSpec fields for every run.
-        by_task: RunSpec fields for one task, by task name.
-        by_recipe: RunSpec fields for one recipe, by its name: a control may need its own
-            learning rate to be a fair one.
-        recipes: for each task, the recipes of the tables.
-        settings: RunSpec fields that the user set; they go before all others.
-        rates: learning rates among which `lrc_lib.runs.selection` chooses one for each task and
-            recipe, the same ones for every recipe; () where the profile names one rate.
-        chosen: {(task, recipe): rate}, as far as the choice is made.
+        by_task: {task: RunSpec fields}.
+        by_recipe: {recipe: RunSpec fields}. A control, for example, may need a learning rate of its
+            own to be a fair one.
+        recipes: {task: the recipes of its tables}.
+        settings: RunSpec fields that the user set; they override all others.
+        rates: the learning rates among which `lrc_lib.runs.selection` chooses one for each task
+            and recipe; () if the profile names one rate.
+        chosen: {(task, recipe): rate}, the choices that were made so far.
     """
 
     name: str
@@ -58,93 +64,70 @@ class Profile:
 
     @property
     def main(self) -> str:
-        """The task of the paper's Tables 3 to 5 and Fig. 5: MNLI where it is among the tasks, else
-        the first with classes, else the first."""
-        from lrc_lib.data import get_task
-
+        """The task of the paper's Tables 3 to 5 and Fig. 5: MNLI if it is among the tasks, else
+        the first classification task, else the first task."""
         classes = (t for t in self.tasks if get_task(t, _folder(self.data)).num_labels > 1)
         return "mnli" if "mnli" in self.tasks else next(classes, self.tasks[0])
 
-    def is_open(self, task: str, recipe: str) -> bool:
+    def rate_is_open(self, task: str, recipe: str) -> bool:
         """Whether the learning rate of this task and recipe is still to be chosen."""
         key = (task, student_of(recipe))
-        return bool(self.rates) and recipe not in ALIKE and key not in self.chosen
+        return bool(self.rates) and recipe not in OWN_RATE and key not in self.chosen
 
     def candidates(self, task: str = "", recipe: str = "lrc", seed: int = 0) -> list:
-        """The specs of all learning rates among which one is chosen; else the one spec there is."""
-        task = task or self.tasks[0]
-        if recipe in ALIKE or not self.rates:
+        """One `RunSpec` for each learning rate among which one is chosen; else the only spec."""
+        if recipe in OWN_RATE or not self.rates:
             return [self.spec(task, recipe, seed)]
-        rated = [replace(self, chosen={(task, student_of(recipe)): rate}) for rate in self.rates]
-        return [profile.spec(task, recipe, seed) for profile in rated]
+        key = (task or self.tasks[0], student_of(recipe))
+        return [replace(self, chosen={key: rate}).spec(task, recipe, seed) for rate in self.rates]
 
     def spec(self, task: str = "", recipe: str = "lrc", seed: int = 0):
-        """The `RunSpec` of one run: [run], [task.NAME], [recipe.NAME], the settings; the last wins.
+        """The `RunSpec` of one run, from [run], [task.NAME], [recipe.NAME] and the settings.
 
-        Its learning rate is the chosen one where [select] names several; while the choice is open,
-        the middle one stands for it.
+        The later ones override the earlier ones. If [select] names several learning rates, the
+        spec has the chosen one, or the middle one while the choice is open.
 
         Args:
-            task: a task name; "" is the main task.
+            task: a task name; "" for the first task.
             recipe: a name in `lrc_lib.schedule.RECIPES`, "teacher", "general" or "augmented".
             seed: >= 0.
         """
-        from lrc_lib.data import get_task
-        from lrc_lib.runs.spec import KINDS, RunSpec
-
-        task = task or self.tasks[0]
+        task, student = task or self.tasks[0], student_of(recipe)
         built_in = get_task(task, _folder(self.data)).source in BUILT_IN
-        data = "" if built_in else self.data
-        student = student_of(recipe)
-        values = self.values | self.by_task.get(task, {})
-        values |= self.by_recipe.get(student, {}) | self.settings
+        values = self.values | self.by_task.get(task, {}) | self.by_recipe.get(student, {})
+        values |= self.settings | {"data": "" if built_in else self.data}
         if self.rates:
             middle = sorted(self.rates)[len(self.rates) // 2]
             values["learning_rate"] = self.chosen.get((task, student), middle)
-        spec = RunSpec(task=task, recipe=student, seed=seed, data=data, **values)
-        if recipe in KINDS:
-            return getattr(spec, f"{recipe}_spec")()
-        return spec
+        spec = _run_spec()(task=task, recipe=student, seed=seed, **values)
+        return getattr(spec, f"{recipe}_spec")() if recipe in BEFORE_STUDENTS else spec
 
 
 def load_profile(name="laptop", settings=(), tasks=(), data="", seeds=0, teacher="") -> Profile:
     """Reads a profile and applies what the user set.
 
     Args:
-        name: smoke, laptop, gpu, paper, or the path of a TOML file of your own.
+        name: a name in `PROFILES`, or the path of a TOML file of your own.
         settings: "KEY=VALUE" texts (a list, or one text separated by spaces).
-        tasks: task names (a list, or one text separated by commas or spaces); empty: the
-            profile's.
-        data: "" for built-in texts, a folder with GLUE or your own files, or "hub".
-        seeds: number of seeds; 0: the profile's.
-        teacher: see `lrc_lib.models.teacher_folder`; "": the profile's.
+        tasks: task names (a list, or one text separated by commas or spaces); empty for the
+            profile's tasks.
+        data: "" for the built-in texts, a folder with GLUE or your own files, or "hub".
+        seeds: the number of seeds; 0 for the profile's.
+        teacher: see `lrc_lib.models.teacher_folder`; "" for the profile's.
 
     Raises:
         InputError: an unknown profile, key, task or recipe (with the nearest right name), or a
             value of the wrong type.
     """
-    from lrc_lib.data.tasks import TASKS
-    from lrc_lib.schedule import get_recipe
-
     table = _read(name)
-    values = _checked(table.get("run", {}), f"[run] in profile '{name}'")
-    by_task = {
-        task: _checked(value, f"[task.{task}] in profile '{name}'")
-        for task, value in table.get("task", {}).items()
-    }
-    by_recipe = {
-        recipe: _checked(value, f"[recipe.{recipe}] in profile '{name}'")
-        for recipe, value in table.get("recipe", {}).items()
-    }
-    own = _settings(settings) | ({"teacher": teacher} if teacher else {})
-    data = str(data or table.get("data", ""))
-    for task in {*by_task, *table.get("recipes", {})} - {"default"}:
-        if task not in TASKS:
-            raise unknown(f"task in profile '{name}':", task, TASKS)
-    for recipe in by_recipe:
-        get_recipe(recipe)
+    where = f"in profile '{name}'"
+    by_task, by_recipe, lists = (table.get(key, {}) for key in ("task", "recipe", "recipes"))
+    _refuse_unknown({*by_task, *lists} - {"default"}, TASKS, f"task {where}:")
+    _refuse_unknown(by_recipe, RECIPES, f"recipe {where}:")
     if not isinstance(seeds, int) or seeds < 0:
         raise InputError(f"seeds must be a whole number of at least 0, not {seeds!r}.")
+    own = _settings(settings) | ({"teacher": teacher} if teacher else {})
+    data = str(data or table.get("data", ""))
     chosen = _chosen_tasks(tasks, table, data)
     return Profile(
         name=Path(name).stem,
@@ -152,38 +135,28 @@ def load_profile(name="laptop", settings=(), tasks=(), data="", seeds=0, teacher
         tasks=chosen,
         seeds=seeds or table["seeds"],
         data=data,
-        values=values,
-        by_task=by_task,
-        by_recipe=by_recipe,
-        recipes={task: _recipes(table.get("recipes", {}), task, name) for task in chosen},
+        values=_checked(table.get("run", {}), f"[run] {where}"),
+        by_task={t: _checked(v, f"[task.{t}] {where}") for t, v in by_task.items()},
+        by_recipe={r: _checked(v, f"[recipe.{r}] {where}") for r, v in by_recipe.items()},
+        recipes={task: _recipes(lists, task, where) for task in chosen},
         settings=own,
-        rates=() if "learning_rate" in own else _rates(table, name),
+        rates=() if "learning_rate" in own else _rates(table, where),
     )
 
 
-def _rates(table: dict, name) -> tuple[float, ...]:
-    """[select] learning_rate, checked; () where a profile has none."""
-    select = table.get("select", {})
-    for key in select:
-        if key != "learning_rate":
-            raise unknown(f"key in [select] of profile '{name}':", key, ["learning_rate"])
-    rates = select.get("learning_rate", [])
-    if not isinstance(rates, list) or any(type(r) not in (int, float) or r <= 0 for r in rates):
-        raise InputError(
-            f"[select] learning_rate in profile '{name}' must be a list of positive numbers, such "
-            f"as [5e-5, 1e-4, 3e-4], not {rates!r}."
-        )
-    if select and len(set(rates)) < max(2, len(rates)):
-        raise InputError(f"[select] learning_rate in profile '{name}' needs two different rates.")
-    parts = [table.get("run", {}), *table.get("task", {}).values()]
-    if rates and any(
-        "learning_rate" in part for part in (*parts, *table.get("recipe", {}).values())
-    ):
-        raise InputError(
-            f"Profile '{name}' has a learning_rate beside [select] learning_rate, which chooses "
-            "one for every task and recipe. Leave one of the two out."
-        )
-    return tuple(float(rate) for rate in rates)
+def student_of(recipe: str) -> str:
+    """The recipe itself; "lrc" for the runs that students depend on."""
+    return "lrc" if recipe in BEFORE_STUDENTS else recipe
+
+
+def _run_spec():
+    from lrc_lib.runs.spec import RunSpec  # imports torch, which a list of profiles does not need
+
+    return RunSpec
+
+
+def _folder(data: str) -> str:
+    return "" if data == "hub" else data
 
 
 def _read(name) -> dict:
@@ -198,9 +171,7 @@ def _read(name) -> dict:
         raise InputError(f"Cannot read the profile '{path}': {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not valid TOML: {error}") from None
-    for key in table:
-        if key not in KEYS:
-            raise unknown(f"key in {path.name}", key, KEYS)
+    _refuse_unknown(table, KEYS, f"key in {path.name}")
     for key in ("run", "task", "recipe", "recipes", "select"):
         if not isinstance(table.get(key, {}), dict):
             raise InputError(f"{path}: '{key}' must be a table, like [{key}], not {table[key]!r}.")
@@ -210,14 +181,26 @@ def _read(name) -> dict:
     return table
 
 
-def _words(text) -> list[str]:
-    if isinstance(text, str):
-        text = text.replace(",", " ").split()
-    return list(dict.fromkeys(word.lower() for item in text for word in str(item).split()))
+def _refuse_unknown(names: Iterable[str], known, kind: str) -> None:
+    for name in names:
+        if name not in known:
+            raise unknown(kind, name, known)
 
 
-def _settings(settings) -> dict:
-    """{"epochs": 3} from ["epochs=3"] or "epochs=3 train_rows=200"."""
+def _checked(values: dict, where: str) -> dict:
+    """The values, with the types of `RunSpec`'s fields."""
+    for key in values:
+        if key in OWN:
+            raise InputError(f"'{key}' cannot be set in {where}: {OWN[key]}.")
+    try:
+        spec = _run_spec()().replace(**values)
+    except InputError as error:
+        raise InputError(f"In {where}: {error}") from None
+    return {key: getattr(spec, key) for key in values}
+
+
+def _settings(settings: str | Iterable[str]) -> dict:
+    """{"epochs": 3} from ["epochs=3"] or from "epochs=3"."""
     given = {}
     for item in settings.split() if isinstance(settings, str) else settings:
         key, equals, value = item.partition("=")
@@ -227,54 +210,46 @@ def _settings(settings) -> dict:
     return _checked(given, "the settings")
 
 
-def _checked(values: dict, where: str) -> dict:
-    """The values, with the types of RunSpec's fields."""
-    from lrc_lib.runs.spec import RunSpec
-
-    for key in values:
-        if key in OWN:
-            raise InputError(f"'{key}' cannot be set in {where}: {OWN[key]}.")
-    try:
-        spec = RunSpec().replace(**values)
-    except InputError as error:
-        raise InputError(f"In {where}: {error}") from None
-    return {key: getattr(spec, key) for key in values}
-
-
-def _chosen_tasks(tasks, table: dict, data: str) -> tuple[str, ...]:
-    """The tasks asked for; else the profile's, as far as the folder `data` holds them."""
-    from lrc_lib.data import get_task, tasks_in
-
-    named = tuple(_words(tasks))
-    here = tasks_in(data) if not named else ()
-    chosen = named or tuple(t for t in table["tasks"] if t in here) or here
-    chosen = chosen or tuple(table["tasks"])
+def _chosen_tasks(tasks: str | Iterable[str], table: dict, data: str) -> tuple[str, ...]:
+    """The tasks that the user named; else the profile's, of a folder `data` those that it holds."""
+    words = tasks if isinstance(tasks, str) else " ".join(map(str, tasks))
+    named = tuple(dict.fromkeys(words.lower().replace(",", " ").split()))
+    here = () if named else tasks_in(data)
+    chosen = named or tuple(t for t in table["tasks"] if t in here) or here or tuple(table["tasks"])
     sources = {get_task(task, _folder(data)).source for task in chosen}
     if data and sources <= set(BUILT_IN):
         raise InputError(
             f"'{data}' holds nothing for {', '.join(chosen)}, which the kit brings itself. Name a "
-            "task that it is for, e.g. --task rte."
+            "task of that folder, e.g. --task rte."
         )
     return chosen
 
 
-def student_of(recipe: str) -> str:
-    """The recipe itself; for runs that come before a student, that of the student."""
-    from lrc_lib.runs.spec import KINDS
-
-    return "lrc" if recipe in KINDS else recipe
-
-
-def _folder(data) -> str:
-    return "" if data == "hub" else str(data)
-
-
-def _recipes(table: dict, task: str, name) -> tuple[str, ...]:
-    from lrc_lib.schedule import get_recipe
-
-    recipes = table.get(task, table.get("default", ["lrc", "lrc_1", "finetune"]))
+def _recipes(lists: dict, task: str, where: str) -> tuple[str, ...]:
+    recipes = lists.get(task, lists.get("default", RECIPES_BY_DEFAULT))
     if not isinstance(recipes, list) or not recipes:
-        raise InputError(f"[recipes] {task} in profile '{name}' must be a list of recipe names.")
-    for recipe in recipes:
-        get_recipe(recipe)
+        raise InputError(f"[recipes] {task} {where} must be a list of recipe names.")
+    _refuse_unknown(recipes, RECIPES, f"recipe {where}:")
     return tuple(recipes)
+
+
+def _rates(table: dict, where: str) -> tuple[float, ...]:
+    """The rates of [select] learning_rate, checked; () without [select]."""
+    select = table.get("select", {})
+    _refuse_unknown(select, ["learning_rate"], f"key in [select] {where}:")
+    rates = select.get("learning_rate", [])
+    if not isinstance(rates, list) or any(type(r) not in (int, float) or r <= 0 for r in rates):
+        raise InputError(
+            f"[select] learning_rate {where} must be a list of positive numbers, such as "
+            f"[5e-5, 1e-4, 3e-4], not {rates!r}."
+        )
+    if select and len(set(rates)) < max(2, len(rates)):
+        raise InputError(f"[select] learning_rate {where} needs at least two different rates.")
+    others = [table.get("run", {}), *table.get("task", {}).values()]
+    others += table.get("recipe", {}).values()
+    if rates and any("learning_rate" in values for values in others):
+        raise InputError(
+            f"There is a learning_rate {where} besides [select] learning_rate, which chooses one "
+            "for every task and recipe. Leave one of the two out."
+        )
+    return tuple(float(rate) for rate in rates)

@@ -1,0 +1,167 @@
+"""The systems of a profile, read from the store: their scores, and how they differ from the paper.
+
+Nothing is trained here. Taught in notebooks/05_ablations and 09_glue_results.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from lrc_lib.data import get_task, own_task
+from lrc_lib.data.tasks import GLUE, Task
+from lrc_lib.results.statistics import Estimate, estimate, inflation
+from lrc_lib.runs.profiles import Profile
+from lrc_lib.runs.selection import Choice, choice, with_chosen_rate
+from lrc_lib.runs.spec import RunSpec
+from lrc_lib.runs.store import find, finished
+from lrc_lib.schedule import RECIPES
+
+BERT = "google-bert/bert-base-uncased"  # the paper's teacher
+
+
+class Column(NamedTuple):
+    """A dev split, scored by its task's primary metric.
+
+    `paper` is its column in the paper's Table 1; "" if it has none there.
+    """
+
+    task: Task
+    split: str
+    title: str
+    paper: str
+
+
+def without_place(spec: RunSpec) -> RunSpec:
+    """The spec without the folder of its rows and without the size of its cache."""
+    return spec.replace(data="", cache_gb=0.0)
+
+
+class Stored:
+    """The runs of GLUE tasks in a store, found by their spec without reading their data.
+
+    Args:
+        results: `RunResult`s. Of each task only the runs on the newest run's rows are kept, because
+            runs on other rows cannot be compared with them.
+    """
+
+    def __init__(self, results: Iterable):
+        self.runs: dict[RunSpec, object] = {}
+        sources: dict[str, str] = {}
+        for result in sorted(results, key=lambda r: r.path.stat().st_mtime, reverse=True):
+            source = result.metrics.get("source", "")
+            if result.spec.task in GLUE and sources.setdefault(result.spec.task, source) == source:
+                self.runs.setdefault(without_place(result.spec), result)
+
+    def find(self, spec: RunSpec, out=None):
+        """The run of this spec, wherever its data lay, or None; called like the store's `find`."""
+        return self.runs.get(without_place(spec))
+
+
+class Systems:
+    """The finished runs of a profile, by recipe and task.
+
+    `columns` are the dev splits of the profile's tasks, and of other GLUE tasks that were run into
+    the same store with the same settings, for example by several calls of `reproduce.py --task`.
+
+    Args:
+        profile: for example `session.profile`.
+        out: the folder that holds the store, for example `session.out`.
+    """
+
+    def __init__(self, profile: Profile, out):
+        self.profile, self.out = profile, out
+        self.stored = Stored(finished(out))
+        others = () if own_task(profile.data) else GLUE
+        others = [t for t in others if t not in profile.tasks and self.runs("lrc", t)]
+        self.columns: list[Column] = []
+        for name in (*profile.tasks, *others):
+            data = profile.spec(name).data if name in profile.tasks else ""
+            task = get_task(name, "" if data == "hub" else data)
+            for split in task.dev_splits:
+                paper = task.paper_columns.get(split, "")
+                title = f"{task.title} {split}" if len(task.dev_splits) > 1 else task.title
+                self.columns.append(Column(task, split, paper or title, paper))
+
+    def _look(self, task: str):
+        return find if task in self.profile.tasks else self.stored.find
+
+    def runs(self, recipe: str, task: str) -> dict:
+        """{seed: `RunResult`} of the runs in the store; one teacher serves all seeds.
+
+        Empty if the recipe's learning rate is still to be chosen.
+        """
+        self.profile = with_chosen_rate(self.profile, task, recipe, self.out, self._look(task))
+        if self.profile.rate_is_open(task, recipe):
+            return {}
+        specs = {s: self.profile.spec(task, recipe, s) for s in range(self.profile.seeds)}
+        found = {seed: self._look(task)(spec, self.out) for seed, spec in specs.items()}
+        return {seed: result for seed, result in found.items() if result}
+
+    def score(self, recipe: str, column: Column) -> Estimate | None:
+        """A system's score in points; None if it was not run."""
+        runs = list(dict.fromkeys(self.runs(recipe, column.task.name).values()))
+        return estimate(runs, column.task, column.split) if runs else None
+
+    def pair(self, recipe: str, other: str, column: Column) -> tuple[Estimate, Estimate] | None:
+        """Both scores over the seeds that both systems have, to be subtracted or divided."""
+        first, second = (self.runs(name, column.task.name) for name in (recipe, other))
+        seeds = [seed for seed in first if seed in second]
+        both = [[runs[seed] for seed in seeds] for runs in (first, second)]
+        return tuple(estimate(r, column.task, column.split) for r in both) if seeds else None
+
+    def differs(self, recipe: str) -> str:
+        """How a system's runs on GLUE differ from the paper's; "" without such runs."""
+        found: dict[str, list] = {}
+        ran = [c for c in self.columns if c.paper and self.runs(recipe, c.task.name)]
+        for column in ran:
+            run = next(iter(self.runs(recipe, column.task.name).values()))
+            for difference in _differences(run, column.task):
+                found.setdefault(difference, []).append(column.paper)
+        return "; ".join(
+            what if len(where) == len(ran) else f"{what} ({', '.join(where)})"
+            for what, where in found.items()
+        )
+
+    def choices(self) -> list[Choice]:
+        """The learning rates that were chosen on these dev sets, task by task."""
+        tasks = dict.fromkeys(column.task.name for column in self.columns)
+        pairs = ((task, recipe) for task in tasks for recipe in RECIPES)
+        found = (choice(self.profile, *pair, self.out, self._look(pair[0])) for pair in pairs)
+        return [chosen for chosen in found if chosen]
+
+    def inflation(self, chosen: Choice) -> float:
+        """Points by which the best rate's score is too high on average, if all are equally good."""
+        column = next(c for c in self.columns if c.task.name == chosen.task)
+        runs = chosen.runs.values()
+        return inflation([estimate(r, column.task, column.split).draws[0] for r in runs])
+
+    def dev_note(self) -> str:
+        """A note for tables of dev scores: what was chosen on the same rows, "" if nothing was."""
+        note, added = "", [self.inflation(chosen) for chosen in self.choices()]
+        if self.profile.spec().keep == "best":
+            note += " Each run kept its best epoch of stage 2 on this dev set: optimistic."
+        if added:
+            note += (
+                f" Learning rates: each task's and recipe's best of {len(self.profile.rates)}, "
+                "chosen on this dev set: optimistic. If the rates were equally good, choosing "
+                f"would add {min(added):.1f} to {max(added):.1f} points on average."
+            )
+        return note
+
+
+def _differences(run, task: Task) -> list[str]:
+    spec, metrics = run.spec, run.metrics
+    recipe = RECIPES.get(spec.recipe)  # None for a teacher
+    teacher = Path(spec.teacher).name if Path(spec.teacher).is_absolute() else spec.teacher
+    shape = (spec.student_layers, spec.student_hidden, spec.student_intermediate)
+    augmented = task.name in ("rte", "cola") and not spec.augment
+    holds = {
+        f"teacher {teacher}": teacher != BERT and (recipe is None or recipe.uses_teacher),
+        f"student {shape[0]} x {shape[1]}": recipe and shape != (4, 312, 1200),
+        f"{metrics['epochs']} epochs": recipe and metrics["epochs"] != task.epochs,
+        f"general text {Path(spec.general_data).name}": recipe and recipe.general,
+        "not augmented": recipe and recipe.general and augmented,
+        f"{metrics['rows']:,} training rows": "a fixed sample" in metrics["source"],
+        "not GLUE's own split": "not GLUE's own split" in metrics["source"],
+    }
+    return [difference for difference, is_so in holds.items() if is_so]
