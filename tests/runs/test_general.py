@@ -287,7 +287,7 @@ def test_the_plan_trains_and_packs_nothing(options, tmp_path, capsys, calibrated
 
 def test_the_command_takes_a_profile_s_values_and_the_other_loss(tiny_texts, capsys):
     from lrc_lib.cli.commands import build_parser
-    from lrc_lib.runs.general import spec_of
+    from lrc_lib.cli.general import spec_of
 
     line = ["general", "--text", tiny_texts, "--profile", "smoke", "--set", "general_loss=mse"]
     spec = spec_of(build_parser().parse_args(line))
