@@ -1,6 +1,19 @@
-"""`python -m lrc_lib COMMAND`: the one command line; `python reproduce.py` is its `reproduce`.
+"""LRC-BERT, taught in notebooks and reproduced with one command.
 
-Nothing heavy is imported here, so that --help and --list answer at once.
+In the repository, `python reproduce.py` is `python -m lrc_lib reproduce`.
+
+exit codes:
+  0    all is well
+  1    a run, a notebook or the check of an export failed
+  2    wrong input
+  3    something is missing and could not be fetched
+  130  interrupted; the same command continues from there
+
+examples:
+  python reproduce.py                                  the laptop profile
+  python reproduce.py --profile smoke                  every step, tiny
+  python reproduce.py --glue-dir glue_data --task rte cola
+  python reproduce.py --only 04,05 --set epochs=2 --seeds 3
 """
 
 import argparse
@@ -17,55 +30,22 @@ from lrc_lib.runs.profiles import FOLDER, PROFILES
 from lrc_lib.schedule import RECIPES
 
 INTERRUPTED = 130
-EXIT_CODES = """exit codes:
-  0    all is well
-  1    a run, a notebook or the check of an export failed
-  2    wrong input
-  3    something is missing and could not be fetched
-  130  interrupted; the same command continues from there
-"""
-REPRODUCE = """Train what is missing, execute the notebooks and write a report.
-
-Start with --list, with --plan or with no option at all. In the repository,
-`python reproduce.py` is the same command.
-"""
-EXAMPLES = """
-examples:
-  python reproduce.py                                  the laptop profile
-  python reproduce.py --profile smoke                  every step, tiny
-  python reproduce.py --glue-dir glue_data --task rte cola
-  python reproduce.py --only 04,05 --set epochs=2 --seeds 3
-"""
 RUN_HELP = "a run id, a run folder, or a task name for its best run by dev score"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "python -m lrc_lib", description="LRC-BERT, taught and reproduced.", epilog=EXIT_CODES,
-        formatter_class=raw,
-    )  # fmt: skip
+    """The parser of all commands; it imports nothing heavy, so that --help answers at once."""
+    text = {"description": __doc__, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser("python -m lrc_lib", **text)
     parser.set_defaults(only=[], minutes=None, list=False, plan=False, offline=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add_reproduce(
-        commands.add_parser(
-            "reproduce", help="train, execute the notebooks, write the report",
-            description=REPRODUCE, epilog=EXIT_CODES + EXAMPLES, formatter_class=raw,
-        )
-    )  # fmt: skip
+    add_reproduce(commands.add_parser("reproduce", help="train, execute, report", **text))
     add_profile_commands(commands)
     add_run(commands.add_parser("run", help="train, resume or read one run; print its metrics"))
     add_general(commands.add_parser("general", help="distil on text without labels, of any size"))
-    add_augment(
-        commands.add_parser(
-            "augment", help="write copies of a task's training rows with words replaced"
-        )
-    )
+    add_augment(commands.add_parser("augment", help="write a task's rows with words replaced"))
     add_student_commands(commands)
-    edition = commands.add_parser(
-        "edition", help="the notebooks without solutions (student), or solved (instructor)"
-    )
+    edition = commands.add_parser("edition", help="write the notebooks for students, or solved")
     edition.add_argument("kind", choices=EDITIONS)
     edition.add_argument("out", metavar="OUT", help="a new or empty folder")
     edition.add_argument("--force", action="store_true", help="write into a folder with files")
