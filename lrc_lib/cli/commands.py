@@ -21,7 +21,7 @@ import os
 import sys
 import tomllib
 
-from lrc_lib.cli.options import OFFLINE, add_data, add_options, check
+from lrc_lib.cli.options import OFFLINE, add_data, add_options, complete
 from lrc_lib.course.edition import EDITIONS, make_edition
 from lrc_lib.course.notebook import NOTEBOOKS
 from lrc_lib.data.tasks import TASKS
@@ -146,7 +146,6 @@ def main(arguments=None) -> int:
     """Returns the exit code."""
     try:
         options = build_parser().parse_args(arguments)
-        check(options)
         if options.list or options.command == "list":
             return show_list()
         if options.command == "edition":
@@ -157,7 +156,8 @@ def main(arguments=None) -> int:
             os.environ["LRC_OFFLINE"] = "1"
         if options.offline or options.plan:  # a plan needs no hub
             os.environ.update(OFFLINE)  # before the hub's libraries load
-        from lrc_lib.cli.handlers import HANDLERS  # loads torch and transformers: seconds
+        complete(options)
+        from lrc_lib.cli.handlers import HANDLERS  # takes seconds: torch, transformers
 
         return HANDLERS[options.command](options)
     except LrcError as error:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from lrc_lib.cli import general, reproduce
 from lrc_lib.cli.export import BATCHES, LARGEST, export
-from lrc_lib.cli.options import chosen_profile
 from lrc_lib.cli.plan import all_specs, show_plan, write_specs
 from lrc_lib.cli.submission import write_submission
 from lrc_lib.cli.terminal import make_console
@@ -38,7 +37,7 @@ def run_one(options) -> int:
 
 def plan(options) -> int:
     """Prints what all notebooks of a profile cost, or writes the specs of their runs."""
-    profile, notebooks = chosen_profile(options), list(NOTEBOOKS.values())
+    profile, notebooks = options.chosen, list(NOTEBOOKS.values())
     if options.specs:
         count = write_specs((s for n in notebooks for s in n.needs(profile)), Path(options.specs))
         print(f"{count} specs in {options.specs}: 0.json to {count - 1}.json")
@@ -49,8 +48,8 @@ def plan(options) -> int:
 
 def fetch_all(options) -> int:
     """Brings teachers, masked language models and texts of a profile into the caches."""
-    profile = chosen_profile(options)
-    specs = all_specs(s for n in NOTEBOOKS.values() for s in n.needs(profile))
+    wanted = (s for n in NOTEBOOKS.values() for s in n.needs(options.chosen))
+    specs = all_specs(wanted)
     for teacher in dict.fromkeys(spec.teacher for spec in specs):
         folder = teacher_folder(teacher)
         if not Path(folder).is_dir():

@@ -1,10 +1,10 @@
-"""The options that several commands share, each defined once, and what they stand for."""
+"""The options that several commands share, each defined once."""
 
 from pathlib import Path
 
 from lrc_lib.course.notebook import find_notebook
 from lrc_lib.errors import InputError
-from lrc_lib.runs.profiles import PROFILES, Profile, load_profile
+from lrc_lib.runs.profiles import PROFILES, load_profile
 
 OFFLINE = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"), "1")
 
@@ -63,11 +63,11 @@ def add_data(parser) -> None:
     add_options(parser.add_mutually_exclusive_group(), "glue-dir", "data-dir")
 
 
-def check(options) -> None:
-    """Checks what can be checked before anything heavy loads; finds the notebooks of --only.
+def complete(options) -> None:
+    """Checks numbers, finds the notebooks of --only and loads the profile, all of it quickly.
 
     Raises:
-        InputError: a number that is too small, or an unknown notebook.
+        InputError: a number that is too small, an unknown notebook, or see `load_profile`.
     """
     if options.minutes is not None and not options.minutes > 0:
         raise InputError(f"--limit takes more than 0 minutes, not {options.minutes:g}.")
@@ -77,10 +77,7 @@ def check(options) -> None:
             raise InputError(f"--{name} takes 1 or more, not {value}.")
     words = " ".join(options.only).replace(",", " ").split()
     options.notebooks = list(dict.fromkeys(find_notebook(word) for word in words))
-
-
-def chosen_profile(options) -> Profile:
-    """The profile with everything that the options change in it."""
-    return load_profile(
-        options.profile, options.settings, options.task, options.data, options.seeds or 0
-    )
+    if "seeds" in options:
+        options.chosen = load_profile(
+            options.profile, options.settings, options.task, options.data, options.seeds or 0
+        )

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from lrc_lib.cli import report
 from lrc_lib.cli.execute import Order, child_environment, execute_all
-from lrc_lib.cli.options import chosen_profile
 from lrc_lib.cli.plan import disk_needed, show_plan
 from lrc_lib.cli.preflight import check_space, check_writable, set_aside, uses_hub
 from lrc_lib.cli.terminal import Screen, make_console
@@ -18,7 +17,7 @@ from lrc_lib.runs.device import default_jobs, resolve_device
 def command(options) -> int:
     """Plans, or trains, executes and reports, as the options say; returns the exit code."""
     notebooks = options.notebooks or list(NOTEBOOKS.values())
-    profile, out = chosen_profile(options), output_root(options.out)
+    profile, out = options.chosen, output_root(options.out)
     device = resolve_device(options.device)
     jobs = options.jobs or default_jobs(device)
     console = make_console()
