@@ -1,12 +1,13 @@
-"""Executes notebooks, each in a child process with a kernel of the running interpreter.
+"""Executes notebooks, each in a child process (`lrc_lib.cli.child`) with a time limit.
 
-Whether one succeeded is judged from what it left, never from papermill's own status, which calls
-cells "completed" that a dead kernel never ran. Only `reproduce.py` imports papermill: it is the
-child's program.
+A notebook succeeded if its child ended with code 0, no cell failed and its record of results was
+written by this very execution. papermill's own status is not asked: it calls cells "completed"
+that a dead kernel never ran.
 """
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,12 +15,13 @@ import tempfile
 import threading
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from lrc_lib.cli.options import OFFLINE
 from lrc_lib.course.display import visible
-from lrc_lib.course.notebook import ROOT, SCHEMA
+from lrc_lib.course.notebook import ROOT, SCHEMA, write_json
 
 GRACE_SECONDS = 15  # between the interrupt and the kill
 HEAD = 8  # lines of the cell that failed that are shown
@@ -56,12 +58,7 @@ def child_environment(threads: int, offline: bool) -> dict[str, str]:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     fixed = {"LRC_HEADLESS": "1", "MPLBACKEND": "agg", "PYTHONPATH": path}
     fixed |= {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
-    return {**os.environ, **fixed, **(offline_environment() if offline else {})}
-
-
-def offline_environment() -> dict[str, str]:
-    """What tells the hub's libraries not to try the network; to be set before they load."""
-    return dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"), "1")
+    return {**os.environ, **fixed, **(OFFLINE if offline else {})}
 
 
 def execute_all(orders, out: Path, environment: dict, jobs: int, screen, verbose=False):
@@ -70,7 +67,6 @@ def execute_all(orders, out: Path, environment: dict, jobs: int, screen, verbose
     KeyboardInterrupt interrupts the children, removes their partial files and passes on.
     """
     stop = threading.Event()
-    done = {}
 
     def one(order):
         if stop.is_set():
@@ -84,13 +80,10 @@ def execute_all(orders, out: Path, environment: dict, jobs: int, screen, verbose
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         try:
-            futures = [pool.submit(one, order) for order in orders]
-            for future in as_completed(futures):
-                done[future.result().name] = future.result()
+            return {execution.name: execution for execution in pool.map(one, orders)}
         except BaseException:
             stop.set()
             raise
-    return {order.name: done[order.name] for order in orders}
 
 
 def describe(execution: Execution) -> str:
@@ -119,77 +112,84 @@ def execute(order: Order, out: Path, environment: dict, stop=None, verbose=False
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         child = subprocess.Popen(
-            [sys.executable, str(ROOT / "reproduce.py"), "--_notebook", json.dumps(job)],
+            [sys.executable, "-m", "lrc_lib.cli.child", json.dumps(job)],
             stdin=subprocess.DEVNULL,
             stdout=None if verbose else log,
-            stderr=subprocess.STDOUT if not verbose else None,
+            stderr=None if verbose else subprocess.STDOUT,
             env={**environment, "LRC_TOKEN": token},
             start_new_session=True,  # Ctrl-C reaches this process only, which passes it on
         )
         ended = _watch(child, order.seconds, stop)
         log.seek(0)
         said = log.read().strip()
-    seconds, peak = time.perf_counter() - begun, _peak(folder, order.name)
+    seconds = time.perf_counter() - begun
     if ended == "interrupted":
         partial.unlink(missing_ok=True)
         return Execution(order.name, "skipped", seconds, message="interrupted")
-    execution = judge(order.name, partial, child.returncode, out, token)
-    execution.seconds, execution.peak_mb = seconds, peak
+    notebook, result = _read(partial), out / "results" / f"{order.name}.json"
+    record = _read(result)
+    failure = failing_cell(notebook.get("cells", []))
     if ended == "late":
-        execution.status = "failed"
-        execution.message = (
+        failure["message"] = (
             f"took longer than {order.seconds / 60:.0f} min and was ended; --limit MINUTES gives "
             "it more"
         )
-    if execution.status != "ok" and execution.cell is None and not execution.traceback:
-        execution.traceback = "\n".join(said.splitlines()[-TAIL:])
-    if partial.exists():
-        _clean(partial)
-        os.replace(partial, final if execution.status == "ok" else failed)
-    return execution
+    elif not notebook:
+        failure["message"] = "was not executed: no notebook was written"
+    elif child.returncode and not failure:
+        failure["message"] = f"its process ended with code {child.returncode}"
+    elif not failure and (record.get("token"), record.get("schema")) != (token, SCHEMA):
+        failure["message"] = f"ran, but did not write {result}"
+    if failure and "cell" not in failure:
+        failure["traceback"] = "\n".join(said.splitlines()[-TAIL:])
+    if notebook:
+        _write(notebook, failed if failure else final)
+    partial.unlink(missing_ok=True)
+    peak = 0.0 if failure else record.get("provenance", {}).get("peak_memory_mb", 0.0)
+    return Execution(order.name, "failed" if failure else "ok", seconds, peak, **failure)
 
 
-def judge(name: str, path: Path, returncode: int, out: Path, token: str) -> Execution:
-    """What an executed notebook is worth.
+def failing_cell(cells: list) -> dict:
+    """message, cell, source and traceback of the first cell that failed; {} if none did.
 
-    "ok" needs all of: exit code 0; every code cell that is not empty has a number; no cell has an
-    error; and `out/results/<name>.json` was written by this very execution.
+    A code cell failed that shows an error, or that has no number though it is not empty.
     """
-    try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError):
-        return Execution(name, "failed", message="was not executed: no notebook was written")
-    number = 0
-    for cell in cells:
-        if INJECTED & set(cell.get("metadata", {}).get("tags", [])):
-            continue
-        number += 1
+    own = [c for c in cells if not INJECTED & set(c.get("metadata", {}).get("tags", []))]
+    for number, cell in enumerate(own, 1):
         source = "".join(cell["source"])
         if cell["cell_type"] != "code" or not source.strip():
             continue
-        errors = [o for o in cell.get("outputs", []) if o["output_type"] == "error"]
-        if errors:
-            lines = [visible(_uncoloured(line)) for line in errors[0].get("traceback", [])]
-            shown = "\n".join("\n".join(lines).splitlines()[-TAIL:])
-            message = visible(f"cell {number}: {errors[0]['ename']}: {errors[0]['evalue']}")
-            return Execution(name, "failed", 0, 0, message[:300], number, source, shown)
-        if not isinstance(cell.get("execution_count"), int):
+        found = {"cell": number, "source": source}
+        for output in cell["outputs"]:
+            if output["output_type"] == "error":
+                said = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output["traceback"]))
+                message = visible(f"cell {number}: {output['ename']}: {output['evalue']}")[:300]
+                shown = "\n".join(visible(said).splitlines()[-TAIL:])
+                return found | {"message": message, "traceback": shown}
+        if cell["execution_count"] is None:
             why = "was not run to its end: the kernel died (out of memory?) or was ended"
-            return Execution(name, "failed", 0, 0, f"cell {number} {why}", number, source)
-    if returncode:
-        return Execution(name, "failed", message=f"its process ended with code {returncode}")
-    result = out / "results" / f"{name}.json"
+            return found | {"message": f"cell {number} {why}"}
+    return {}
+
+
+def _read(path: Path) -> dict:
+    """The JSON of a file; {} where there is none, or only a part of it."""
     try:
-        record = json.loads(result.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        record = {}
-    if record.get("token") != token or record.get("schema") != SCHEMA:
-        return Execution(name, "failed", message=f"ran, but did not write {result}")
-    return Execution(name, "ok")
+        return {}
+
+
+def _write(notebook: dict, path: Path) -> None:
+    """Writes an executed notebook without papermill's status and the state of widgets."""
+    for holder in (notebook, *notebook["cells"]):
+        holder["metadata"].pop("papermill", None)
+    notebook["metadata"].pop("widgets", None)
+    write_json(path, notebook)
 
 
 def _watch(child, seconds: float, stop) -> str:
-    """Waits for the child; interrupts it when it is late or `stop` is set; says what happened."""
+    """Waits for the child; ends it when it is late or `stop` is set; says what happened."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -204,51 +204,13 @@ def _watch(child, seconds: float, stop) -> str:
 
 
 def _end(child) -> None:
-    for send, seconds in ((signal.SIGINT, GRACE_SECONDS), (signal.SIGTERM, 2)):
-        _signal(child, send)
-        try:
-            child.wait(seconds)
-            return
-        except subprocess.TimeoutExpired:
-            continue
-    _signal(child, getattr(signal, "SIGKILL", signal.SIGTERM))
-    child.wait()
-
-
-def _signal(child, number) -> None:
+    """Interrupts the child, so that it shuts its kernel down; kills it if that takes too long."""
+    if os.name == "nt":  # knows no interrupt for one process
+        child.terminate()
+    else:
+        child.send_signal(signal.SIGINT)
     try:
-        if hasattr(os, "killpg"):
-            os.killpg(child.pid, number)
-        else:  # Windows
-            child.terminate()
-    except ProcessLookupError:
-        pass
-
-
-def _peak(folder: Path, name: str) -> float:
-    """Peak memory in MB that the child wrote beside the partial notebook, which is removed."""
-    path = folder / f".{name}.partial.ipynb.peak"
-    try:
-        return float(path.read_text())
-    except (OSError, ValueError):
-        return 0.0
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _clean(path: Path) -> None:
-    """Drops papermill's status, which cannot be relied on, and the state of widgets."""
-    try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return
-    for holder in (notebook, *notebook.get("cells", [])):
-        holder.get("metadata", {}).pop("papermill", None)
-    notebook.get("metadata", {}).pop("widgets", None)
-    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False), encoding="utf-8")
-
-
-def _uncoloured(text: str) -> str:
-    import re
-
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+        child.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

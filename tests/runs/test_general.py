@@ -13,6 +13,7 @@ from lrc_lib import RunSpec, load_profile, run
 from lrc_lib.cli import plan
 from lrc_lib.cli.commands import build_parser, main
 from lrc_lib.cli.cost import cost
+from lrc_lib.cli.general import spec_of
 from lrc_lib.cli.plan import total_disk
 from lrc_lib.cli.preflight import uses_hub
 from lrc_lib.cli.report import _origin
@@ -23,7 +24,6 @@ from lrc_lib.data.corpus import estimate
 from lrc_lib.errors import InputError
 from lrc_lib.runs import spec as spec_module
 from lrc_lib.runs.card import _start
-from lrc_lib.runs.general import spec_of
 from lrc_lib.runs.pool import headline
 
 PACKED = dict(general_packed=True, general_max_length=12, general_batch_size=4, general_epochs=2)

@@ -1,0 +1,74 @@
+"""`python -m lrc_lib general`: general distillation as a run by itself.
+
+The run lies in the store like any other: `lrc` runs with the same settings start from it.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from lrc_lib.cli.plan import show_general_plan
+from lrc_lib.cli.terminal import make_console
+from lrc_lib.course.notebook import output_root
+from lrc_lib.data.corpus import CONFIG, WIKIPEDIA, is_wikipedia
+from lrc_lib.data.texts import BUILT_IN
+from lrc_lib.errors import InputError
+from lrc_lib.runs.profiles import load_profile
+from lrc_lib.runs.run import run
+from lrc_lib.runs.spec import FIELDS, RunSpec, belongs, check_kind
+
+
+def command(options) -> int:
+    """Prints what it will cost, trains (resumes, reads) the run, prints its metrics."""
+    spec, out = spec_of(options), output_root(options.out)
+    show_general_plan(make_console(), spec, out, options.device)
+    if options.plan:
+        return 0
+    result = run(spec, out, options.device)
+    print(json.dumps({"id": result.id, "path": str(result.path)} | result.metrics, indent=1))
+    recipe = "lrc" if spec.general_loss == "cos_nce" else "bert_m"
+    print(f"{recipe} runs start from it with: --set {' '.join(settings_of(spec))}")
+    return 0
+
+
+def spec_of(options) -> RunSpec:
+    """The spec that the options describe: packed text, and the profile's or else the paper's
+    values.
+
+    Raises:
+        InputError: a value that does not fit, a setting of another kind of run, or --config and
+            --revision without --wikipedia.
+    """
+    if options.limit < 0:
+        raise InputError(f"--limit must be 0 (all) or more documents, not {options.limit}.")
+    given = {"general_data": _data(options), "general_packed": "true"}
+    given |= {"general_rows": options.limit} if options.limit else {}
+    settings = [f"{name}={value}" for name, value in given.items()] + options.settings
+    profile = load_profile(options.profile or "laptop", settings, teacher=options.teacher)
+    check_kind(profile.settings, "general")
+    student = profile.spec() if options.profile else RunSpec(**profile.settings)
+    loss = profile.settings.get("general_loss", RunSpec.general_loss)
+    return student.general_spec().replace(general_loss=loss)
+
+
+def _data(options) -> str:
+    if options.wikipedia:
+        revision = f"@{options.revision}" if options.revision else ""
+        return f"{WIKIPEDIA}:{options.config or CONFIG}{revision}"
+    if options.config or options.revision:
+        raise InputError("--config and --revision choose a Wikipedia: they go with --wikipedia.")
+    if len(options.text) == 1 and options.text[0] in BUILT_IN:
+        return options.text[0]
+    for place in options.text:
+        if is_wikipedia(place) or not Path(place).exists():
+            raise InputError(f"There is no text '{place}'. --text takes .txt files and folders.")
+        if os.pathsep in place:
+            raise InputError(f"'{place}' has a '{os.pathsep}' in its name, which separates names.")
+    return os.pathsep.join(options.text)
+
+
+def settings_of(spec: RunSpec) -> list[str]:
+    """KEY=VALUE of every field that the run depends on and that is not at its default."""
+    names = [name for name in FIELDS if belongs(name, "general")]
+    values = {name: getattr(spec, name) for name in names if name not in ("recipe", "general_loss")}
+    return [f"{name}={value}" for name, value in values.items() if value != FIELDS[name].default]

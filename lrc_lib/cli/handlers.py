@@ -1,0 +1,129 @@
+"""What the commands that train, read or export runs do; imported when one of them is called."""
+
+import json
+from pathlib import Path
+
+from lrc_lib.cli import general, reproduce
+from lrc_lib.cli.export import BATCHES, LARGEST, export
+from lrc_lib.cli.plan import all_specs, show_plan, write_specs
+from lrc_lib.cli.submission import write_submission
+from lrc_lib.cli.terminal import make_console
+from lrc_lib.course.notebook import NOTEBOOKS, output_root
+from lrc_lib.data import load_task_data
+from lrc_lib.data.hub import fetch
+from lrc_lib.errors import InputError
+from lrc_lib.models import load_tokenizer, teacher_folder
+from lrc_lib.runs.augmentation import Augmentation, augmented_rows
+from lrc_lib.runs.device import resolve_device
+from lrc_lib.runs.processes import current, together
+from lrc_lib.runs.run import run
+from lrc_lib.runs.spec import RunSpec, data_of
+from lrc_lib.runs.store import open_run
+from lrc_lib.runs.unlabelled import text_source
+
+
+def run_one(options) -> int:
+    """Trains, resumes or reads the run of a spec file; process 0 prints its metrics."""
+    try:
+        text = Path(options.spec).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read the spec '{options.spec}': {error}") from None
+    with together(options.processes, options.device) as device:
+        result = run(RunSpec.from_json(text), output_root(options.out), device)
+        if current().rank == 0:
+            facts = {"id": result.id, "path": str(result.path)} | result.metrics
+            print(json.dumps(facts, indent=1))
+    return 0
+
+
+def plan(options) -> int:
+    """Prints what all notebooks of a profile cost, or writes the specs of their runs."""
+    profile, notebooks = options.chosen, list(NOTEBOOKS.values())
+    if options.specs:
+        count = write_specs((s for n in notebooks for s in n.needs(profile)), Path(options.specs))
+        print(f"{count} specs in {options.specs}: 0.json to {count - 1}.json")
+    else:
+        show_plan(make_console(), notebooks, profile, output_root(options.out), options.device)
+    return 0
+
+
+def fetch_all(options) -> int:
+    """Brings teachers, masked language models and texts of a profile into the caches."""
+    wanted = (s for n in NOTEBOOKS.values() for s in n.needs(options.chosen))
+    specs = all_specs(wanted)
+    for teacher in dict.fromkeys(spec.teacher for spec in specs):
+        folder = teacher_folder(teacher)
+        if not Path(folder).is_dir():
+            folder = fetch(teacher)
+        load_tokenizer(teacher)
+        print(f"teacher {teacher}: {folder}")
+    for masked_lm in dict.fromkeys(s.augment_mlm for s in specs if s.augment and s.augment_mlm):
+        print(f"masked LM {masked_lm}: {teacher_folder(masked_lm)}")
+    cache = output_root(options.out) / "cache"
+    sources = dict.fromkeys(
+        text_source(spec, cache) if spec.kind == "general" else data_of(spec).source for spec in specs
+    )
+    print("\n".join(f"data: {name}" for name in sources))
+    return 0
+
+
+def augment(options) -> int:
+    """Writes augmented rows of a task and shows the copies of its first row."""
+    path = Path(options.out)
+    if path.exists():
+        raise InputError(f"'{path}' exists already. Give another --out FILE, or delete it.")
+    values = {name: getattr(options, name) for name in ("copies", "glove", "seed")}
+    values |= {"masked_lm": options.mlm} | ({"teacher": options.teacher} if options.teacher else {})
+    data = load_task_data(options.task, options.data, options.limit)
+    rows = augmented_rows(
+        data.train, data.task, Augmentation(**values), path, resolve_device(options.device),
+        lambda done, total, line: line and print(line, flush=True),
+    )  # fmt: skip
+    print(f"{path}: {len(rows):,} rows, {options.copies} of each of {len(data.train):,}, such as")
+    for mark, row in zip("<>>>>", (data.train[0], *rows), strict=False):
+        print(f"  {mark} " + " | ".join(text for text in row[:2] if text is not None))
+    return 0
+
+
+def predict(options) -> int:
+    """Writes the zip for GLUE's server; says which files are missing."""
+    root = output_root(options.root)
+    made = write_submission(options.runs, options.data, options.out, root, options.device)
+    for name, result in made.runs.items():
+        metrics, (split, scores) = result.metrics, next(iter(result.metrics["splits"].items()))
+        print(
+            f"{name + '.tsv':<12} from {result.id} "
+            f"({metrics['primary']} {result.score():.3f} on {scores['n']:,} rows of {split})"
+        )
+    print(f"wrote {made.path}: {len(made.runs)} of {len(made.runs) + len(made.missing)} files")
+    if made.missing:
+        print("missing, and the GLUE server scores only a zip that holds all of them:")
+        print("\n".join(f"  {name + '.tsv':<12} {why}" for name, why in made.missing.items()))
+    return 0
+
+
+def export_student(options) -> int:
+    """Writes a run's student as ONNX; says how close and how fast it is."""
+    result = open_run(options.run, output_root(options.root))
+    made = export(result, options.out)
+    print(f"wrote {made.path} from {result.id}")
+    print(
+        f"largest difference of a logit on {made.rows} dev rows: {made.difference:.1e} "
+        f"(at most {LARGEST:g} allowed)"
+    )
+    for size in BATCHES:
+        torch, onnx = (made.seconds[engine, size] * 1e3 for engine in ("torch", "onnx"))
+        print(f"batch of {size:>2}: torch {torch:.1f} ms, onnx {onnx:.1f} ms")
+    return 0
+
+
+HANDLERS = {
+    "reproduce": reproduce.command,
+    "run": run_one,
+    "plan": plan,
+    "fetch": fetch_all,
+    "general": general.command,
+    "augment": augment,
+    "predict": predict,
+    "export": export_student,
+}
