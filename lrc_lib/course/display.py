@@ -1,26 +1,8 @@
-"""Text and tables made safe to show: data may hold HTML and control characters."""
+"""Tables and values made safe to show in HTML and to store as JSON."""
 
 import html
-import unicodedata
 
-JOINERS = "\u200c\u200d"  # of some scripts and of emoji
-
-
-def visible(text) -> str:
-    """`text` with control and direction characters made visible, e.g. a NUL as the sign ␀.
-
-    Line breaks and tabs stay. Lone surrogates become the replacement character.
-    """
-
-    def shown(char: str) -> str:
-        code = ord(char)
-        if char in "\n\t" + JOINERS or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co"):
-            return char
-        if code < 32:
-            return chr(0x2400 + code)
-        return "\N{SYMBOL FOR DELETE}" if code == 127 else f"\N{REPLACEMENT CHARACTER}({code:04X})"
-
-    return "".join(shown(char) for char in str(text))
+from lrc_lib.data.text import visible
 
 
 def escaped(text) -> str:
@@ -29,7 +11,7 @@ def escaped(text) -> str:
 
 
 def table_html(columns, rows, caption: str, note: str = "") -> str:
-    """An HTML table: every cell escaped, the first one of a row its header.
+    """An HTML table: every cell is escaped; the first cell of a row is its header.
 
     Missing values are empty cells, floats have four significant digits.
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from lrc_lib.errors import unknown
 
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[1]
+ROOT = PACKAGE.parent
 SCHEMA = 1  # of OUT/results/<notebook>.json
 SHORTEST_ALT = 20  # characters
 
@@ -112,9 +113,19 @@ def find_notebook(word: str) -> Notebook:
     raise unknown("notebook", word, NOTEBOOKS)
 
 
+def notebook_path(name: str) -> Path:
+    """The file of the notebook `name`: in the repository, else in the installed package."""
+    source = ROOT / "notebooks" / f"{name}.ipynb"
+    return source if source.exists() else PACKAGE / "_notebooks" / source.name
+
+
 def output_root(out="") -> Path:
-    """Where runs and results live: `out`, else $LRC_OUT, else `out/` in the repository."""
-    return Path(out or os.environ.get("LRC_OUT") or ROOT / "out").expanduser().resolve()
+    """Where runs and results live: `out`, else $LRC_OUT, else `out/` in the repository.
+
+    Where the package is installed without its repository: `out/` in the current folder.
+    """
+    default = ROOT / "out" if (ROOT / "notebooks").exists() else "out"
+    return Path(out or os.environ.get("LRC_OUT") or default).expanduser().resolve()
 
 
 def write_json(path: Path, content) -> None:
