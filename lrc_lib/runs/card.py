@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 
 from lrc_lib import __version__
-from lrc_lib.course.display import visible
 from lrc_lib.data.corpus import places_of
 from lrc_lib.data.tasks import GLUE, TASKS, Task
+from lrc_lib.data.text import visible
 from lrc_lib.evaluate import bootstrap
 from lrc_lib.schedule import RECIPES
 

@@ -1,4 +1,4 @@
-"""Every check against the notebook's own solution, its catalogue of mistakes and hostile answers."""
+"""Every check against the solution, its own catalogue of mistakes, and hostile answers."""
 
 import ast
 import inspect
