@@ -229,7 +229,8 @@ def interval_dots(frame, xlabel: str = "", title: str = "") -> Figure:
             Missing numbers draw nothing.
     """
     fig, ax = _axes(width=7.5, height=1.2 + 0.36 * len(frame))
-    numbers = frame.astype({c: float for c in frame.columns if c != "label"})
+    columns = [c for c in ("value", "low", "high", "paper") if c in frame]
+    numbers = frame[["label", *columns]].astype({c: float for c in columns})
     dots = {"data": numbers, "y": "label", "errorbar": None, "linestyle": "none", "ax": ax}
     seaborn.pointplot(x="value", color=BLUE, label="here, with interval", **dots)
     ax.hlines(numbers["label"], numbers["low"], numbers["high"], color=BLUE, lw=2)

@@ -25,6 +25,7 @@ ROWS = pd.DataFrame(
         "low": [78.0, 73.0, np.nan],
         "high": [82.0, 77.0, np.nan],
         "paper": [83.4, np.nan, 70.0],
+        "split": ["dev", "dev", "dev"],
     }
 )
 DRAWN = {
