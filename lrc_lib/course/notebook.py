@@ -125,13 +125,18 @@ def output_root(out="") -> Path:
     return Path(out or os.environ.get("LRC_OUT") or default).expanduser().resolve()
 
 
-def write_json(path: Path, content) -> None:
+def publish(path: Path, content: bytes) -> None:
     """Writes `content` so that `path` holds either all of it or what it held before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    text = json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False)
-    partial.write_text(text + "\n", encoding="utf-8", errors="replace")
+    partial.write_bytes(content)
     os.replace(partial, path)
+
+
+def write_json(path: Path, content) -> None:
+    """Writes `content` as JSON, as `publish` does."""
+    text = json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False)
+    publish(path, (text + "\n").encode("utf-8", errors="replace"))
 
 
 def start(name, profile="laptop", tasks="", data="", device="auto", seeds=0, out="", settings=""):

@@ -293,9 +293,9 @@ def outlined_histograms(groups, xlabel: str, marks=None, title: str = "", bins=2
 def grouped_bars(frame, ylabel: str, title: str = "") -> Figure:
     """Bars of a data frame: a group for each index value, a hatched bar for each column."""
     fig, ax = _axes(width=8)
-    long = frame.rename_axis("group").reset_index().melt("group")
+    long = frame.rename_axis("group").reset_index().melt("group", var_name="column")
     colours = list(COLOURS[: len(frame.columns)])
-    columns = {"x": "group", "y": "value", "hue": "variable"}
+    columns = {"x": "group", "y": "value", "hue": "column"}
     seaborn.barplot(long, **columns, palette=colours, saturation=1, edgecolor="white", ax=ax)
     for bars, hatch in zip(ax.containers, HATCHES, strict=False):
         for bar in bars:

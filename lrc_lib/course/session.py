@@ -12,7 +12,7 @@ from IPython.display import Image, display
 from matplotlib import pyplot
 
 from lrc_lib.course.display import escaped, plain, table_html
-from lrc_lib.course.notebook import SCHEMA, SHORTEST_ALT, write_json
+from lrc_lib.course.notebook import SCHEMA, SHORTEST_ALT, publish, write_json
 from lrc_lib.course.palette import use_style
 from lrc_lib.data.text import visible
 from lrc_lib.errors import InputError
@@ -84,20 +84,17 @@ class Session:
         if self.profile.is_open(spec.task, recipe):  # train all candidates, then choose
             for number in self.seeds:
                 for candidate in self.profile.candidates(spec.task, student_of(recipe), number):
-                    self._train(candidate)
+                    run(candidate, self.out, str(self.device))
             spec = self.spec(recipe, task, seed)
         if like is not None:
             spec = spec.replace(learning_rate=like.spec.learning_rate)
         known = find(spec, self.out)
-        result = known or self._train(spec)
+        result = known or run(spec, self.out, str(self.device))
         if result.id not in self._record["runs"]:
             self._record["runs"].append(result.id)
         how = "read from the store" if known else f"trained in {time.perf_counter() - begun:.0f} s"
         print(f"{spec.recipe} on {spec.task}, seed {spec.seed}: {how} ({result.id})")
         return result
-
-    def _train(self, spec):
-        return run(spec, self.out, str(self.device))
 
     def figure(self, fig, name, alt, caption=""):
         """Saves a matplotlib figure as PNG and SVG, shows it with its alt text and closes it.
@@ -120,11 +117,10 @@ class Session:
         self._check_name(name, "figures")
         stem = f"{self.notebook.name}-{name}"
         folder = self.out / "results" / "figures"
-        folder.mkdir(parents=True, exist_ok=True)
         for kind, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": PNG_DPI})):
             drawn = io.BytesIO()
             fig.savefig(drawn, format=kind, bbox_inches="tight", **options)
-            self._publish(folder / f"{stem}.{kind}", drawn.getvalue())
+            publish(folder / f"{stem}.{kind}", drawn.getvalue())
         pyplot.close(fig)
         entry = {"name": name, "file": f"figures/{stem}.png", "alt": visible(alt)}
         self._record["figures"].append(entry | {"caption": visible(caption)})
@@ -183,12 +179,6 @@ class Session:
 
     def _show(self, html, text):
         display({"text/html": html, "text/plain": visible(text)}, raw=True)
-
-    @staticmethod
-    def _publish(path, content):
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(content)
-        os.replace(partial, path)
 
     def _check_name(self, name, where):
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):

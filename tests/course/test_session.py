@@ -165,7 +165,7 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_text", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(OSError):
         notebook.write_json(path, {"a": 2})
     monkeypatch.undo()

@@ -1,7 +1,7 @@
 """What all checks share: calling a reader's function safely, and naming the mistake in its answer.
 
 An exercise is described by a right function and a catalogue of typical mistakes, {sentence: wrong
-function}. `compare` runs the reader's function beside the right one; where they differ it looks for
+function}. `compare` runs the reader's function and the right one; where they differ it looks for
 the catalogued function that returns the same numbers. Where there are many right answers, the
 catalogue holds rules, {sentence: (wrong function, condition)}, and `apply_rules` finds the first
 condition that holds. The tests run every wrong function and expect its sentence.
@@ -128,7 +128,7 @@ def number(answer, *inputs, what: str) -> float:
     """As `call`, for a function that has to return one number; `what` says which."""
     value = array(answer, *inputs)
     if value.shape:
-        raise Mistake(f"One number is asked for, {what}, not {value.size} of them.")
+        raise Mistake(f"Return one number, {what}, not {value.size} of them.")
     return float(value)
 
 
@@ -152,7 +152,7 @@ def pair(answer, what: str, *inputs) -> Tensor:
     """As `parts`, for a function that has to return two numbers."""
     found = [as_tensor(x, name_of(answer)) for x in parts(answer, 2, what, *inputs)]
     if any(x.dim() for x in found):
-        raise Mistake(f"Two numbers are asked for: {what}.")
+        raise Mistake(f"Return two numbers: {what}.")
     return torch.stack(found)
 
 

@@ -113,7 +113,7 @@ def _within(cut=_thirds, reduce=np.nanmean):
 
 EMPTY = "A third in which no row is wrong has no AUC: leave it out of the mean."
 WITHIN = {
-    "That is the AUC over all rows: lengths are not held apart.": lambda s, w, n: _auc(s, w),
+    "That is the AUC over all rows: split them by length first.": lambda s, w, n: _auc(s, w),
     "The rows are not sorted by length before you cut them in three.":
         _within(lambda s, n: np.array_split(np.arange(len(n)), 3)),
     "You sorted by the score: the thirds are by length.": _within(lambda s, n: _thirds(n, s)),
@@ -188,12 +188,10 @@ EACH = {
         (_rule(swapped=True), lambda f: set(f.rows) != set(_by_measure(f.kind, f.by, 4))),
 }  # fmt: skip
 FEWER = {
-    "Asked for 20 where one kind has fewer you show {sizes[0]} and {sizes[1]}: show as many of "
-    "either kind, min(count, both numbers).": (
-        _rule(fewer=False),
-        lambda f: f.sizes[0] != f.sizes[1],
-    ),
-}
+    "Asked for 20 where one kind has fewer you show {sizes[0]} and {sizes[1]}: show the same "
+    "number of both kinds, min(count, both numbers).":
+        (_rule(fewer=False), lambda f: f.sizes[0] != f.sizes[1]),
+}  # fmt: skip
 
 
 @exercise(BOTH | EACH | FEWER)
@@ -218,4 +216,4 @@ def ex_07_4(cases_by_rule):
     ):
         core.apply_rules(EACH, rows=rows, kind=kind, by=by, system=system, measure=measure)
     core.apply_rules(FEWER, sizes=[*map(len, chosen(straight, 20, wrong_lrc & (straight < 30)))])
-    return "The same rows whoever asks, as many against the claim as for it."
+    return "Everybody finds the same rows, as many against the claim as for it."

@@ -108,10 +108,10 @@ def _tosses(counted=lambda w, n: range(w, n + 1), factor=lambda n: 1):
 
 
 CHANCE = {
-    "That is the chance of exactly so many: count all from there on.": _tosses(lambda w, n: [w]),
-    "That is more than so many: the number itself counts too.":
+    "That is the chance of exactly `wins`: add all above it.": _tosses(lambda w, n: [w]),
+    "That is the chance of more than `wins`: count `wins` itself too.":
         _tosses(lambda w, n: range(w + 1, n + 1)),
-    "That is at most so many: turn it round.": _tosses(lambda w, n: range(w + 1)),
+    "That is the chance of at most `wins`: turn it round.": _tosses(lambda w, n: range(w + 1)),
     "That is the number of ways: divide by 2 ** columns.": _tosses(factor=lambda n: 2**n),
     "That is two-sided: count the wins of this system only.": _tosses(factor=lambda n: 2),
 }  # fmt: skip
@@ -123,4 +123,4 @@ def ex_09_3(chance):
     for wins, columns in ((7, 9), (9, 9), (3, 5)):
         what = f"the chance of {wins} of {columns}"
         compare(chance, _tosses(), CHANCE, wins, columns, what=what, probe=core.array)
-    return "Nine of nine is a rare result of coins; but columns are not coins."
+    return "Nine of nine is rare for coins, but the columns of a table are not independent coins."
