@@ -11,7 +11,7 @@ from audit import CONTRAST, FAULTS, PALE, WIDER, faults_of, weak_alt
 from browser import browser_page
 from matplotlib.colors import to_rgb
 
-from lrc_lib.course import palette, plots, plots_training
+from lrc_lib.course import palette, plots
 from lrc_lib.course.notebook import NOTEBOOKS, SHORTEST_ALT
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -143,14 +143,14 @@ def test_series_of_one_figure_differ_in_more_than_colour():
         return {str(line._unscaled_dash_pattern) for line in lines}
 
     assert len(dashes(plots.curves(SERIES, "x", "y").axes[0].lines)) == 7
-    smooth = plots_training.smoothed_curves(SMOOTH, "x", "y").axes[0].lines
+    smooth = plots.smoothed_curves(SMOOTH, "x", "y").axes[0].lines
     assert len(dashes([line for line in smooth if line.get_label() in SERIES])) == 7
     bars = plots.grouped_bars(pd.DataFrame({str(i): [1, 2] for i in range(7)}), "y").axes[0]
-    assert len({patch.get_hatch() for patch in bars.patches}) == 7
+    assert len({patch.get_hatch() for group in bars.containers for patch in group}) == 7
     groups = {str(i): STEPS + i for i in range(7)}
-    steps = plots_training.outlined_histograms(groups, "x").axes[0].patches
-    assert len({str(patch.get_linestyle()) for patch in steps}) == 7
-    wrong = plots.histogram_by_correctness(STEPS, STEPS % 2 == 0, "x").axes[0].patches
-    assert len({str(patch.get_linestyle()) for patch in wrong}) == 2
+    assert len(dashes(plots.outlined_histograms(groups, "x").axes[0].lines)) == 7
+    assert (
+        len(dashes(plots.histogram_by_correctness(STEPS, STEPS % 2 == 0, "x").axes[0].lines)) == 2
+    )
     containers = plots.k_changes_variance([1, 4], [1, 1], [2, 1], [0, 1], [1, 1]).axes[0].lines
     assert {"o", "s"} <= {line.get_marker() for line in containers}

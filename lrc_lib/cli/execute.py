@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lrc_lib.cli.options import OFFLINE
-from lrc_lib.course.display import visible
 from lrc_lib.course.notebook import ROOT, SCHEMA, write_json
+from lrc_lib.data.text import visible
 
 GRACE_SECONDS = 15  # between the interrupt and the kill
 HEAD = 8  # lines of the cell that failed that are shown

@@ -4,7 +4,8 @@ import html
 import re
 import unicodedata
 
-from lrc_lib.course.display import escaped, visible
+from lrc_lib.course.display import escaped
+from lrc_lib.data.text import visible
 
 INLINE = re.compile(r"\$(?=\S)([^$\n]{1,300}?)(?<=\S)\$(?!\d)")
 NAMESPACE = ' xmlns="http://www.w3.org/1998/Math/MathML"'

@@ -1,4 +1,4 @@
-"""Text and tables made safe to show: data may hold HTML and control characters."""
+"""Tables and values made safe to show in HTML and to store as JSON."""
 
 import html
 
@@ -11,7 +11,7 @@ def escaped(text) -> str:
 
 
 def table_html(columns, rows, caption: str, note: str = "") -> str:
-    """An HTML table: every cell escaped, the first one of a row its header.
+    """An HTML table: every cell is escaped; the first cell of a row is its header.
 
     Missing values are empty cells, floats have four significant digits.
 

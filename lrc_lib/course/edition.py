@@ -8,11 +8,12 @@ there, by a hidden test.
 """
 
 import ast
+import json
 import re
 import textwrap
 from pathlib import Path
 
-from lrc_lib.course.notebook import ROOT
+from lrc_lib.course.notebook import NOTEBOOKS, notebook_path
 from lrc_lib.errors import InputError
 
 EDITIONS = ("student", "instructor")
@@ -34,23 +35,19 @@ def make_edition(kind: str, out, force: bool = False) -> list[Path]:
     Raises:
         InputError: `out` is not empty, no folder, or the notebooks' own.
     """
-    import nbformat
-
-    source, out = ROOT / "notebooks", Path(out).expanduser().resolve()
-    paths = sorted(source.glob("*.ipynb"))
-    if not paths:
-        raise InputError(f"There are no notebooks in {source}: run this from the repository.")
-    if out == source:
+    source, out = [notebook_path(name) for name in NOTEBOOKS], Path(out).expanduser().resolve()
+    if out == source[0].parent:
         raise InputError(f"{out} holds the notebooks that editions are made from: give another.")
     out = folder_for(out, force, "notebooks")
     try:
-        for path in paths:
-            notebook = nbformat.read(path, as_version=4)
+        for path in source:
+            notebook = json.loads(path.read_text(encoding="utf-8"))
             {"student": to_student, "instructor": to_instructor}[kind](notebook)
-            nbformat.write(notebook, out / path.name)
+            text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+            (out / path.name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"Cannot write into {out}: {error}") from None
-    return [out / path.name for path in paths]
+    return [out / path.name for path in source]
 
 
 def folder_for(out, force: bool, what: str) -> Path:
@@ -75,25 +72,27 @@ def folder_for(out, force: bool, what: str) -> Path:
     return out
 
 
-def to_student(notebook) -> None:
-    """Removes the folded solutions, in place."""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = SOLUTION.sub("", cell.source)
+def to_student(notebook: dict) -> None:
+    """Removes the folded solutions from a notebook's JSON, in place."""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = SOLUTION.sub("", "".join(cell["source"]))
 
 
-def to_instructor(notebook) -> None:
+def to_instructor(notebook: dict) -> None:
     """Moves each solution into its stub and puts a hidden test under its check, in place."""
-    cells = notebook.cells
+    cells = notebook["cells"]
     for question, cell, check, folds in zip(cells, cells[1:], cells[2:], cells[3:], strict=False):
-        if "exercise" not in cell.metadata.get("tags", []):
+        if "exercise" not in cell["metadata"].get("tags", []):
             continue
-        cell.source = solved(cell.source, *PARTS.search(SOLUTION.search(folds.source)[0]).groups())
-        folds.source = SOLUTION.sub("", folds.source)
-        check.source += HIDDEN_TEST
-        cell.metadata["nbgrader"] = _graded(cell.id, grade=False)
-        points = question.source.count("●")  # a point for each step of difficulty
-        check.metadata["nbgrader"] = _graded(check.id, grade=True) | {"points": points}
+        folded = "".join(folds["source"])
+        solution = PARTS.search(SOLUTION.search(folded)[0]).groups()
+        cell["source"] = solved("".join(cell["source"]), *solution)
+        folds["source"] = SOLUTION.sub("", folded)
+        check["source"] = "".join(check["source"]) + HIDDEN_TEST
+        cell["metadata"]["nbgrader"] = _graded(cell["id"], grade=False)
+        points = "".join(question["source"]).count("●")  # a point for each step of difficulty
+        check["metadata"]["nbgrader"] = _graded(check["id"], grade=True) | {"points": points}
 
 
 def solved(stub: str, solution: str, remark: str = "") -> str:

@@ -1,8 +1,7 @@
-"""What every notebook begins and ends with: `start`, and the session that it returns.
+"""The list of notebooks, where they lie, and `start`, which begins each of them.
 
-The session finds or trains runs, shows figures, tables and findings, and writes them all to
-`OUT/results/<notebook>.json`, from which the report is made. Heavy imports wait until they are
-needed, so that `NOTEBOOKS` can be listed at once.
+`start` returns a session (`lrc_lib.course.session`): it finds or trains runs, shows figures, tables
+and findings, and writes them all to `OUT/results/<notebook>.json`, from which the report is made.
 """
 
 import json
@@ -11,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lrc_lib.course.display import plain
 from lrc_lib.errors import unknown
+from lrc_lib.runs.profiles import load_profile
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
@@ -19,35 +20,35 @@ SCHEMA = 1  # of OUT/results/<notebook>.json
 SHORTEST_ALT = 20  # characters
 
 
-def _specs(profile, task, recipe, seeds):
-    """The specs of a task and recipe; those of all rates and seeds where the rate is chosen."""
-    if len(profile.candidates(task, recipe)) > 1:
-        seeds = profile.seeds
-    return [s for seed in range(seeds) for s in profile.candidates(task, recipe, seed)]
+def _specs(profile, task, recipes, seeds=1):
+    """The specs of a task's recipes; those of all rates and seeds where the rate is chosen."""
+    found = []
+    for recipe in recipes:
+        chosen = len(profile.candidates(task, recipe)) > 1
+        for seed in range(profile.seeds if chosen else seeds):
+            found += profile.candidates(task, recipe, seed)
+    return found
 
 
 def _first(*recipes):
     """The first task, seed 0."""
-    return lambda p: [s for recipe in recipes for s in _specs(p, p.tasks[0], recipe, 1)]
+    return lambda profile: _specs(profile, profile.tasks[0], recipes)
 
 
-def _main(*recipes, every_seed=False):
-    """The task of the paper's Tables 3 to 5 and Fig. 5, seed 0 or all seeds."""
-    return lambda p: [
-        spec
-        for recipe in recipes
-        for spec in _specs(p, p.main, recipe, p.seeds if every_seed else 1)
-    ]
+def _main(*recipes):
+    """The task of the paper's Tables 3 to 5 and Fig. 5, seed 0."""
+    return lambda profile: _specs(profile, profile.main, recipes)
 
 
-def _tables():
+def _every_seed(*recipes):
+    """The same task, all seeds."""
+    return lambda profile: _specs(profile, profile.main, recipes, profile.seeds)
+
+
+def _tables(profile):
     """All tasks, the profile's recipes for each, all seeds."""
-    return lambda p: [
-        spec
-        for task in p.tasks
-        for recipe in p.recipes[task]
-        for spec in _specs(p, task, recipe, p.seeds)
-    ]
+    tasks = ((task, profile.recipes[task]) for task in profile.tasks)
+    return [spec for task in tasks for spec in _specs(profile, *task, profile.seeds)]
 
 
 @dataclass(frozen=True)
@@ -80,22 +81,18 @@ NOTEBOOKS = {
             "What happens in one run of LRC-BERT, step by step?",
             _first("lrc", "lrc_1", "finetune"),
         ),
-        Notebook("05_ablations", "Which part of the method does the work?", _tables()),
+        Notebook("05_ablations", "Which part of the method does the work?", _tables),
         Notebook(
             "06_loss_curves",
             "Does gradient perturbation make training steadier?",
-            _main("lrc", "lrc_g", every_seed=True),
+            _every_seed("lrc", "lrc_g"),
         ),
         Notebook(
             "07_mse_and_angle",
             "Does the angle tell right from wrong better than the distance?",
             _main("lrc", "bert_m"),
         ),
-        Notebook(
-            "09_glue_results",
-            "What reproduced, and what did not?",
-            _tables(),
-        ),
+        Notebook("09_glue_results", "What reproduced, and what did not?", _tables),
     )
 }
 
@@ -128,15 +125,18 @@ def output_root(out="") -> Path:
     return Path(out or os.environ.get("LRC_OUT") or default).expanduser().resolve()
 
 
-def write_json(path: Path, content) -> None:
+def publish(path: Path, content: bytes) -> None:
     """Writes `content` so that `path` holds either all of it or what it held before."""
-    from lrc_lib.course.display import plain
-
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    text = json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False)
-    partial.write_text(text + "\n", encoding="utf-8", errors="replace")
+    partial.write_bytes(content)
     os.replace(partial, path)
+
+
+def write_json(path: Path, content) -> None:
+    """Writes `content` as JSON, as `publish` does."""
+    text = json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False)
+    publish(path, (text + "\n").encode("utf-8", errors="replace"))
 
 
 def start(name, profile="laptop", tasks="", data="", device="auto", seeds=0, out="", settings=""):
@@ -151,8 +151,7 @@ def start(name, profile="laptop", tasks="", data="", device="auto", seeds=0, out
     Raises:
         InputError: whatever of these is wrong.
     """
-    from lrc_lib.course.session import Session
-    from lrc_lib.runs.profiles import load_profile
+    from lrc_lib.course.session import Session  # torch and matplotlib: NOTEBOOKS needs neither
 
     if name not in NOTEBOOKS:
         raise unknown("notebook", name, NOTEBOOKS)

@@ -1,10 +1,12 @@
 """Figures: plain arrays in, a matplotlib Figure out; nothing is shown, saved or remembered here.
 
-Colours are those of `palette`, every one with a second cue (line style, marker, hatch or a label at
-the thing itself). `session.figure` adds the alt text.
+Colours are those of `palette`, each with a second cue (line style, marker, hatch or a label at the
+thing itself). Seaborn draws the statistical figures: intervals, distributions and grouped bars.
+`session.figure` adds the alt text.
 """
 
 import numpy as np
+import seaborn
 import torch
 from matplotlib.figure import Figure
 
@@ -148,31 +150,32 @@ def k_changes_variance(k, mean, spread, infonce_mean, infonce_spread) -> Figure:
 
 
 def curves(series, xlabel, ylabel, boundary=None, title="", log_x=False, log_y=False) -> Figure:
-    """One line a series, each with its own colour and line style.
+    """One line per series, each with its own colour and line style.
 
     Args:
-        series: {label: (x, y)}.
+        series: {label: (x, y)}, at most 7.
         boundary: x where stage 2 begins, drawn as a vertical line.
     """
     fig, ax = _axes(width=8)
-    for index, (label, (x, y)) in enumerate(series.items()):
-        ax.plot(x, y, color=COLOURS[index % 7], ls=LINES[index % 7], label=label)
-    _mark_boundary(ax, boundary)
+    for (label, (x, y)), colour, line in zip(series.items(), COLOURS, LINES, strict=False):
+        ax.plot(x, y, color=colour, ls=line, label=label)
+    if boundary is not None:
+        _mark(ax, boundary, "stage 2")
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     ax.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
     ax.legend()
     return fig
 
 
-def _mark_boundary(ax, boundary):
-    if boundary is not None:
-        ax.axvline(boundary, color=GREY, ls=":", lw=1.5)
-        at, where = (boundary, 0.98), ax.get_xaxis_transform()
-        ax.annotate(" stage 2", at, xycoords=where, color=GREY, va="top")
+def _mark(ax, x, label, **look):
+    """A dotted vertical line with its label at the top."""
+    ax.axvline(x, color=GREY, ls=":", lw=1.5)
+    where = ax.get_xaxis_transform()
+    ax.annotate(f" {label}", (x, 0.98), xycoords=where, color=GREY, va="top", **look)
 
 
 def training_curves(history, columns, boundary=None, window=1, names=None, log_y=False) -> Figure:
-    """A run's history: one panel a column, the running mean over `window` rows in front.
+    """A run's history: one panel per column, the running mean over `window` rows in front.
 
     Args:
         history: data frame with "step" and `columns`; missing values leave gaps.
@@ -183,38 +186,69 @@ def training_curves(history, columns, boundary=None, window=1, names=None, log_y
     Taught in: notebooks/04_two_stage_distillation.
     """
     fig, axes = _axes(len(columns), squeeze=False)
-    for index, (ax, column) in enumerate(zip(axes[0], columns, strict=True)):
-        values, colour = history[column].astype(float), COLOURS[index % 7]
+    for ax, column, colour in zip(axes[0], columns, COLOURS, strict=False):
+        values = history[column].astype(float)
         if window > 1:
             ax.plot(history["step"], values, color=colour, alpha=0.25, lw=0.8, ls="-")
             values = values.rolling(window, center=True, min_periods=1).mean().where(values.notna())
         ax.plot(history["step"], values, color=colour, ls="-")
-        _mark_boundary(ax, boundary)
+        if boundary is not None:
+            _mark(ax, boundary, "stage 2")
         ax.set(xlabel="step", title=(names or {}).get(column, column))
         ax.set_yscale("log" if log_y else "linear")
     return fig
 
 
+def smoothed_curves(panels, xlabel: str, ylabel: str, log_y: bool = False) -> Figure:
+    """Panels side by side, each series thin as it is and thick as its running mean.
+
+    Args:
+        panels: {panel title: {label: (x, values, mean)}}, arrays of one length; NaN in a mean
+            where its window does not fit.
+
+    Taught in: notebooks/06_loss_curves.
+    """
+    fig, axes = _axes(len(panels), width=9.6, squeeze=False)
+    for ax, (title, series) in zip(axes[0], panels.items(), strict=True):
+        for (label, (x, values, mean)), colour, line in zip(
+            series.items(), COLOURS, LINES, strict=False
+        ):
+            ax.plot(x, values, color=colour, ls="-", lw=0.6, alpha=0.3)
+            ax.plot(x, mean, color=colour, ls=line, lw=2.2, label=label)
+        ax.set(xlabel=xlabel, title=title, yscale="log" if log_y else "linear")
+    axes[0, 0].set_ylabel(ylabel)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return fig
+
+
 def interval_dots(frame, xlabel: str = "", title: str = "") -> Figure:
-    """One row a system: our value with its interval, and the paper's number as a diamond.
+    """One row per system: our value with its interval, and the paper's number as a diamond.
 
     Args:
         frame: columns "label", "value", "low", "high" and, where there is one, "paper".
             Missing numbers draw nothing.
     """
     fig, ax = _axes(width=7.5, height=1.2 + 0.36 * len(frame))
-    rows = np.arange(len(frame))[::-1]
-    value, low, high = (frame[c].to_numpy(dtype=float) for c in ("value", "low", "high"))
-    spans = np.stack([value - low, high - value]).clip(min=0)
-    here = {"fmt": "o", "color": BLUE, "capsize": 4, "label": "here, with interval"}
-    ax.errorbar(value, rows, xerr=spans, **here)
-    if "paper" in frame and frame["paper"].notna().any():
-        paper = frame["paper"].to_numpy(dtype=float)
-        ax.plot(paper, rows, "D", color=VERMILION, mfc="none", ls="none", label="the paper's")
-    ax.set_yticks(rows, frame["label"])
-    ax.set(xlabel=xlabel, title=title, ylim=(-0.7, len(frame) - 0.3))
+    columns = [c for c in ("value", "low", "high", "paper") if c in frame]
+    numbers = frame[["label", *columns]].astype({c: float for c in columns})
+    dots = {"data": numbers, "y": "label", "errorbar": None, "linestyle": "none", "ax": ax}
+    seaborn.pointplot(x="value", color=BLUE, label="here, with interval", **dots)
+    ax.hlines(numbers["label"], numbers["low"], numbers["high"], color=BLUE, lw=2)
+    if "paper" in numbers and numbers["paper"].notna().any():
+        diamond = {"marker": "D", "color": VERMILION, "markerfacecolor": "none"}
+        seaborn.pointplot(x="paper", label="the paper's", **diamond, **dots)
+    ax.set(xlabel=xlabel, ylabel="", title=title, ylim=(len(frame) - 0.5, -0.5))
+    ax.get_legend().remove()
     fig.legend(loc="outside lower right", ncols=2, fontsize=9)
     return fig
+
+
+def _outlines(ax, groups, bins, stat):
+    """The outlines of several histograms over the same bins; groups: {label: (n,) numbers}."""
+    edges = np.histogram_bin_edges(np.concatenate([*groups.values()]), bins)
+    for (label, values), colour, line in zip(groups.items(), COLOURS, LINES, strict=False):
+        look = {"color": colour, "linestyle": line, "linewidth": 2, "label": label}
+        seaborn.histplot(x=values, bins=edges, stat=stat, element="step", fill=False, ax=ax, **look)
 
 
 def histogram_by_correctness(values, correct, xlabel: str, title: str = "", bins=30) -> Figure:
@@ -225,30 +259,50 @@ def histogram_by_correctness(values, correct, xlabel: str, title: str = "", bins
     """
     values, correct = np.asarray(values, dtype=float), np.asarray(correct, dtype=bool)
     fig, ax = _axes(width=7)
-    edges = np.histogram_bin_edges(values, bins)
-    groups = ((correct, BLUE, "-", "right"), (~correct, VERMILION, "--", "wrong"))
-    for chosen, colour, style, name in groups:
-        if chosen.any():
-            text = f"{name}: n = {chosen.sum()}, median {np.median(values[chosen]):.3g}"
-            heights, _ = np.histogram(values[chosen], edges, density=True)
-            ax.stairs(heights, edges, color=colour, ls=style, lw=2, label=text)
+    groups = {"right": values[correct], "wrong": values[~correct]}
+    labelled = {
+        f"{name}: n = {len(group)}, median {np.median(group):.3g}": group
+        for name, group in groups.items()
+        if len(group)
+    }
+    _outlines(ax, labelled, bins, "density")
     ax.set(xlabel=xlabel, ylabel="density", title=title)
     ax.legend()
+    return fig
+
+
+def outlined_histograms(groups, xlabel: str, marks=None, title: str = "", bins=25) -> Figure:
+    """The outlines of several histograms over one axis, as shares of their rows.
+
+    Args:
+        groups: {label: (n,) numbers}.
+        marks: {label: x}, vertical lines.
+
+    Taught in: notebooks/04_two_stage_distillation.
+    """
+    fig, ax = _axes(width=8)
+    labelled = {f"{label}: mean {np.mean(v):.3f}": v for label, v in groups.items()}
+    _outlines(ax, labelled, bins, "probability")
+    for label, x in (marks or {}).items():
+        _mark(ax, x, label, rotation=90)
+    ax.set(xlabel=xlabel, ylabel="share of the rows", title=title)
+    fig.legend(loc="outside lower center", ncols=3)
     return fig
 
 
 def grouped_bars(frame, ylabel: str, title: str = "") -> Figure:
     """Bars of a data frame: a group for each index value, a hatched bar for each column."""
     fig, ax = _axes(width=8)
-    places, width = np.arange(len(frame)), 0.8 / len(frame.columns)
-    for index, column in enumerate(frame.columns):
-        x = places + (index - (len(frame.columns) - 1) / 2) * width
-        look = {"color": COLOURS[index % 7], "hatch": HATCHES[index % 7], "edgecolor": "white"}
-        ax.bar(x, frame[column].to_numpy(dtype=float), width * 0.92, label=str(column), **look)
-    ax.set_xticks(places, [str(label) for label in frame.index])
-    ax.set(ylabel=ylabel, title=title)
+    long = frame.rename_axis("group").reset_index().melt("group", var_name="column")
+    colours = list(COLOURS[: len(frame.columns)])
+    columns = {"x": "group", "y": "value", "hue": "column"}
+    seaborn.barplot(long, **columns, palette=colours, saturation=1, edgecolor="white", ax=ax)
+    for bars, hatch in zip(ax.containers, HATCHES, strict=False):
+        for bar in bars:
+            bar.set_hatch(hatch)
+    ax.set(xlabel="", ylabel=ylabel, title=title)
     ax.grid(axis="x", visible=False)
-    ax.legend()
+    ax.legend(ax.containers, frame.columns)
     return fig
 
 

@@ -2,7 +2,7 @@
 
 import unicodedata
 
-JOINERS = "\u200c\u200d"  # of some scripts and of emoji
+JOINERS = "\u200c\u200d"  # parts of some scripts and of emoji
 
 
 def visible(text) -> str:

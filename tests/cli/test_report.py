@@ -6,8 +6,9 @@ import json
 import pytest
 
 from lrc_lib.cli.report import render, rich_text, show, write
-from lrc_lib.course.display import escaped, plain, table_html, visible
+from lrc_lib.course.display import escaped, plain, table_html
 from lrc_lib.course.notebook import NOTEBOOKS, SCHEMA
+from lrc_lib.data.text import visible
 
 HOSTILE = "<script>alert(1)</script>\x00\x1b[31m\u202e\"'&"
 PNG = b"\x89PNG\r\n\x1a\n"

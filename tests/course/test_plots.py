@@ -25,6 +25,7 @@ ROWS = pd.DataFrame(
         "low": [78.0, 73.0, np.nan],
         "high": [82.0, 77.0, np.nan],
         "paper": [83.4, np.nan, 70.0],
+        "split": ["dev", "dev", "dev"],
     }
 )
 DRAWN = {
@@ -39,6 +40,7 @@ DRAWN = {
     "interval_dots, no paper": lambda: plots.interval_dots(ROWS.drop(columns="paper")),
     "histogram": lambda: plots.histogram_by_correctness(STEPS / 50, STEPS % 3 == 0, "angle"),
     "histogram, all right": lambda: plots.histogram_by_correctness(STEPS, STEPS >= 0, "angle"),
+    "outlined_histograms": lambda: plots.outlined_histograms({"a": STEPS, "b": STEPS + 9}, "sure"),
     "grouped_bars": lambda: plots.grouped_bars(pd.DataFrame({"a": [1, 2], "b": [3, 4]}), "score"),
 }
 
@@ -94,3 +96,19 @@ def test_the_curve_is_the_library_s_loss():
     one = torch.tensor([[1.0, 0.0]]).double()
     expected = cos_nce(one, one, torch.from_numpy(fan(70, 60))[None])
     assert at_teacher == pytest.approx(float(expected))
+
+
+def test_an_interval_is_drawn_where_it_lies_and_a_missing_one_not_at_all():
+    (ax,) = plots.interval_dots(ROWS, "accuracy").axes
+    spans = [span[:, 0].tolist() for span in ax.collections[0].get_segments() if len(span)]
+    assert spans == [[78.0, 82.0], [73.0, 77.0]]
+    ours, paper = (line.get_xdata() for line in ax.lines[:2])
+    assert list(ours[:2]) == [80.0, 75.0] and list(paper[[0, 2]]) == [83.4, 70.0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(ROWS["label"])
+    assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first row is at the top"
+
+
+def test_bars_are_as_high_as_their_numbers():
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, np.nan]}, index=["x", "y"])
+    bars = plots.grouped_bars(frame, "score").axes[0].containers
+    assert [[bar.get_height() for bar in group] for group in bars] == [[1.0, 2.0], [3.0]]

@@ -7,11 +7,8 @@ import sys
 import pandas as pd
 import pytest
 
-from lrc_lib import find
-from lrc_lib.cli.measured import how_long, trainings
 from lrc_lib.course import notebook
 from lrc_lib.errors import InputError
-from lrc_lib.runs.profiles import load_profile
 
 HOSTILE = "<script>alert(1)</script>\x00"
 NAME = "04_two_stage_distillation"
@@ -33,7 +30,7 @@ def tiny_profile(tmp_path_factory, tiny_spec):
 def shown(monkeypatch):
     """What would be displayed."""
     found = []
-    monkeypatch.setattr("IPython.display.display", lambda item, **more: found.append(item))
+    monkeypatch.setattr("lrc_lib.course.session.display", lambda item, **_: found.append(item))
     return found
 
 
@@ -54,7 +51,7 @@ def test_start_says_what_it_is_about(session, tiny_spec, capsys, tiny_profile, t
     notebook.start(NAME, profile=tiny_profile, out=str(tmp_path))
     said = capsys.readouterr().out
     assert "Profile tiny" in said and "thread(s)" in said and str(tmp_path) in said
-    assert "not measured with these settings" in said
+    assert "python reproduce.py --plan --only 04" in said
 
 
 def test_spec_is_the_profile_s(session, tiny_spec):
@@ -168,7 +165,7 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_text", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(OSError):
         notebook.write_json(path, {"a": 2})
     monkeypatch.undo()
@@ -189,53 +186,11 @@ def test_it_works_from_any_folder_and_finds_the_output_of_the_environment(tmp_pa
     assert notebook.output_root().name == "out" or os.environ.get("LRC_OUT")
 
 
-def test_start_says_how_long_the_notebook_took_where_it_was_measured(tmp_path):
-    two, profile = notebook.NOTEBOOKS["02_teacher_and_student"], load_profile("laptop")
-    committed = json.loads((notebook.ROOT / "results" / "laptop.json").read_text())
-    seconds = {n["name"]: n["seconds"] for n in committed["notebooks"]}
-    said = how_long(two, profile, tmp_path)
-    assert said.startswith("As measured in results/laptop.json")
-    assert f"{seconds[two.name]:.0f} s once its 3 trainings" in said
-    names = (profile.spec(recipe=name).name for name in ("teacher", "general", "lrc"))
-    runs = {r["name"]: r["provenance"]["seconds"] for r in committed["runs"].values()}
-    assert f"took {sum(runs[name] for name in names) / 60:.1f} min" in said
-    one = how_long(notebook.NOTEBOOKS["01_cos_nce_geometry"], profile, tmp_path)
-    assert one.endswith(f"took {seconds['01_cos_nce_geometry']:.0f} s; it trains nothing.")
-
-
-def test_what_this_store_measured_comes_first_and_broken_files_are_passed_over(tmp_path):
-    two, profile = notebook.NOTEBOOKS["02_teacher_and_student"], load_profile("laptop")
-    committed = json.loads((notebook.ROOT / "results" / "laptop.json").read_text())
-    for entry in committed["notebooks"]:
-        entry["seconds"] = 7.0
-    (tmp_path / "results.json").write_text(json.dumps(committed))
-    assert how_long(two, profile, tmp_path).startswith("In this store, this notebook took 7 s")
-    for broken in ("", "[1]", "{}", json.dumps(committed | {"settings": {"epochs": 9}})):
-        (tmp_path / "results.json").write_text(broken)
-        assert how_long(two, profile, tmp_path).startswith("As measured in")
-
-
-@pytest.mark.parametrize("values", [{"settings": "epochs=3"}, {"data": "hub", "tasks": "rte"}])
-def test_other_settings_were_not_measured_and_it_says_what_would(tmp_path, values):
-    three = notebook.NOTEBOOKS["04_two_stage_distillation"]
-    said = how_long(three, load_profile("laptop", **values), tmp_path)
-    assert "not measured" in said and "python reproduce.py --plan --only 04" in said
-
-
-def test_more_seeds_than_were_measured_are_not_measured(tmp_path):
-    five, laptop = notebook.NOTEBOOKS["06_loss_curves"], load_profile("laptop")
-    count = len(trainings(five, laptop))
-    assert f"{count} trainings" in how_long(five, laptop, tmp_path)
-    more = load_profile("laptop", seeds=laptop.seeds + 1)
-    assert len(trainings(five, more)) > count
-    assert "not measured" in how_long(five, more, tmp_path)
-
-
-def test_where_a_stack_is_faster_a_notebook_s_runs_train_together(session, monkeypatch):
-    monkeypatch.setattr("lrc_lib.runs.device.stacking_pays", lambda *_: True)
-    wanted = [spec for spec in session.notebook.needs(session.profile) if spec.stack_key()]
-    first = session.run("lrc")
-    stacked = first.provenance["stacked"]
-    alike = {spec for spec in wanted if spec.stack_key() == first.spec.stack_key()}
-    assert stacked == len(alike) > 1
-    assert all(find(spec, session.out).provenance["stacked"] == stacked for spec in alike)
+def test_a_notebook_is_found_in_the_repository_or_in_the_installed_package(tmp_path, monkeypatch):
+    assert notebook.notebook_path(NAME) == notebook.ROOT / "notebooks" / f"{NAME}.ipynb"
+    monkeypatch.delenv("LRC_OUT", raising=False)
+    assert notebook.output_root() == notebook.ROOT / "out"
+    monkeypatch.setattr(notebook, "ROOT", tmp_path / "site-packages")
+    assert notebook.notebook_path(NAME) == notebook.PACKAGE / "_notebooks" / f"{NAME}.ipynb"
+    monkeypatch.chdir(tmp_path)
+    assert notebook.output_root() == tmp_path / "out"

@@ -1,7 +1,6 @@
-"""docs/teaching.md: its sums, the names in it, its commands, and its ten minutes, followed."""
+"""docs/teaching.md: the names in it, its commands, and its ten minutes, followed."""
 
 import csv
-import math
 import os
 import re
 import shlex
@@ -44,21 +43,6 @@ def exercise(number):
     raise AssertionError(f"there is no exercise {number}")
 
 
-@pytest.mark.parametrize("lesson, number", [("Lesson 1", "01"), ("Lesson 2", "04")])
-def test_a_lesson_is_ninety_minutes_of_things_that_exist(lesson, number):
-    plan = rows(section(lesson))
-    assert sum(int(minutes) for minutes, *_ in plan) == 90 and len(plan) >= 8
-    heads = re.findall(r"^## (\d+) ", "\n".join(c.source for c in cells(number)), flags=re.M)
-    for minutes, block, what in plan:
-        for named in re.findall(r"Sections? (\d+)(?: and (\d+))?", what):
-            assert set(filter(None, named)) <= set(heads), what
-        for wanted in re.findall(r"Exercise (\d\.\d)", block):
-            assert exercise(wanted)[1] <= int(minutes) or "pairs" in what
-    questions = re.findall(r"^(\d+)\. \*\*", section("Board questions"), flags=re.M)
-    asked = [n for _, _, what in plan for n in re.findall(r"Board question (\d+)", what)]
-    assert asked and set(asked) <= set(questions)
-
-
 def test_the_problem_set_adds_up_and_its_checks_exist():
     *problems, page, total = rows(section("A graded problem set"))
     for number, name, minutes, points, _ in problems:
@@ -70,31 +54,11 @@ def test_the_problem_set_adds_up_and_its_checks_exist():
         assert found == int(total[column]), column
 
 
-def test_the_rubric_gives_the_points_that_the_table_says():
-    written = {row[0]: int(row[4]) for row in rows(section("A graded problem set"))}
-    rubric = re.findall(r"^- \*\*(.+?)\*\* \((\d+)\): (.+(?:\n  .+)*)", PAGE, flags=re.M)
-    assert len(rubric) == len(written) - 1
-    for name, points, text in rubric:
-        row = next(key for key in written if key.lower().startswith(name.lower()))
-        assert written[row] == int(points)
-        text = " ".join(re.sub(r"\([^)]*\)", "", text).split())  # shapes are no points
-        parts = [int(n) for n in re.findall(r" (\d)(?=[,;.]|$)", text)]
-        assert sum(parts) == int(points) or "one point each" in text, (name, parts)
-
-
-def test_numbers_on_the_board_are_right():
-    board = section("Board questions")
-    caps = [math.exp(1 / 1.1) / (math.exp(1 / 1.1) + classes - 1) for classes in (2, 3)]
-    assert f"{caps[0]:.2f} for two classes and {caps[1]:.2f} for three" in board
-    assert f"{math.degrees(math.asin(1 / 3)):.1f} degrees" in board
-    assert f"{(1 - 0.8) / (1 - 0.1):.0%}".replace("%", " %") in board
-
-
 def test_sections_that_are_pointed_to_exist():
     for number, first in re.findall(r"\b(0\d), section (\d+)", PAGE):
         whole = "\n".join(cell.source for cell in cells(number))
         assert re.search(rf"^## {first} ", whole, flags=re.M), (number, first)
-    for number in re.findall(r"exercise (\d\.\d)", PAGE):
+    for number in re.findall(r"[Ee]xercise (\d\.\d)", PAGE):
         assert exercise(number)
 
 
@@ -111,8 +75,7 @@ def commands(text):
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda p: p.stem)
 def test_every_command_is_one_that_the_kit_has(page):
-    found = commands(page.read_text(encoding="utf-8"))
-    for line in found:
+    for line in commands(page.read_text(encoding="utf-8")):
         words = shlex.split(line)
         if words[:2] == ["python", "reproduce.py"]:
             build_parser().parse_args(["reproduce", *words[2:]])
@@ -120,34 +83,21 @@ def test_every_command_is_one_that_the_kit_has(page):
             build_parser().parse_args(words[3:])
         elif words[:2] == ["python", "-m"]:
             assert (ROOT / (words[2].replace(".", "/") + ".py")).exists()
-    assert found or page.stem == "glossary"
 
 
 def ten_minutes():
-    """({file: its text}, [(minutes, [commands])]) of the steps, as the page has them."""
+    """({file: its text}, [command]) of the steps, in the page's order."""
     text = PAGE.split("<!-- ten minutes -->")[1].split("<!-- end of ten minutes -->")[0]
-    files, steps = {}, []
-    for step in re.split(r"^(?=\d\. )", text, flags=re.M)[1:]:
-        minutes = int(re.match(r"\d\. \((\d) minutes?", step)[1])
-        named = [(words.split(), body) for _, words, body in FENCE.findall(step) if words]
-        for (kind, name), body in named:
-            assert name.endswith({"csv": ".csv", "python": ".py", "toml": ".toml"}[kind])
-            files[name] = textwrap.dedent(body)
-        steps.append((minutes, [line for line in commands(step) if line.startswith("python")]))
-    return files, steps
-
-
-def test_the_ten_minutes_are_ten():
-    files, steps = ten_minutes()
-    assert sum(minutes for minutes, _ in steps) == 10
-    assert set(files) == {"texts.csv", "split.py", "mine/task.toml"}
-    assert sum(len(lines) for _, lines in steps) == 3
+    files = {
+        words.split()[1]: textwrap.dedent(body) for _, words, body in FENCE.findall(text) if words
+    }
+    return files, [line for line in commands(text) if line.startswith("python")]
 
 
 def test_the_ten_minutes_work(tmp_path, tiny_teacher, capfd):
     """Every file and command of the page, in its order; a small teacher makes it a minute's work,
     and the file of texts is longer than the page's, with the same columns."""
-    files, steps = ten_minutes()
+    files, lines = ten_minutes()
     head, *examples = csv.reader(files["texts.csv"].splitlines())
     assert all(len(row) == len(head) for row in examples)
     (tmp_path / "mine").mkdir()
@@ -159,7 +109,7 @@ def test_the_ten_minutes_work(tmp_path, tiny_teacher, capfd):
     settings = [f"teacher={tiny_teacher}", *small.split()]
     smaller = ["--profile", "smoke", "--device", "cpu", "--jobs", "1", "--set", *settings]
     environment = os.environ | {"LRC_OUT": str(tmp_path / "out")}
-    for line in (line for _, lines in steps for line in lines):
+    for line in lines:
         _, script, *words = line.split()
         if script == "reproduce.py":
             script, words = str(ROOT / script), [*words, *smaller]

@@ -1,5 +1,11 @@
 """What all checks share: calling a reader's function safely, and naming the mistake in its answer.
 
+An exercise is described by a right function and a catalogue of typical mistakes, {sentence: wrong
+function}. `compare` runs the reader's function and the right one; where they differ it looks for
+the catalogued function that returns the same numbers. Where there are many right answers, the
+catalogue holds rules, {sentence: (wrong function, condition)}, and `apply_rules` finds the first
+condition that holds. The tests run every wrong function and expect its sentence.
+
 A check raises `Mistake` with a sentence; `exercise` turns it into a printed line and a `Result`.
 Nothing that a reader hands over may end in a traceback into this package.
 """
@@ -7,14 +13,17 @@ Nothing that a reader hands over may end in a traceback into this package.
 import functools
 import inspect
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-# Of a right answer: float32 is good enough, and no typical mistake is this near.
+# For a right answer: float32 is exact enough, and no typical mistake is this close.
 RTOL, ATOL = 1e-4, 1e-5
+
+STILL_LOOPS = "The numbers are right, but it still loops"
 
 
 class Mistake(Exception):
@@ -34,31 +43,40 @@ class Result:
     message: str
 
     def _ipython_display_(self):
-        """Shows nothing: the check has printed its sentence already."""
+        """Shows nothing: the check has already printed its sentence."""
 
 
-def exercise(judge):
-    """Makes a check of a function `ex_NN_M(*answers)` that returns praise or raises `Mistake`."""
-    _, notebook, number = judge.__name__.split("_")
-    wanted = list(inspect.signature(judge).parameters)
+def exercise(*catalogues):
+    """Makes a check of a function `ex_NN_M(*answers)` that returns praise or raises `Mistake`.
 
-    @functools.wraps(judge)
-    def check(*answers) -> Result:
-        try:
-            if len(answers) != len(wanted):
-                raise Mistake(
-                    f"check.{judge.__name__} looks at {len(wanted)} function(s), "
-                    f"{', '.join(wanted)}, and got {len(answers)}."
-                )
-            result = Result(True, judge(*answers))
-        except Mistake as mistake:
-            result = Result(False, str(mistake))
-        print(
-            f"{int(notebook)}.{number}: {'right' if result.passed else 'not yet'}. {result.message}"
-        )
-        return result
+    Args:
+        catalogues: the typical mistakes of each answer, in the order of the parameters; the tests
+            read them as `check.ex_NN_M.mistakes`, {parameter: catalogue}.
+    """
 
-    return check
+    def make(judge):
+        _, notebook, number = judge.__name__.split("_")
+        wanted = list(inspect.signature(judge).parameters)
+
+        @functools.wraps(judge)
+        def check(*answers) -> Result:
+            try:
+                if len(answers) != len(wanted):
+                    raise Mistake(
+                        f"check.{judge.__name__} looks at {len(wanted)} function(s), "
+                        f"{', '.join(wanted)}, and got {len(answers)}."
+                    )
+                result = Result(True, judge(*answers))
+            except Mistake as mistake:
+                result = Result(False, str(mistake))
+            verdict = "right" if result.passed else "not yet"
+            print(f"{int(notebook)}.{number}: {verdict}. {result.message}")
+            return result
+
+        check.mistakes = dict(zip(wanted, catalogues, strict=True))
+        return check
+
+    return make
 
 
 def call(answer, *inputs):
@@ -106,6 +124,38 @@ def array(answer, *inputs, nan: str = "") -> np.ndarray:
     return as_array(call(answer, *inputs), name_of(answer), nan)
 
 
+def number(answer, *inputs, what: str) -> float:
+    """As `call`, for a function that has to return one number; `what` says which."""
+    value = array(answer, *inputs)
+    if value.shape:
+        raise Mistake(f"Return one number, {what}, not {value.size} of them.")
+    return float(value)
+
+
+def directions(answer, *inputs) -> Tensor:
+    """As `tensor`, for vectors whose length does not matter: each at length 1."""
+    found = tensor(answer, *inputs)
+    return unit(found) if found.dim() else found
+
+
+def parts(answer, count: int, what: str, *inputs) -> list:
+    """As `call`, for a function that has to return `count` things; `what` says which."""
+    value = call(answer, *inputs)
+    if not isinstance(value, tuple | list | Tensor | np.ndarray) or (
+        getattr(value, "ndim", 1) == 0 or len(value) != count
+    ):
+        raise Mistake(f"`{name_of(answer)}` returned {_kind(value)}: return {what}.")
+    return list(value)
+
+
+def pair(answer, what: str, *inputs) -> Tensor:
+    """As `parts`, for a function that has to return two numbers."""
+    found = [as_tensor(x, name_of(answer)) for x in parts(answer, 2, what, *inputs)]
+    if any(x.dim() for x in found):
+        raise Mistake(f"Return two numbers: {what}.")
+    return torch.stack(found)
+
+
 def as_tensor(value, name: str, nan: str = "") -> Tensor:
     """`value` detached, on the CPU and in the default dtype; `Mistake` if it is no such thing."""
     if isinstance(value, np.ndarray):
@@ -116,10 +166,10 @@ def as_tensor(value, name: str, nan: str = "") -> Tensor:
     if isinstance(value, bool | int | float | np.number):
         value = torch.tensor(float(value))
     if not isinstance(value, Tensor):
-        raise Mistake(f"`{name}` returned {_kind(value)}: a tensor is asked for.")
+        raise Mistake(f"`{name}` returned {_kind(value)}: return a tensor.")
     value = value.detach().cpu()
     if value.is_complex():
-        raise Mistake(f"`{name}` returned complex numbers: real ones are asked for.")
+        raise Mistake(f"`{name}` returned complex numbers: return real ones.")
     value = value.to(torch.get_default_dtype())
     _finite(value.numpy(), name, nan)
     return value
@@ -133,37 +183,28 @@ def as_array(value, name: str, nan: str = "") -> np.ndarray:
         value = np.asarray(value).astype(float, casting="same_kind")
     except (TypeError, ValueError):
         raise Mistake(
-            f"`{name}` returned {_kind(value)}: numbers, or a NumPy array of them, are asked for."
+            f"`{name}` returned {_kind(value)}: return numbers, or a NumPy array of them."
         ) from None
     _finite(value, name, nan)
     return value
 
 
-def parts(answer, count: int, what: str, *inputs) -> list:
-    """As `call`, for a function that has to return `count` things; `what` says which."""
-    value = call(answer, *inputs)
-    if not isinstance(value, tuple | list | Tensor | np.ndarray) or (
-        getattr(value, "ndim", 1) == 0 or len(value) != count
-    ):
-        raise Mistake(f"`{name_of(answer)}` returned {_kind(value)}: return {what}.")
-    return list(value)
-
-
-def compare(found, right, mistakes: dict, what: str = "") -> None:
-    """Nothing if `found` is `right`; else `Mistake` with the sentence that fits best.
+def compare(answer, right, mistakes: dict, *inputs, what: str, probe=tensor, atol=ATOL):
+    """The right result, if `answer` has the same; else `Mistake` with the sentence that fits best.
 
     Args:
-        found, right: tensors or arrays.
-        mistakes: {sentence: what somebody who makes that mistake gets}.
-        what: what the numbers are, for the sentence when no mistake is known.
+        answer, right: the reader's function and the reference.
+        mistakes: {sentence: a function that makes this mistake}.
+        inputs: handed to all of these functions.
+        what: what the numbers are, for the sentence when no mistake is recognised.
+        probe: `probe(function, *inputs)` gives the tensor or array that is compared.
+        atol: how far two equal numbers may differ, besides a relative `RTOL`.
     """
-    found, right = _numbers(found), _numbers(right)
-    if close(found, right):
-        return
-    for sentence, wrong in mistakes.items():
-        if close(found, wrong):
-            raise Mistake(sentence)
-    what = what or "the answer"
+    found, wanted = probe(answer, *inputs), probe(right, *inputs)
+    if close(found, wanted, atol):
+        return wanted
+    recognise(found, mistakes, *inputs, probe=probe, atol=atol)
+    found, right = _numbers(found), _numbers(wanted)
     if found.shape != right.shape:
         raise Mistake(f"The shape is {found.shape}, but for {what} it has to be {right.shape}.")
     worst = np.unravel_index(np.abs(found - right).argmax(), right.shape)
@@ -174,10 +215,39 @@ def compare(found, right, mistakes: dict, what: str = "") -> None:
     )
 
 
-def close(found, other) -> bool:
+def recognise(found, mistakes: dict, *inputs, probe, atol=ATOL) -> None:
+    """`Mistake` with the sentence of the first catalogued function that also gives `found`."""
+    for sentence, wrong in mistakes.items():
+        try:
+            same = close(found, probe(wrong, *inputs), atol)
+        except Mistake:  # a mistake that is not about numbers
+            continue
+        if same:
+            raise Mistake(sentence)
+
+
+def apply_rules(rules: dict, **facts) -> None:
+    """`Mistake` with the first sentence whose condition holds.
+
+    Args:
+        rules: {sentence: (a wrong function, condition)}. The condition gets the facts as
+            attributes; the sentence may name them in braces.
+        facts: what was measured of an answer.
+    """
+    for sentence, (_, holds) in rules.items():
+        if holds(SimpleNamespace(**facts)):
+            raise Mistake(sentence.format(**facts))
+
+
+def close(found, other, atol=ATOL) -> bool:
     """Whether both have the same shape and the same numbers, within the tolerance above."""
     found, other = _numbers(found), _numbers(other)
-    return found.shape == other.shape and np.allclose(found, other, RTOL, ATOL)
+    return found.shape == other.shape and np.allclose(found, other, RTOL, atol)
+
+
+def near(value, expected, share=0.15) -> bool:
+    """Whether a number is within this share of another one."""
+    return abs(value / expected - 1) < share
 
 
 class Watch(TorchFunctionMode):
@@ -207,8 +277,8 @@ def no_loop(answer, few, many) -> None:
     first, second = watch(answer, *few).calls, watch(answer, *many).calls
     if second > first:
         raise Mistake(
-            f"The numbers are right, but `{name_of(answer)}` still loops: {first} torch calls for "
-            f"a small input, {second} for a larger one. Let the tensors carry the loop."
+            f"{STILL_LOOPS}: {first} torch calls for a small input, {second} for a larger one. Let "
+            "the tensors carry the loop."
         )
 
 

@@ -2,272 +2,309 @@
 
 import math
 
-import numpy as np
 import torch
 
-from lrc_lib.course.check.core import (
-    Mistake,
-    as_tensor,
-    compare,
-    draws,
-    exercise,
-    name_of,
-    no_loop,
-    parts,
-    tensor,
-    unit,
-    watch,
-)
-from lrc_lib.losses import angular_distance, cos_nce, in_batch_cos_nce
+from lrc_lib.course.check import core
+from lrc_lib.course.check.core import compare, draws, exercise, unit
+from lrc_lib.losses import angular_distance as g
+from lrc_lib.losses import cos_nce, in_batch_cos_nce
+
+UNDIVIDED = "The lengths still count: divide the dot product by the lengths of both vectors."
+ZERO = "A zero vector gives NaN: divide by a length that cannot become 0, e.g. with clamp_min."
+G = {
+    "That is the cosine, 1 for the same direction: take it from 1.": lambda x, y: 1 - g(x, y),
+    "That is minus the cosine: add 1.": lambda x, y: g(x, y) - 1,
+    UNDIVIDED: lambda x, y: 1 - (x * y).sum(-1),
+    UNDIVIDED + " Only x is divided.": lambda x, y: 1 - (unit(x) * y).sum(-1),
+    UNDIVIDED + " Only y is divided.": lambda x, y: 1 - (x * unit(y)).sum(-1),
+    "That is the angle itself; Eq. (2) is 1 minus its cosine.": lambda x, y: (1 - g(x, y)).acos(),
+    "That is the squared distance of the unit vectors, twice g.":
+        lambda x, y: (unit(x) - unit(y)).square().sum(-1),
+    "That is the Euclidean distance: the lengths still count.": lambda x, y: (x - y).norm(dim=-1),
+    "You averaged over all pairs: return one number for each.": lambda x, y: g(x, y).mean(),
+    "You treated all pairs as one long vector: sum over dim=-1.":
+        lambda x, y: 1 - (x * y).sum() / (x.norm() * y.norm()),
+    ZERO: lambda x, y: 1 - (x * y).sum(-1) / (x.norm(dim=-1) * y.norm(dim=-1)),
+}  # fmt: skip
 
 
-@exercise
+@exercise(G)
 def ex_01_1(my_g):
     """Eq. (2) for (..., D) vectors."""
     x, y = draws(4, 5, 8), draws(4, 5, 8, seed=1)
-    g, dot = angular_distance(x, y), (x * y).sum(-1)
-    lengths = x.norm(dim=-1), y.norm(dim=-1)
-    undivided = "The lengths still count: divide the dot product by the lengths of both vectors."
-    compare(
-        tensor(my_g, x, y),
-        g,
-        {
-            "That is the cosine, 1 for the same direction. Eq. (2) takes it from 1.": 1 - g,
-            "That is minus the cosine. Eq. (2) takes the cosine from 1.": g - 1,
-            undivided: 1 - dot,
-            undivided + " Only x is divided.": 1 - dot / lengths[0],
-            undivided + " Only y is divided.": 1 - dot / lengths[1],
-            "That is the angle itself; Eq. (2) is 1 minus its cosine.": (1 - g).acos(),
-            "That is twice g: the squared distance of the two unit vectors.": 2 * g,
-            "That is the Euclidean distance, which depends on the lengths.": (x - y).norm(dim=-1),
-            "You averaged over all pairs: g keeps one number for each.": g.mean(),
-            "You treated all pairs as one long vector: sum over the last axis, dim=-1.": (
-                1 - dot.sum() / (x.norm() * y.norm())
-            ),
-        },
-        "g of (4, 5, 8) and (4, 5, 8) tensors",
-    )
-    zero = "A zero vector gives NaN: divide by a length that cannot fall below a small floor."
-    tensor(my_g, 0 * x, y, nan=zero)
+    compare(my_g, g, G, x, y, what="g of (4, 5, 8) and (4, 5, 8) tensors")
+    core.tensor(my_g, 0 * x, y, nan=ZERO)
     return (
         "0 for the same direction, 1 for a right angle, 2 for the opposite, whatever the lengths."
     )
 
 
-@exercise
+def _eq_1(push=0.5, pull=1.0, inner=2.0, sign=1, reduce="mean"):
+    """Eq. (1) with other constants, (B, D), (B, D), (B, K, D) -> (B,)."""
+
+    def loss(student, teacher, negatives):
+        near = g(teacher, student)
+        away = g(negatives, student[:, None])
+        terms = inner - sign * (away - near[:, None])
+        return push * getattr(terms, reduce)(1) + pull * near
+
+    return loss
+
+
+def _right_eq_1(student, teacher, negatives):
+    return cos_nce(student, teacher, negatives, "none")
+
+
+def _with_loop(student, teacher, negatives):
+    rows = zip(student, teacher, negatives, strict=True)
+    return torch.stack([cos_nce(s[None], t[None], n[None]) for s, t, n in rows])
+
+
+EQ_1 = {
+    "You added the K pushes and halved them: Eq. (1) divides by 2K.": _eq_1(reduce="sum"),
+    "The factor 1/2 before the push is missing.": _eq_1(push=1.0),
+    "You added the K pushes: Eq. (1) divides by 2K.": _eq_1(push=1.0, reduce="sum"),
+    "The pull is missing: g(z^T, z^S) is added once more after the sum.": _eq_1(pull=0.0),
+    "You divided the pull by 2K as well: it stands outside the sum.":
+        lambda s, t, n: _eq_1(push=1.0, reduce="sum")(s, t, n) / (2 * n.shape[1]),
+    "The sign is turned: the student would move to the negatives.": _eq_1(sign=-1),
+    "The 2 in front of the difference is missing.": _eq_1(inner=0.0),
+    "You compare the negatives with the teacher: compare them with the student.":
+        lambda s, t, n: _eq_1()(t, t, n) + 1.5 * g(t, s),
+    "You averaged over the batch: return one loss for each of the B samples.": cos_nce,
+}  # fmt: skip
+EQ_1_TWICE = EQ_1, EQ_1 | {core.STILL_LOOPS: _with_loop}
+
+
+@exercise(*EQ_1_TWICE)
 def ex_01_2(with_loop, without_loop):
     """Eq. (1), (B, D), (B, D), (B, K, D) -> (B,), twice."""
-    student, teacher, negatives = draws(6, 8), draws(6, 8, seed=1), draws(6, 5, 8, seed=2)
-    pull = angular_distance(teacher, student)
-    away = angular_distance(negatives, student[:, None])
-    terms = 2 - (away - pull[:, None])
-    right = cos_nce(student, teacher, negatives, "none")
-    mistakes = {
-        "You added the K pushes: Eq. (1) divides their sum by 2K.": terms.sum(1) / 2 + pull,
-        "The factor 1/2 before the push is missing.": terms.mean(1) + pull,
-        "You added the K pushes and did not halve them: Eq. (1) divides by 2K.": (
-            terms.sum(1) + pull
-        ),
-        "The pull is missing: g(z^T, z^S) is added once more after the sum.": terms.mean(1) / 2,
-        "You divided the pull by 2K as well: it stands outside the sum.": (
-            (terms.sum(1) + pull) / (2 * negatives.shape[1])
-        ),
-        "The sign of the difference is turned: the student would go to the negatives.": (
-            (2 - (pull[:, None] - away)).mean(1) / 2 + pull
-        ),
-        "The 2 in front of the difference is missing.": (terms - 2).mean(1) / 2 + pull,
-        "The negatives are compared with the teacher: Eq. (1) compares them with the student.": (
-            (2 - (angular_distance(negatives, teacher[:, None]) - pull[:, None])).mean(1) / 2 + pull
-        ),
-        "You averaged over the batch: one loss for each of the B samples is asked for.": (
-            right.mean()
-        ),
-    }
-    for answer in (with_loop, without_loop):
-        found = tensor(answer, student, teacher, negatives)
+    inputs = draws(6, 8), draws(6, 8, seed=1), draws(6, 5, 8, seed=2)
+    for answer, mistakes in zip((with_loop, without_loop), EQ_1_TWICE, strict=True):
         try:
-            compare(found, right, mistakes, "the (B,) losses")
-        except Mistake as mistake:
-            raise Mistake(f"`{name_of(answer)}`: {mistake}") from None
-    larger = draws(9, 8), draws(9, 8, seed=1), draws(9, 11, 8, seed=2)
-    no_loop(without_loop, (student, teacher, negatives), larger)
+            compare(answer, _right_eq_1, mistakes, *inputs, what="the (B,) losses")
+        except core.Mistake as mistake:
+            raise core.Mistake(f"`{core.name_of(answer)}`: {mistake}") from None
+    core.no_loop(without_loop, inputs, (draws(9, 8), draws(9, 8, seed=1), draws(9, 11, 8, seed=2)))
     return "Both are Eq. (1), and the second makes as many torch calls for any B and K."
 
 
-@exercise
+def _best(teacher, negatives):
+    """v of Eq. (1), whose direction has the least loss."""
+    return 1.5 * unit(teacher) - 0.5 * unit(negatives).mean(1)
+
+
+def _saved(teacher, negatives):
+    v = _best(teacher, negatives)
+    return v.norm(dim=-1) - (v * unit(teacher)).sum(-1)
+
+
+BEST = {
+    "That is the teacher's own direction. The negatives push as well, so the bottom of the loss "
+    "lies elsewhere.":
+        lambda t, n: t,
+    "The negatives pull there: their sign is turned.":
+        lambda t, n: 1.5 * unit(t) + 0.5 * unit(n).mean(1),
+    "You weigh pull and push alike: collect the cosines of Eq. (1), they stand 3 to 1.":
+        lambda t, n: unit(t) - unit(n).mean(1),
+    "Long negatives decide your mean: bring each to length 1 before you average.":
+        lambda t, n: 1.5 * unit(t) - 0.5 * n.mean(1),
+    "Your teacher keeps its length: bring it to length 1 first.":
+        lambda t, n: 1.5 * t - 0.5 * unit(n).mean(1),
+    "You added the negatives up: take their mean.":
+        lambda t, n: 1.5 * unit(t) - 0.5 * unit(n).sum(1),
+    "You brought the mean of the negatives to length 1: its length says how much they agree, and "
+    "counts.":
+        lambda t, n: 1.5 * unit(t) - 0.5 * unit(unit(n).mean(1)),
+}  # fmt: skip
+ADVANTAGE = {
+    "The sign is turned: loss at the teacher minus least loss.": lambda t, n: -_saved(t, n),
+    "That is the loss at the teacher; take the least loss off.":
+        lambda t, n: 2 - (_best(t, n) * unit(t)).sum(-1),
+    "That is the least loss; take it off the loss at the teacher.":
+        lambda t, n: 2 - _best(t, n).norm(dim=-1),
+    "Return one number for each sample, not their mean.": lambda t, n: _saved(t, n).mean(),
+}  # fmt: skip
+
+
+@exercise(BEST, ADVANTAGE)
 def ex_01_3(best_direction, advantage):
     """Where Eq. (1) is least, (B, D), (B, K, D) -> (B, D), and what that saves, (B,)."""
     teacher, negatives = 3 * draws(6, 8), draws(6, 5, 8, seed=1) + 0.7
-    negatives = negatives * (1 + torch.arange(5.0)[:, None])
-    t, mean = unit(teacher), unit(negatives).mean(1)
-    v = 1.5 * t - 0.5 * mean
-    saved = v.norm(dim=-1) - (v * t).sum(-1)
-    found = tensor(best_direction, teacher, negatives)
-    compare(
-        unit(found) if found.dim() else found,
-        unit(v),
-        {
-            "That is the teacher's own direction. The negatives push as well, so the bottom lies "
-            f"elsewhere: {saved.mean():.3f} lower on average.": t,
-            "The negatives pull there: their sign is turned.": unit(1.5 * t + 0.5 * mean),
-            "You weigh pull and push alike: collect the cosines of Eq. (1), they stand 3 to 1.": (
-                unit(t - mean)
-            ),
-            "Long negatives decide your mean: bring each to length 1 before you average.": (
-                unit(1.5 * t - 0.5 * negatives.mean(1))
-            ),
-            "Your teacher keeps its length: bring it to length 1 first.": (
-                unit(1.5 * teacher - 0.5 * mean)
-            ),
-            "You added the negatives up: it is their mean that counts.": (
-                unit(1.5 * t - 0.5 * unit(negatives).sum(1))
-            ),
-            "You brought the mean of the negatives to length 1: its length says how much they "
-            "agree, and counts.": unit(1.5 * t - 0.5 * unit(mean)),
-        },
-        "the best direction, at length 1",
-    )
-    compare(
-        tensor(advantage, teacher, negatives),
-        saved,
-        {
-            "The sign is turned: loss at the teacher minus least loss.": -saved,
-            "That is the loss at the teacher; take the least loss off.": 2 - (v * t).sum(-1),
-            "That is the least loss; take it off the loss at the teacher.": 2 - v.norm(dim=-1),
-            "One number for each sample is asked for, not their mean.": saved.mean(),
-        },
-        "the advantage over the teacher",
-    )
-    angle = torch.rad2deg((unit(v) * t).sum(-1).clamp(-1, 1).acos())
+    inputs = teacher, negatives * (1 + torch.arange(5.0)[:, None])
+    what = "the best direction, at length 1"
+    best = compare(best_direction, _best, BEST, *inputs, what=what, probe=core.directions)
+    saved = compare(advantage, _saved, ADVANTAGE, *inputs, what="the advantage over the teacher")
+    angle = torch.rad2deg((best * unit(teacher)).sum(-1).clamp(-1, 1).acos())
     return (
         f"Not the teacher: the best directions lie {angle.min():.0f} to {angle.max():.0f} degrees "
         f"from it and lower the loss by {saved.min():.3f} to {saved.max():.3f}."
     )
 
 
-@exercise
+def _drawn(student, teacher, pool, k, repeats):
+    """Eq. (1) in `repeats` draws of `k` negatives, (repeats,)."""
+    negatives = pool[torch.randint(len(pool), (repeats, k))]
+    return cos_nce(student.expand(repeats, -1), teacher.expand(repeats, -1), negatives, "none")
+
+
+def _study(losses_of, spread=torch.std):
+    def mean_and_spread(*inputs):
+        losses = losses_of(*inputs)
+        return losses.mean(), spread(losses)
+
+    return mean_and_spread
+
+
+SPREADS = {
+    "The spread is 0: draw new negatives in every repeat, at random.":
+        (_study(lambda s, t, pool, k, n: _drawn(s, t, pool[:1], k, n)), lambda f: f.sd_4 < 1e-6),
+    "Your mean goes from {mean_4:.2f} at K = 4 to {mean_64:.2f} at K = 64: you add the negatives "
+    "up where Eq. (1) takes their mean.": (
+        _study(lambda s, t, pool, k, n: k * _drawn(s, t, pool, k, n)),
+        lambda f: abs(f.mean_64 - f.mean_4) > 1,
+    ),
+    "Your mean is {mean_4:.4f}; the mean of Eq. (1) over the pool is {mean:.4f}.":
+        (_study(lambda *inputs: _drawn(*inputs) + 0.5), lambda f: abs(f.mean_4 - f.mean) > f.slack),
+    "That is the variance: the spread is its root.":
+        (_study(_drawn, torch.var), lambda f: core.near(f.sd_4, f.law_4**2)),
+    "That is the standard error of the mean: return the spread.": (
+        _study(_drawn, lambda x: x.std() / len(x) ** 0.5),
+        lambda f: core.near(f.sd_4, f.law_4 / f.repeats**0.5),
+    ),
+    "Your spread does not fall with K: average over K negatives in each repeat.": (
+        _study(lambda s, t, pool, k, n: _drawn(s, t, pool, 1, n)),
+        lambda f: core.near(f.sd_4, 2 * f.law_4),
+    ),
+    "Your spreads are {sd_4:.4f} and {sd_64:.4f} for K = 4 and 64, not {law_4:.4f} and "
+    "{law_64:.4f}.": (
+        _study(lambda s, t, pool, k, n: _drawn(s, t, pool, min(k, 32), n)),
+        lambda f: not (core.near(f.sd_4, f.law_4) and core.near(f.sd_64, f.law_64)),
+    ),
+}  # fmt: skip
+HALF = {
+    "Twice the negatives divide the spread by the root of 2, not by 2.": lambda: 30,
+    "Fewer negatives make the spread larger.": lambda: 15 / 4,
+    "15 negatives are what you start from.": lambda: 15,
+    "The spread falls with the root of K: half of it needs 4 times 15.": lambda: 15**2,
+}  # fmt: skip
+
+
+@exercise(SPREADS, HALF)
 def ex_01_4(mean_and_spread, negatives_for_half_the_spread):
     """Mean and sd of Eq. (1) over draws of K negatives; and the K that halves the sd of K = 15."""
     student, teacher, pool = draws(16), draws(16, seed=1), draws(2000, 16, seed=2) + 0.3
     of_one = 2 - 1.5 * (unit(student) @ unit(teacher)) + 0.5 * (unit(pool) @ unit(student))
-    mean, sd, repeats, found = of_one.mean().item(), of_one.std().item(), 800, {}
+    sd, repeats = of_one.std().item(), 800
+    facts = {"mean": of_one.mean().item(), "repeats": repeats, "slack": 3 * sd / repeats**0.5}
     for k in (4, 64):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(k)
-            pair = parts(
-                mean_and_spread, 2, "the mean and the spread", student, teacher, pool, k, repeats
-            )
-        found[k] = [as_tensor(x, name_of(mean_and_spread)) for x in pair]
-        if any(x.dim() for x in found[k]):
-            raise Mistake("Two numbers are asked for, over all repeats: a mean and a spread.")
-    (mean_4, sd_4), (mean_64, sd_64) = ([x.item() for x in found[k]] for k in (4, 64))
-    if sd_4 < 1e-6:
-        raise Mistake("The spread is 0: draw new negatives in every repeat, at random.")
-    if abs(mean_64 - mean_4) > 1:
-        raise Mistake(
-            f"Your mean goes from {mean_4:.2f} at K = 4 to {mean_64:.2f} at K = 64: you add the "
-            "negatives up where Eq. (1) takes their mean."
-        )
-    if abs(mean_4 - mean) > 6 * sd / (4 * repeats) ** 0.5:
-        raise Mistake(
-            f"Your mean is {mean_4:.4f}; Eq. (1) has {mean:.4f} on average over the pool."
-        )
-    for sentence, factor in {
-        "That is the variance: the spread is its root.": sd / 2,
-        "That is the standard error of the mean; asked is the spread of one draw.": repeats**-0.5,
-        "Your spread does not fall with K: average over K negatives in each repeat.": 2.0,
-    }.items():
-        if abs(sd_4 / (factor * sd / 2) - 1) < 0.15:
-            raise Mistake(sentence)
-    for k, value in ((4, sd_4), (64, sd_64)):
-        if abs(value / (sd / k**0.5) - 1) > 0.15:
-            raise Mistake(f"Your spread at K = {k} is {value:.4f}, and {sd / k**0.5:.4f} expected.")
-    half = tensor(negatives_for_half_the_spread)
-    compare(
-        half,
-        np.array(60.0),
-        {
-            "Twice the negatives divide the spread by the root of 2, not by 2.": np.array(30.0),
-            "Fewer negatives make the spread larger.": np.array(3.75),
-            "15 negatives are what you start from.": np.array(15.0),
-            "The spread goes with 1 over the root of K: half of it needs 4 times 15.": (
-                np.array(225.0)
-            ),
-        },
-        "the number of negatives",
-    )
+            what = "the mean and the spread over all repeats"
+            found = core.pair(mean_and_spread, what, student, teacher, pool, k, repeats).tolist()
+        facts |= {f"mean_{k}": found[0], f"sd_{k}": found[1], f"law_{k}": sd / k**0.5}
+    core.apply_rules(SPREADS, **facts)
+    compare(negatives_for_half_the_spread, lambda: 60, HALF, what="the number of negatives")
     return (
-        f"From K = 4 to 64 the mean stays ({mean_4:.3f}, {mean_64:.3f}) and the spread falls "
-        f"{sd_4 / sd_64:.1f} times: the root of 16."
+        f"From K = 4 to 64 the mean stays ({facts['mean_4']:.3f}, {facts['mean_64']:.3f}) and the "
+        f"spread falls {facts['sd_4'] / facts['sd_64']:.1f} times: the root of 16."
     )
 
 
-@exercise
+def in_batch_with(push):
+    """Eq. (1) in a batch; `push(u, t, cosines to the own teacher)` is half the mean cosine."""
+
+    def loss(student, teacher):
+        u, t = unit(student), unit(teacher)
+        own = (u * t).sum(-1)
+        return 2 - 1.5 * own + push(u, t, own)
+
+    return loss
+
+
+def _long_teachers(student, teacher):
+    u, own = unit(student), (unit(student) * unit(teacher)).sum(-1)
+    others = u @ teacher.sum(0) - (u * teacher).sum(-1)
+    return 2 - 1.5 * own + 0.5 * others / (len(teacher) - 1)
+
+
+def right_in_batch(student, teacher):
+    """Eq. (1) with the other rows as negatives, (B, D), (B, D) -> (B,)."""
+    return in_batch_cos_nce(student, teacher, "none")
+
+
+def _row_by_row(student, teacher):
+    return torch.stack([right_in_batch(student, teacher)[i] for i in range(len(student))])
+
+
+B_BY_B = "that is the B x B table. One sum over the batch serves every row."
+IN_BATCH = {
+    "Each sample is its own negative: take its cosine off the sum.":
+        in_batch_with(lambda u, t, c: 0.5 * (u @ t.sum(0)) / len(t)),
+    "You divide by B: a sample has B - 1 negatives.":
+        in_batch_with(lambda u, t, c: 0.5 * (u @ t.sum(0) - c) / len(t)),
+    "You divide by B - 1, but all B are summed.":
+        in_batch_with(lambda u, t, c: 0.5 * (u @ t.sum(0)) / (len(t) - 1)),
+    "Normalise before you sum: long teachers weigh more in your S.": _long_teachers,
+    "The push has the wrong sign: a cosine with a negative raises the loss.":
+        in_batch_with(lambda u, t, c: 0.5 * (c - u @ t.sum(0)) / (len(t) - 1)),
+    "The push is not halved.": in_batch_with(lambda u, t, c: (u @ t.sum(0) - c) / (len(t) - 1)),
+    "You averaged over the batch: return one loss for each of the B samples.": in_batch_cos_nce,
+    core.STILL_LOOPS: _row_by_row,
+    B_BY_B: in_batch_with(lambda u, t, c: 0.5 * ((u @ t.T).sum(1) - c) / (len(t) - 1)),
+}  # fmt: skip
+
+
+@exercise(IN_BATCH)
 def ex_01_5(in_batch):
     """Eq. (1) with the other rows as negatives, (B, D), (B, D) -> (B,), in O(B D)."""
     student, teacher = draws(8, 6), (draws(8, 6, seed=1) + 0.5) * (1 + torch.arange(8.0)[:, None])
-    u, t = unit(student), unit(teacher)
-    own, size = (u * t).sum(-1), len(t)
-    right = in_batch_cos_nce(student, teacher, "none")
-
-    def with_others(mean):
-        return 2 - 1.5 * own + 0.5 * mean
-
-    compare(
-        tensor(in_batch, student, teacher),
-        right,
-        {
-            "Each sample is among its own negatives: take its own cosine off the sum.": (
-                with_others(u @ t.sum(0) / size)
-            ),
-            "You divide by B: a sample has B - 1 negatives.": (
-                with_others((u @ t.sum(0) - own) / size)
-            ),
-            "Each sample is among its own negatives: you divide by B - 1, but all B are summed.": (
-                with_others(u @ t.sum(0) / (size - 1))
-            ),
-            "Normalise before you sum: long teachers weigh more in your S.": (
-                with_others((u @ teacher.sum(0) - (u * teacher).sum(-1)) / (size - 1))
-            ),
-            "The push has the wrong sign: a cosine with a negative raises the loss.": (
-                2 - 1.5 * own - 0.5 * (u @ t.sum(0) - own) / (size - 1)
-            ),
-            "The push is not halved.": 2 - 1.5 * own + (u @ t.sum(0) - own) / (size - 1),
-            "You averaged over the batch: one loss for each of the B samples is asked for.": (
-                right.mean()
-            ),
-        },
-        "the (B,) losses",
-    )
+    compare(in_batch, right_in_batch, IN_BATCH, student, teacher, what="the (B,) losses")
     few, many = [(draws(b, 4), draws(b, 4, seed=1)) for b in (8, 64)]
-    no_loop(in_batch, few, many)
-    largest = watch(in_batch, *many).largest
+    core.no_loop(in_batch, few, many)
+    largest = core.watch(in_batch, *many).largest
     if largest >= 64 * 64:
-        raise Mistake(
+        raise core.Mistake(
             f"The numbers are right, but 64 samples of width 4 made a tensor of {largest:,} "
-            "numbers: that is the B x B table. One sum over the batch serves every row."
+            f"numbers: {B_BY_B}"
         )
     return f"No loop, and no tensor larger than {largest} numbers for 64 samples of width 4."
 
 
-@exercise
+def _aside(teacher):
+    """A unit vector at a right angle to the teacher."""
+    aside = draws(len(teacher), seed=3)
+    return unit(aside - (aside @ unit(teacher)) * unit(teacher))
+
+
+OFF = "The optimum is {angle:.2f} degrees off. "
+MISLEADING = {
+    OFF + "Your negatives cancel: their mean has length {length:.2f}, not 1.":
+        (lambda t: draws(15, len(t)), lambda f: f.length < 0.9),
+    OFF + "On the teacher's own line negatives cannot turn v.":
+        (lambda t: -t.expand(15, -1), lambda f: abs(f.cosine) > 0.99),
+    OFF + "Orthogonal is near: what if they lean a little towards the teacher?":
+        (lambda t: _aside(t).expand(15, -1), lambda f: abs(f.cosine) < 0.01),
+    OFF + "Cosine to the teacher {cosine:.2f}: they lean too far towards it.":
+        (lambda t: (unit(t) + _aside(t)).expand(15, -1), lambda f: f.cosine > 1 / 3),
+    OFF + "Cosine to the teacher {cosine:.2f}: they lean too far away from it.":
+        (lambda t: (_aside(t) - unit(t)).expand(15, -1), lambda f: True),
+}  # fmt: skip
+
+
+@exercise(MISLEADING)
 def ex_01_6(misleading):
     """Fifteen negatives that move the optimum 19 degrees off, (D,) -> (15, D)."""
     teacher = draws(12)
-    found = tensor(misleading, teacher)
+    found = core.tensor(misleading, teacher)
     if found.shape != (15, 12):
-        raise Mistake(f"Fifteen negatives are asked for, (15, 12), not {tuple(found.shape)}.")
+        raise core.Mistake(f"Return fifteen negatives, (15, 12), not {tuple(found.shape)}.")
     t, mean = unit(teacher), unit(found).mean(0)
     angle = math.degrees(torch.acos((unit(1.5 * t - 0.5 * mean) * t).sum().clamp(-1, 1)))
-    cosine, length = float(t @ unit(mean)), float(mean.norm())
-    off, bound = f"The optimum is {angle:.2f} degrees off.", math.degrees(math.asin(1 / 3))
-    if angle >= 19:
-        return f"{off} No negatives reach more than arcsin(1/3), {bound:.2f}."
-    if length < 0.9:
-        raise Mistake(f"{off} Your negatives cancel: their mean has length {length:.2f}, not 1.")
-    if abs(cosine) > 0.99:
-        raise Mistake(f"{off} On the teacher's own line negatives cannot turn v.")
-    if abs(cosine) < 0.01:
-        raise Mistake(f"{off} Orthogonal is near: what if they lean a little towards the teacher?")
-    side = "towards" if cosine > 1 / 3 else "away from"
-    raise Mistake(f"{off} Cosine to the teacher {cosine:.2f}: they lean too far {side} it.")
+    if angle < 19:
+        cosine, length = float(t @ unit(mean)), float(mean.norm())
+        core.apply_rules(MISLEADING, angle=angle, cosine=cosine, length=length)
+    return (
+        f"The optimum is {angle:.2f} degrees off. No negatives reach more than arcsin(1/3), "
+        f"{math.degrees(math.asin(1 / 3)):.2f}."
+    )

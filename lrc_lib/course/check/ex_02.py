@@ -1,21 +1,14 @@
 """Checks of notebooks/02_teacher_and_student: Eq. (3), padding, and counting."""
 
+import functools
+
+import numpy as np
 import torch
 
-from lrc_lib.cli.cost import encoder_parameters
-from lrc_lib.course.check.core import (
-    Mistake,
-    as_array,
-    call,
-    close,
-    compare,
-    draws,
-    exercise,
-    name_of,
-    tensor,
-    unit,
-)
-from lrc_lib.losses import angular_distance, transformer_layer_loss
+from lrc_lib.course.check import core
+from lrc_lib.course.check.core import compare, draws, exercise, unit
+from lrc_lib.course.check.ex_01 import in_batch_with, right_in_batch
+from lrc_lib.losses import angular_distance, in_batch_cos_nce
 
 
 def _padded(seed: int):
@@ -26,133 +19,156 @@ def _padded(seed: int):
     return torch.where(mask.bool()[..., None], states, 9 * draws(4, 7, 6, seed=seed)), mask
 
 
-@exercise
+def _total(states, mask):
+    return (states * mask[..., None]).sum(1)
+
+
+def _mean(states, mask):
+    return _total(states, mask) / mask.sum(1, keepdim=True)
+
+
+PADDING = "Your mean changes when padding changes: mask before you sum."
+MEAN = {
+    PADDING: lambda x, m: x.mean(1),
+    "You divide by the padded length: divide by the ones in the mask.":
+        lambda x, m: _total(x, m) / m.shape[1],
+    "That is the sum over the tokens: divide by their number.": _total,
+    "That is the first token, `cls`: all real tokens count.": lambda x, m: x[:, 0],
+    "You divide by the tokens of the whole batch: count each text.":
+        lambda x, m: _total(x, m) / m.sum(),
+}  # fmt: skip
+
+
+@exercise(MEAN)
 def ex_02_1(masked_mean):
     """The mean over real tokens, (B, L, D), (B, L) -> (B, D)."""
     states, mask = _padded(4)
-    found, other = (tensor(masked_mean, x, mask) for x in (states, _padded(5)[0]))
-    total, count = (states * mask[..., None]).sum(1), mask.sum(1, keepdim=True)
-    if found.shape == total.shape and not close(found, other):
-        raise Mistake("Your mean changes when padding changes: mask before you sum.")
-    compare(
-        found,
-        total / count,
-        {
-            "You divide by the padded length: a text has as many tokens as its mask has ones.": (
-                total / mask.shape[1]
-            ),
-            "That is the sum over the tokens: divide by their number.": total,
-            "That is the first token, `cls`: all real tokens count.": states[:, 0],
-            "You divide by the tokens of the whole batch: each text has its own number.": (
-                total / count.sum()
-            ),
-        },
-        "the (B, D) means",
-    )
+    found, other = (core.tensor(masked_mean, x, mask) for x in (states, _padded(5)[0]))
+    if found.shape == (4, 6) and not core.close(found, other):
+        raise core.Mistake(PADDING)
+    compare(masked_mean, _mean, MEAN, states, mask, what="the (B, D) means")
     return "Whatever stands in the padding, the mean stays."
 
 
-@exercise
+def _layer(loss, mean=_mean):
+    """A `layer_loss` with this loss of the (B, D) vectors."""
+    return lambda student, teacher, mask, weight: loss(
+        mean(student @ weight, mask), mean(teacher, mask)
+    )
+
+
+LAYER_PADDING = "Your loss changes when padding changes: mask before the mean."
+LAYER = {
+    LAYER_PADDING: _layer(right_in_batch, lambda x, m: x.mean(1)),
+    "That is the pull alone: the other texts of the batch push.": _layer(angular_distance),
+    "That is the squared error, the loss of BERT_M.":
+        _layer(lambda z, t: (z - t).square().mean(-1)),
+    "Each text is among its own negatives: take it out of the push.":
+        _layer(in_batch_with(lambda u, t, c: 0.5 * (u @ t.T).mean(1))),
+    "You divide the push by B: a text has B - 1 negatives.":
+        _layer(in_batch_with(lambda u, t, c: 0.5 * ((u @ t.T).sum(1) - c) / len(t))),
+    "You averaged over the batch: return one loss for each text.": _layer(in_batch_cos_nce),
+    "The negatives are the student's own outputs: Eq. (3) takes the teacher's.":
+        _layer(in_batch_with(lambda u, t, c: 0.5 * ((u @ u.T).sum(1) - 1) / (len(u) - 1))),
+}  # fmt: skip
+
+
+@exercise(LAYER)
 def ex_02_2(layer_loss):
     """Eq. (3) on mean vectors, (B, L, d), (B, L, D), (B, L), (d, D) -> (B,)."""
     student, (teacher, mask), weight = draws(4, 7, 3, seed=1), _padded(4), draws(3, 6, seed=2)
     noisy = torch.where(mask.bool()[..., None], student, 9 + student)
-    found = tensor(layer_loss, student, teacher, mask, weight)
-    right = transformer_layer_loss(student @ weight, teacher, mask, "mean", reduction="none")
-    if found.shape == right.shape:
+    found = core.tensor(layer_loss, student, teacher, mask, weight)
+    if found.shape == (4,):
         for moved in ((noisy, teacher), (student, _padded(5)[0])):
-            if not close(found, tensor(layer_loss, *moved, mask, weight)):
-                raise Mistake("Your loss changes when padding changes: mask before the mean.")
-    kept = mask[..., None] / mask.sum(1)[:, None, None]
-    z, t = ((x * kept).sum(1) for x in (student @ weight, teacher))
-    pull, cosines = angular_distance(z, t), unit(z) @ unit(t).T
-    compare(
-        found,
-        right,
-        {
-            "That is the pull alone: the other texts of the batch push.": pull,
-            "That is the squared error, the loss of BERT_M.": (z - t).square().mean(-1),
-            "Each text is among its own negatives: take it out of the push.": (
-                2 - 1.5 * (1 - pull) + 0.5 * cosines.mean(1)
-            ),
-            "You divide the push by B: a text has B - 1 negatives.": (
-                2 - 1.5 * (1 - pull) + 0.5 * (cosines.sum(1) - 1 + pull) / len(z)
-            ),
-            "You averaged over the batch: one loss for each of the B texts is asked for.": (
-                right.mean()
-            ),
-            "The negatives are the student's own outputs: Eq. (3) takes the teacher's.": (
-                1 + 1.5 * pull - 0.5 * (1 - (unit(z) @ unit(z).T - torch.eye(4)).sum(1) / 3)
-            ),
-        },
-        "the (B,) losses",
-    )
+            if not core.close(found, core.tensor(layer_loss, *moved, mask, weight)):
+                raise core.Mistake(LAYER_PADDING)
+    inputs = student, teacher, mask, weight
+    compare(layer_loss, _layer(right_in_batch), LAYER, *inputs, what="the (B,) losses")
     return "Eq. (3), and what stands in the padding does not matter."
 
 
-@exercise
+CENTRED = {
+    "Nothing was taken off: the vectors are as alike as before.": unit,
+    "That is each vector's own mean: take the mean over the batch.":
+        lambda v: unit(v) - unit(v).mean(1, keepdim=True),
+    "Long vectors decide your mean: bring all to length 1 first.": lambda v: v - v.mean(0),
+    "You divide by the spread of each coordinate: that turns the vectors too.":
+        lambda v: (unit(v) - unit(v).mean(0)) / unit(v).std(0),
+    "You removed all that lies along the mean direction; return u minus the mean of u.":
+        lambda v: unit(v) - (unit(v) @ unit(unit(v).mean(0)))[:, None] * unit(unit(v).mean(0)),
+    "You added the mean: the vectors are more alike than before.":
+        lambda v: unit(v) + unit(v).mean(0),
+}  # fmt: skip
+
+
+@exercise(CENTRED)
 def ex_02_3(centred):
     """The common direction taken off, (n, D) -> (n, D)."""
     vectors = (draws(12, 8) + 3 * draws(8, seed=1)) * (1 + torch.arange(12.0)[:, None])
-    u, mean = unit(vectors), unit(vectors).mean(0)
-    right, alike = u - mean, "Nothing was taken off: the vectors are as alike as before."
-    found = tensor(centred, vectors)
-    each = "That is each vector's own mean: the common direction is the mean over the batch."
-    compare(
-        unit(found) if found.dim() else found,
-        unit(right),
-        {
-            alike: u,
-            each: unit(u - u.mean(1, keepdim=True)),
-            each + " (Axis 0 counts the vectors.)": unit(vectors - vectors.mean(1, keepdim=True)),
-            "Long vectors decide your mean: bring all to length 1 first.": (
-                unit(vectors - vectors.mean(0))
-            ),
-            "You divide by the spread of each coordinate: that turns the vectors too.": (
-                unit(right / u.std(0))
-            ),
-            "You removed all that lies along the mean direction; asked is u minus the mean of u.": (
-                unit(u - (u @ unit(mean))[:, None] * unit(mean))
-            ),
-            "You added the mean: the vectors are more alike than before.": unit(u + mean),
-        },
-        "the centred vectors, at length 1",
+
+    def right(v):
+        return unit(v) - unit(v).mean(0)
+
+    what = "the centred vectors, at length 1"
+    after = compare(centred, right, CENTRED, vectors, what=what, probe=core.directions)
+    cosines = [(u.sum(0).square().sum() - 12) / (12 * 11) for u in (unit(vectors), after)]
+    return f"The mean pair cosine falls from {cosines[0]:.2f} to {cosines[1]:.2f}."
+
+
+@functools.cache
+def _parameters(layers: int, width: int, inner: int) -> int:
+    """The parameters of a BERT of this shape, which is built without memory for its weights."""
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        hidden_size=width,
+        num_hidden_layers=layers,
+        intermediate_size=inner,
+        num_attention_heads=2,  # in how many heads a layer is cut makes no difference
     )
-    size, total = len(vectors), unit(right).sum(0).square().sum()
-    before = (u.sum(0).square().sum() - size) / (size * (size - 1))
-    return f"The pair cosine falls from {before:.2f} to {(total - size) / (size * (size - 1)):.2f}."
+    with torch.device("meta"):
+        return sum(p.numel() for p in BertModel(config).parameters())
 
 
-@exercise
+PARTS = {
+    "Word pieces": lambda n, d, f: 30522 * d,
+    "Positions": lambda n, d, f: 512 * d,
+    "Segments, or the embeddings' LayerNorm (both have 2 x width)": lambda n, d, f: 2 * d,
+    "Segments and the embeddings' LayerNorm": lambda n, d, f: 4 * d,
+    "The pooler": lambda n, d, f: d * d + d,
+    "A fourth square matrix per layer (the output of attention)": lambda n, d, f: n * (d * d + d),
+    "4 x width per layer: its LayerNorms, or the biases of attention": lambda n, d, f: 4 * n * d,
+    "The biases of the feed-forward matrices": lambda n, d, f: n * (f + d),
+    "All biases of the layers' matrices": lambda n, d, f: n * (5 * d + f),
+    "The second feed-forward matrix": lambda n, d, f: n * d * f,
+}
+
+
+def _miscount(part, times):
+    return lambda n, d, f: _parameters(n, d, f) + times * part(n, d, f)
+
+
+COUNT = {f"{name}: not counted, the only gap.": _miscount(p, -1) for name, p in PARTS.items()}
+COUNT |= {f"{name}: counted twice.": _miscount(p, 1) for name, p in PARTS.items()}
+SHAPES = ((4, 312, 1200), (2, 128, 512), (12, 768, 3072))
+
+
+def _gaps(count):
+    """By how much a count falls short, for each of the shapes."""
+    what = "the whole count"
+    return np.array([_parameters(*s) - core.number(count, *s, what=what) for s in SHAPES])
+
+
+@exercise(COUNT)
 def ex_02_4(count):
     """The parameters of a BERT encoder, (layers, width, inner) -> int."""
-    shapes, gaps = ((4, 312, 1200), (2, 128, 512), (12, 768, 3072)), []
-    for layers, width, inner in shapes:
-        found = as_array(call(count, layers, width, inner), name_of(count))
-        if found.shape:
-            raise Mistake(f"One number is asked for, not {found.size} of them.")
-        missing = {
-            "Word pieces": 30522 * width,
-            "Positions": 512 * width,
-            "Segments, or the embeddings' LayerNorm (both have 2 x width)": 2 * width,
-            "Segments and the embeddings' LayerNorm": 4 * width,
-            "The pooler": width**2 + width,
-            "A fourth square matrix a layer (the output of attention)": (
-                layers * (width**2 + width)
-            ),
-            "4 x width a layer: its LayerNorms, or the biases of attention": 4 * layers * width,
-            "The biases of the feed-forward matrices": layers * (inner + width),
-            "All biases of the layers' matrices": layers * (5 * width + inner),
-            "The second feed-forward matrix": layers * width * inner,
-        }
-        gaps.append((encoder_parameters(layers, width, inner) - float(found), missing))
-    for part in missing:
-        if all(gap == pieces[part] != 0 for gap, pieces in gaps):
-            raise Mistake(f"{part}: not counted, the only gap.")
-        if all(gap == -pieces[part] != 0 for gap, pieces in gaps):
-            raise Mistake(f"{part}: counted twice.")
-    for (gap, _), shape in zip(gaps, shapes, strict=True):
+    gaps = _gaps(count)
+    for gap, shape in zip(gaps, SHAPES, strict=True):
         if gap:
+            core.recognise(gaps, COUNT, probe=_gaps)
             word = "missing" if gap > 0 else "too many"
-            raise Mistake(f"For {shape} {abs(gap):,.0f} are {word}. Count a layer by itself first.")
+            raise core.Mistake(
+                f"For {shape} {abs(gap):,.0f} are {word}. Count a layer by itself first."
+            )
     return "BERT-base has 109,482,240 so counted, and the paper's student 14,350,248."

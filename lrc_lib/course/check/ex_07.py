@@ -2,52 +2,46 @@
 
 import numpy as np
 
-from lrc_lib.course.check.core import (
-    Mistake,
-    array,
-    as_array,
-    call,
-    compare,
-    exercise,
-    name_of,
-    parts,
-)
+from lrc_lib.course.check import core
+from lrc_lib.course.check.core import compare, exercise
 
 
 def _auc(score, wrong) -> float:
-    """The AUC of scores without ties."""
-    ranks, ones = score.argsort().argsort() + 1, wrong.sum()
-    return (ranks[wrong].sum() - ones * (ones + 1) / 2) / (ones * (len(score) - ones))
+    """How often a wrong row has the larger score than a right one; ties count half."""
+    pairs = score[wrong][:, None] - score[~wrong]
+    return (pairs > 0).mean() + 0.5 * (pairs == 0).mean() if pairs.size else np.nan
 
 
-@exercise
+def _ranked(first=1, order=lambda score: score.argsort().argsort(), off=True, pairs=0):
+    """The AUC by ranks; the arguments are mistakes in it."""
+
+    def fast_auc(score, wrong):
+        ones = wrong.sum()
+        won = (order(score) + first)[wrong].sum() - (ones * (ones + 1) / 2 if off else 0)
+        return won / (pairs or ones * (len(score) - ones))
+
+    return fast_auc
+
+
+AUC = {
+    "Upside down: count how often the wrong row's value is larger.": lambda s, w: 1 - _auc(s, w),
+    "You did not divide by the number of pairs.": _ranked(pairs=1),
+    "Take the wrong rows' ranks among themselves off: ones * (ones + 1) / 2.": _ranked(off=False),
+    "Ranks begin at 1 for this formula; argsort().argsort() begins at 0.": _ranked(first=0),
+    "argsort gives the order; the rank of each row is argsort of argsort.":
+        _ranked(order=np.argsort),
+    "You divide by all pairs of rows: a pair has one wrong and one right row.":
+        _ranked(pairs=300 * 299 / 2),
+}  # fmt: skip
+
+
+@exercise(AUC)
 def ex_07_1(fast_auc):
     """The AUC by ranks, (n,), (n,) bool -> number."""
     rng = np.random.default_rng(0)
     wrong = rng.random(300) < 0.3
     score = rng.random(300) + 0.4 * wrong
-    right, ones = _auc(score, wrong), wrong.sum()
-    ranks, pairs = score.argsort().argsort() + 1.0, ones * (300 - ones)
-    won = ranks[wrong].sum()
-    compare(
-        array(fast_auc, score, wrong),
-        right,
-        {
-            "Upside down: count how often the wrong row has the larger value.": 1 - right,
-            "You did not divide by the number of pairs.": right * pairs,
-            "Take the wrong rows' ranks among themselves off: ones * (ones + 1) / 2.": won / pairs,
-            "Ranks begin at 1 for this formula; argsort().argsort() begins at 0.": (
-                right - ones / pairs
-            ),
-            "argsort gives the order; the rank of each row is argsort of argsort.": (
-                (score.argsort()[wrong].sum() + ones - ones * (ones + 1) / 2) / pairs
-            ),
-            "You divide by all pairs of rows: a pair has one wrong and one right row.": (
-                right * pairs / (300 * 299 / 2)
-            ),
-        },
-        "the AUC",
-    )
+    right = compare(fast_auc, _auc, AUC, score, wrong, what="the AUC", probe=core.array)
     return f"{right:.4f}, as by the double loop."
 
 
@@ -59,113 +53,167 @@ def _dev_set(seed: int = 0):
 
 
 def _row_numbers(value, name: str) -> np.ndarray:
-    rows = as_array(value, name)
+    rows = core.as_array(value, name)
     if rows.ndim != 1 or (rows != rows.round()).any() or (rows < 0).any() or (rows >= 200).any():
-        raise Mistake(f"`{name}`: row numbers are asked for, whole and from 0 to {199}.")
+        raise core.Mistake(f"`{name}`: return row numbers, whole and from 0 to 199.")
     return rows.astype(int)
 
 
-@exercise
+def _picked(sign=1, both_right=True, missed=2):
+    """Four rows for the opposite case; the arguments are mistakes in their choice."""
+
+    def pick(mse, angle, wrong_lrc, wrong_bert_m):
+        allowed = ~wrong_bert_m if both_right else wrong_bert_m
+        bad, good = np.flatnonzero(wrong_lrc & allowed), np.flatnonzero(~wrong_lrc & allowed)
+        bad = bad[np.argsort(-sign * angle[bad])[:missed]]
+        return [*bad, *good[np.argsort(sign * angle[good])[: 4 - missed]]]
+
+    return pick
+
+
+PICK = {
+    "Return four different rows, not {rows}.":
+        (lambda *columns: [3, 3, 3, 3], lambda f: not len(f.rows) == len(set(f.rows)) == 4),
+    "bert_m is wrong on one of them: it has to be right on all four.":
+        (_picked(both_right=False), lambda f: f.wrong_bert_m[f.rows].any()),
+    "lrc is wrong on {missed} of them: choose two wrong and two right.":
+        (_picked(missed=1), lambda f: f.missed != 2),
+    "The two wrong rows have to have the larger angles, or nothing is 'shown'.":
+        (_picked(sign=-1), lambda f: f.angle[f.wrong_lrc].min() <= f.angle[~f.wrong_lrc].max()),
+}  # fmt: skip
+
+
+@exercise(PICK)
 def ex_07_2(pick):
     """Four rows that make the opposite case, by hand."""
     mse, angle, wrong_lrc, wrong_bert_m = _dev_set()
-    rows = _row_numbers(call(pick, mse, angle, wrong_lrc, wrong_bert_m), name_of(pick))
-    if len(rows) != 4 or len(set(rows.tolist())) != 4:
-        raise Mistake(f"Four different rows are asked for, not {rows.tolist()}.")
-    if wrong_bert_m[rows].any():
-        raise Mistake("bert_m is wrong on one of them: it has to be right on all four.")
-    missed = wrong_lrc[rows]
-    if missed.sum() != 2:
-        raise Mistake(f"lrc is wrong on {missed.sum()} of them: two wrong and two right.")
-    if angle[rows[missed]].min() <= angle[rows[~missed]].max():
-        raise Mistake("The two wrong rows have to have the larger angles, or nothing is 'shown'.")
+    found = core.call(pick, mse, angle, wrong_lrc, wrong_bert_m)
+    rows = _row_numbers(found, core.name_of(pick)).tolist()
+    facts = {"angle": angle[rows], "wrong_lrc": wrong_lrc[rows], "missed": wrong_lrc[rows].sum()}
+    core.apply_rules(PICK, rows=rows, wrong_bert_m=wrong_bert_m, **facts)
     return "A table for the other side, from data in which neither measure knows anything."
 
 
-@exercise
+def _thirds(score, lengths):
+    return np.array_split(np.argsort(lengths, kind="stable"), 3)
+
+
+def _equal_ranges(score, lengths):
+    steps = np.linspace(lengths.min(), lengths.max() + 1, 4)
+    pairs = zip(steps, steps[1:], strict=False)
+    return [np.flatnonzero((lengths >= a) & (lengths < b)) for a, b in pairs]
+
+
+def _within(cut=_thirds, reduce=np.nanmean):
+    """The mean AUC within parts of the rows."""
+    return lambda score, wrong, lengths: reduce(
+        [_auc(score[rows], wrong[rows]) for rows in cut(score, lengths)]
+    )
+
+
+EMPTY = "A third in which no row is wrong has no AUC: leave it out of the mean."
+WITHIN = {
+    "That is the AUC over all rows: split them by length first.": lambda s, w, n: _auc(s, w),
+    "The rows are not sorted by length before you cut them in three.":
+        _within(lambda s, n: np.array_split(np.arange(len(n)), 3)),
+    "You sorted by the score: the thirds are by length.": _within(lambda s, n: _thirds(n, s)),
+    "Three equal ranges of length are not three equal parts of the rows.": _within(_equal_ranges),
+    "Three numbers: average them.": _within(reduce=np.asarray),
+    "Upside down: how often is the wrong row's value larger?":
+        lambda s, w, n: 1 - _within()(s, w, n),
+    EMPTY: _within(reduce=np.mean),
+}  # fmt: skip
+
+
+@exercise(WITHIN)
 def ex_07_3(within):
     """The AUC in thirds by length, averaged, (n,), (n,) bool, (n,) -> number."""
     rng = np.random.default_rng(1)
     lengths = rng.geometric(0.08, 600) + 3
     score = lengths + 3 * rng.random(600)
     wrong = rng.random(600) < np.minimum(0.9, lengths / 40)
-
-    def mean_of(pieces):
-        return np.mean([_auc(score[rows], wrong[rows]) for rows in pieces])
-
-    thirds = np.array_split(np.argsort(lengths, kind="stable"), 3)
-    steps = np.linspace(lengths.min(), lengths.max() + 1, 4)
-    edges = zip(steps, steps[1:], strict=False)
-    ranges = [np.flatnonzero((lengths >= a) & (lengths < b)) for a, b in edges]
-    known = _auc(score, wrong)
-    compare(
-        array(within, score, wrong, lengths),
-        mean_of(thirds),
-        {
-            "That is the AUC over all rows: lengths are not held apart.": known,
-            "The rows are not sorted by length before you cut them in three.": (
-                mean_of(np.array_split(np.arange(600), 3))
-            ),
-            "You sorted by the score: the thirds are by length.": (
-                mean_of(np.array_split(np.argsort(score, kind="stable"), 3))
-            ),
-            "Three equal ranges of length are not three equal parts of the rows.": mean_of(
-                [rows for rows in ranges if 0 < wrong[rows].sum() < len(rows)]
-            ),
-            "Three numbers: average them.": np.array(
-                [_auc(score[rows], wrong[rows]) for rows in thirds]
-            ),
-            "Upside down: how often has the wrong row the larger value?": 1 - mean_of(thirds),
-        },
-        "the mean AUC within thirds",
-    )
-    none = "A third in which no row is wrong has no AUC: leave it out of the mean."
-    array(within, score, wrong & (lengths > np.median(lengths)), lengths, nan=none)
-    return f"{mean_of(thirds):.3f} within thirds, {known:.3f} over all: the score knew the length."
+    inputs, what = (score, wrong, lengths), "the mean AUC within thirds"
+    mean = compare(within, _within(), WITHIN, *inputs, what=what, probe=core.array)
+    core.array(within, score, wrong & (lengths > np.median(lengths)), lengths, nan=EMPTY)
+    whole = _auc(score, wrong)
+    return f"{mean:.3f} within thirds, {whole:.3f} over all: the score knew the length."
 
 
-@exercise
+def _by_measure(chosen, by, count):
+    """The rows of `chosen` with the largest `by`."""
+    rows = np.flatnonzero(chosen)
+    return rows[np.argsort(-by[rows])[:count]]
+
+
+CHANCE = np.random.default_rng(0)
+
+
+def _rule(choose=_by_measure, both=True, filtered=True, fewer=True, swapped=False):
+    """Cases of both kinds by a rule; the arguments are mistakes in it."""
+
+    def cases_by_rule(wrong_lrc, wrong_bert_m, mse, angle, count):
+        ours = ~wrong_lrc & wrong_bert_m if filtered else wrong_bert_m
+        theirs = wrong_lrc & ~wrong_bert_m
+        if fewer:
+            count = min(count, ours.sum(), theirs.sum())
+        first, second = (angle, mse) if swapped else (mse, angle)
+        return choose(ours, first, count), choose(theirs, second, count) if both else []
+
+    return cases_by_rule
+
+
+BOTH = {
+    "Two calls give different rows: a rule leaves nothing to chance.": (
+        _rule(lambda kind, by, n: CHANCE.permutation(np.flatnonzero(kind))[:n]),
+        lambda f: f.found != f.again,
+    ),
+    "One kind is missing: show as many rows where the other system is right.":
+        (_rule(both=False), lambda f: 0 in f.sizes),
+    "{sizes[0]} and {sizes[1]} rows: return 4 of each kind.":
+        (_rule(lambda kind, by, n: _by_measure(kind, by, 2)), lambda f: f.sizes != [4, 4]),
+    "Shuffled rows give other cases: choose by the measure, not by position.": (
+        _rule(lambda kind, by, n: np.flatnonzero(kind)[:n]),
+        lambda f: [*map(set, f.found)] != [*map(set, f.shuffled)],
+    ),
+}  # fmt: skip
+EACH = {
+    "The {system} list has rows that {system} does not answer rightly alone: filter by both "
+    "systems' mistakes first.":
+        (_rule(filtered=False), lambda f: not f.kind[f.rows].all()),
+    "Those have the smallest {measure}: the rule takes the largest.": (
+        _rule(lambda kind, by, n: _by_measure(kind, -by, n)),
+        lambda f: set(f.rows) == set(_by_measure(f.kind, -f.by, 4)),
+    ),
+    "Those are not the four rows with the largest {measure} of their kind.":
+        (_rule(swapped=True), lambda f: set(f.rows) != set(_by_measure(f.kind, f.by, 4))),
+}  # fmt: skip
+FEWER = {
+    "Asked for 20 where one kind has fewer you show {sizes[0]} and {sizes[1]}: show the same "
+    "number of both kinds, min(count, both numbers).":
+        (_rule(fewer=False), lambda f: f.sizes[0] != f.sizes[1]),
+}  # fmt: skip
+
+
+@exercise(BOTH | EACH | FEWER)
 def ex_07_4(cases_by_rule):
     """Cases of both kinds by a rule written down before looking; two lists of row numbers."""
-    name, what = name_of(cases_by_rule), "two lists of row numbers, lrc's cases and bert_m's"
     mse, angle, wrong_lrc, wrong_bert_m = _dev_set(1)
 
-    def chosen(order, count=4):
-        columns = (x[order] for x in (wrong_lrc, wrong_bert_m, mse, angle))
-        lists = parts(cases_by_rule, 2, what, *columns, count)
-        return [order[_row_numbers(rows, name)] for rows in lists]
-
     straight = np.arange(200)
-    found = chosen(straight)
-    if any(a.tolist() != b.tolist() for a, b in zip(found, chosen(straight), strict=True)):
-        raise Mistake("Two calls give different rows: a rule leaves nothing to chance.")
-    only = ~wrong_lrc & wrong_bert_m, wrong_lrc & ~wrong_bert_m
-    if not len(found[0]) or not len(found[1]):
-        raise Mistake("One kind is missing: show as many rows where the other system is right.")
-    for rows, kind, word in zip(found, only, ("lrc", "bert_m"), strict=True):
-        if not kind[rows].all():
-            raise Mistake(
-                f"The {word} list has rows that {word} does not answer rightly alone: filter by "
-                "both systems' mistakes first."
-            )
-    if len(found[0]) != 4 or len(found[1]) != 4:
-        raise Mistake(f"{len(found[0])} and {len(found[1])} rows: 4 of each kind were asked for.")
+
+    def chosen(order, count=4, wrong_lrc=wrong_lrc):
+        columns = (x[order] for x in (wrong_lrc, wrong_bert_m, mse, angle))
+        what = "two lists of row numbers, lrc's cases and bert_m's"
+        lists = core.parts(cases_by_rule, 2, what, *columns, count)
+        return [order[_row_numbers(x, core.name_of(cases_by_rule))].tolist() for x in lists]
+
+    found, again = chosen(straight), chosen(straight)
     shuffled = chosen(np.random.default_rng(2).permutation(200))
-    if any(set(a) != set(b) for a, b in zip(found, shuffled, strict=True)):
-        raise Mistake("Shuffled rows give other cases: choose by the measure, not by position.")
-    for rows, kind, by, word in zip(
-        found, only, (mse, angle), ("MSE of bert_m", "angle of lrc"), strict=True
+    core.apply_rules(BOTH, found=found, again=again, shuffled=shuffled, sizes=[*map(len, found)])
+    only = ~wrong_lrc & wrong_bert_m, wrong_lrc & ~wrong_bert_m
+    for rows, kind, by, system, measure in zip(
+        found, only, (mse, angle), ("lrc", "bert_m"), ("MSE of bert_m", "angle of lrc"), strict=True
     ):
-        ranked = np.flatnonzero(kind)[np.argsort(by[kind])]
-        if set(rows) == set(ranked[:4]):
-            raise Mistake(f"Those have the smallest {word}: the rule takes the largest.")
-        if set(rows) != set(ranked[-4:]):
-            raise Mistake(f"Those are not the four rows with the largest {word} of their kind.")
-    fewer = parts(cases_by_rule, 2, what, wrong_lrc & (straight < 30), wrong_bert_m, mse, angle, 20)
-    sizes = [len(_row_numbers(rows, name)) for rows in fewer]
-    if sizes[0] != sizes[1]:
-        raise Mistake(
-            f"Asked for 20 where one kind has fewer you show {sizes[0]} and {sizes[1]}: as many of "
-            "either kind, min(count, both numbers)."
-        )
-    return "The same rows whoever asks, as many against the claim as for it."
+        core.apply_rules(EACH, rows=rows, kind=kind, by=by, system=system, measure=measure)
+    core.apply_rules(FEWER, sizes=[*map(len, chosen(straight, 20, wrong_lrc & (straight < 30)))])
+    return "Everybody finds the same rows, as many against the claim as for it."

@@ -4,72 +4,123 @@ import math
 
 import numpy as np
 
-from lrc_lib.course.check.core import Mistake, array, call, compare, exercise
+from lrc_lib.course.check import core
+from lrc_lib.course.check.core import compare, exercise
 
 
-@exercise
+def _of_means(student, teacher):
+    return 100 * np.sum(student) / np.sum(teacher)
+
+
+def _of_ratios(student, teacher):
+    return 100 * np.mean(np.divide(student, teacher))
+
+
+UPSIDE_DOWN = "Upside down: divide the student's score by the teacher's."
+SHARE = {
+    "You averaged the differences: divide.": lambda s, t: np.subtract(s, t).mean(),
+    "Return one number: average the ratios.": lambda s, t: 100 * np.divide(s, t),
+}  # fmt: skip
+OF_MEANS = SHARE | {
+    "That is the mean of the ratios: divide the sums.": _of_ratios,
+    "That is a fraction: return percent.": lambda s, t: _of_means(s, t) / 100,
+    UPSIDE_DOWN: lambda s, t: _of_means(t, s),
+    UPSIDE_DOWN + " And take the sums first.": lambda s, t: _of_ratios(t, s),
+}  # fmt: skip
+OF_RATIOS = SHARE | {
+    "That is the ratio of the means: divide each first.": _of_means,
+    "That is a fraction: return percent.": lambda s, t: _of_ratios(s, t) / 100,
+    UPSIDE_DOWN: lambda s, t: _of_ratios(t, s),
+    UPSIDE_DOWN + " And divide each first.": lambda s, t: _of_means(t, s),
+}  # fmt: skip
+
+
+@exercise(OF_MEANS, OF_RATIOS)
 def ex_09_1(ratio_of_means, mean_of_ratios):
     """Two averages of what a student keeps of its teacher, (list, list) -> percent, each."""
-    student, teacher = np.array([80.0, 30.0, 60.0, 88.0]), np.array([84.0, 55.0, 70.0, 91.0])
-    one, other = 100 * student.mean() / teacher.mean(), 100 * np.mean(student / teacher)
-    for answer, right, wrong in (
-        (ratio_of_means, one, ("Those are the ratios' means: divide the sums.", other)),
-        (mean_of_ratios, other, ("That is the ratio of the means: divide each first.", one)),
-    ):
-        compare(
-            array(answer, student.tolist(), teacher.tolist()),
-            right,
-            {
-                wrong[0]: wrong[1],
-                "That is a fraction: percent are asked for.": right / 100,
-                "Upside down: the student's share of the teacher.": 1e4 / right,
-                "Upside down: the student's share, ratio by ratio.": (
-                    100 * np.mean(teacher / student)
-                ),
-                "You averaged the differences: divide.": (student - teacher).mean(),
-                "One number is asked for: average the ratios.": 100 * student / teacher,
-            },
-            answer.__name__ if hasattr(answer, "__name__") else "the share",
-        )
+    scores = [80.0, 30.0, 60.0, 88.0], [84.0, 55.0, 70.0, 91.0]
+    what = "the student's share"
+    one = compare(ratio_of_means, _of_means, OF_MEANS, *scores, what=what, probe=core.array)
+    other = compare(mean_of_ratios, _of_ratios, OF_RATIOS, *scores, what=what, probe=core.array)
     return f"{one:.1f} by sums, {other:.1f} by ratios: the low score weighs more in the second."
 
 
-@exercise
+WORDS = ("better", "worse", "equivalent", "undecided")
+INTERVALS = {  # (low, high, margin): the verdict
+    (0.5, 3.0, 1.0): "better",
+    (-3.0, -0.5, 1.0): "worse",
+    (-0.5, 2.0, 1.0): "undecided",
+    (-0.9, 0.9, 1.0): "equivalent",
+    (0.1, 0.4, 1.0): "equivalent",
+    (-0.4, -0.1, 1.0): "equivalent",
+    (0.1, 0.4, 0.05): "better",
+}
+
+
+def _verdict(asked, else_="undecided", margin=0):
+    """A rule that asks whether these words fit, in this order, at a fixed margin or the given."""
+    fixed = margin
+
+    def rule(low, high, margin):
+        fits = {"better": low > 0, "worse": high < 0}
+        fits["equivalent"] = max(-low, high) < (fixed or margin)
+        return next((word for word in asked.split() if fits[word]), else_)
+
+    return rule
+
+
+IS = "{low:+} to {high:+} at a margin of {margin:g} is {wanted}, not {found}. "
+RULE = {
+    "Return one of the words better, worse, equivalent, undecided, not {shown}.": (
+        _verdict("equivalent better worse", else_="same"),
+        lambda f: not isinstance(f.found, str) or f.found not in WORDS,
+    ),
+    IS + "`margin` has no effect.":
+        (_verdict("equivalent better worse", margin=1.0), lambda f: f.margin < 1),
+    IS + "The whole interval lies above 0.":
+        (_verdict("equivalent worse"), lambda f: f.wanted == "better"),
+    IS + "The whole interval lies below 0.":
+        (_verdict("equivalent better"), lambda f: f.wanted == "worse"),
+    IS + "It holds 0 and leaves the margin.":
+        (_verdict("better worse", else_="equivalent"), lambda f: f.wanted == "undecided"),
+    IS + "It lies within the margin.": (_verdict("better worse"), lambda f: f.low < 0 < f.high),
+    IS + "It lies within the margin, and that comes first.":
+        (_verdict("better worse equivalent"), lambda f: f.wanted == "equivalent"),
+}  # fmt: skip
+
+
+@exercise(RULE)
 def ex_09_2(rule):
     """A verdict on an interval, (low, high, margin) -> one of four words."""
-    words = ("better", "worse", "equivalent", "undecided")
-    known = {
-        (0.5, 3.0): ("better", "The whole interval lies above 0"),
-        (-3.0, -0.5): ("worse", "The whole interval lies below 0"),
-        (-0.5, 2.0): ("undecided", "It holds 0 and leaves the margin"),
-        (-0.9, 0.9): ("equivalent", "It lies within the margin"),
-        (0.1, 0.4): ("equivalent", "It lies within the margin, and that comes first"),
-        (-0.4, -0.1): ("equivalent", "It lies within the margin, and that comes first"),
-    }
-    for (low, high), (word, why) in known.items():
-        found = call(rule, low, high, 1.0)
-        if not isinstance(found, str) or found not in words:
-            raise Mistake(f"Return one of the words {', '.join(words)}, not {str(found)[:40]!r}.")
-        if found != word:
-            raise Mistake(f"{low:+} to {high:+} at a margin of 1 is {word}, not {found}. {why}.")
-    if call(rule, 0.1, 0.4, 0.05) != "better":
-        raise Mistake("`margin` has no effect: +0.1 to +0.4 is better at a margin of 0.05.")
+    for (low, high, margin), wanted in INTERVALS.items():
+        found = core.call(rule, low, high, margin)
+        if not isinstance(found, str) or found != wanted:
+            facts = {"low": low, "high": high, "margin": margin, "wanted": wanted}
+            core.apply_rules(RULE, **facts, found=found, shown=repr(found)[:40])
     return "It can say 'the same', which the rule of section 1 cannot."
 
 
-@exercise
+def _tosses(counted=lambda w, n: range(w, n + 1), factor=lambda n: 1):
+    """P(one of the counted numbers of heads) times a factor."""
+    return lambda wins, columns: (
+        factor(columns) * sum(math.comb(columns, k) for k in counted(wins, columns)) / 2**columns
+    )
+
+
+CHANCE = {
+    "That is the chance of exactly `wins`: add all above it.": _tosses(lambda w, n: [w]),
+    "That is the chance of more than `wins`: count `wins` itself too.":
+        _tosses(lambda w, n: range(w + 1, n + 1)),
+    "That is the chance of at most `wins`: turn it round.": _tosses(lambda w, n: range(w + 1)),
+    "That is the number of ways: divide by 2 ** columns.": _tosses(factor=lambda n: 2**n),
+    "That is two-sided: count the wins of this system only.": _tosses(factor=lambda n: 2),
+}  # fmt: skip
+
+
+@exercise(CHANCE)
 def ex_09_3(chance):
     """P(at least `wins` of `columns`) if each is a coin toss."""
     for wins, columns in ((7, 9), (9, 9), (3, 5)):
-        tosses = [math.comb(columns, k) / 2**columns for k in range(columns + 1)]
-        right = sum(tosses[wins:])
-        mistakes = {
-            "That is the chance of exactly so many: at least so many are asked for.": tosses[wins],
-            "That is more than so many: the number itself counts too.": sum(tosses[wins + 1 :]),
-            "That is at most so many: turn it round.": sum(tosses[: wins + 1]),
-            "That is the number of ways: divide by 2 to the power of columns.": right * 2**columns,
-            "That is two-sided: either system could have won; asked is this one.": 2 * right,
-        }
-        found = array(chance, wins, columns)
-        compare(found, right, mistakes, f"the chance of {wins} of {columns}")
-    return "Nine of nine is a rare result of coins; but columns are not coins."
+        what = f"the chance of {wins} of {columns}"
+        compare(chance, _tosses(), CHANCE, wins, columns, what=what, probe=core.array)
+    return "Nine of nine is rare for coins, but the columns of a table are not independent coins."
