@@ -122,8 +122,8 @@ def explore_perturbation(walks: Walks):
     """
     controls = {
         "norm": ("one norm for each", "sample", NORMS),
-        "epsilon": ("epsilon, length of the step", 1.0, EPSILONS),
-        "text": ("text whose tokens are shown", 1, range(1, len(walks.tokens) + 1)),
+        "epsilon": ("epsilon, step length", 1.0, EPSILONS),
+        "text": ("text below", 1, range(1, len(walks.tokens) + 1)),
     }
     return explorer(functools.partial(perturbation_at, walks=walks), controls)
 

@@ -75,27 +75,30 @@ def explorer(draw, controls: dict, used=None, below=None, panels: int = 2):
         panels: how many axes `draw` needs.
 
     Returns:
-        A Box of a VBox with the sliders and an HTML widget with the figure. None when headless
-        (LRC_HEADLESS=1), when nobody could move a slider; then it prints one line.
+        A Box of a VBox with the sliders and two HTML widgets: the figure, and what is below.
+        None when headless (LRC_HEADLESS=1), when nobody could move a slider; then it prints
+        one line.
     """
     if os.environ.get("LRC_HEADLESS"):
         print("No sliders when headless: the static figure above shows some of their positions.")
         return None
     sliders = {name: _slider(*control) for name, control in controls.items()}
+    column = ipywidgets.VBox([*sliders.values()], layout={"flex": "1 1 24em", "min_width": "0"})
     picture = ipywidgets.HTML(layout={"flex": "1 1 30em", "min_width": "0"})
+    more = ipywidgets.HTML(layout={"flex": "1 1 100%"})
 
     def redraw(_=None):
         values = {name: control.value for name, control in sliders.items()}
         names = used(**values) if used else sliders
         for name, control in sliders.items():
             control.layout.display = None if name in names else "none"
-        picture.value = picture_html(draw, values, panels) + (below(**values) if below else "")
+        picture.value = picture_html(draw, values, panels)
+        more.value = below(**values) if below else ""
 
     for control in sliders.values():
         control.observe(redraw, names="value")
     redraw()
-    column = ipywidgets.VBox([*sliders.values()], layout={"flex": "1 1 24em", "min_width": "0"})
-    box = ipywidgets.Box([column, picture], layout={"flex_flow": "row wrap"})
+    box = ipywidgets.Box([column, picture, more], layout={"flex_flow": "row wrap"})
     return box.add_class("lrc-explorer")
 
 

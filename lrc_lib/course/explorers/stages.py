@@ -63,7 +63,11 @@ def stages_at(
     for i, (colour, line, marker) in enumerate(
         ((BLUE, "-", "o"), (VERMILION, "--", "s"), (GREEN, "-.", "D"))
     ):
-        apart = {"marker": marker, "markevery": (0.05 + 0.07 * i, 0.22)}  # none hides another one
+        apart = {
+            "ds": "steps-post",
+            "marker": marker,
+            "markevery": (0.05 + 0.07 * i, 0.22),
+        }  # none hides another one
         above.plot(x, weights[:, i], color=colour, ls=line, label=f"weight, {PARTS[i]}", **apart)
     above.plot(x, rates, color=BLACK, ls=":", label="learning rate / peak")
     above.axvline(100 * start / steps, color=GREY, ls="-", lw=1, label="stage 2 begins")
