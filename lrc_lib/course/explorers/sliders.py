@@ -98,7 +98,9 @@ def explorer(draw, controls: dict, used=None, below=None, panels: int = 2):
     for control in sliders.values():
         control.observe(redraw, names="value")
     redraw()
-    box = ipywidgets.Box([column, picture, more], layout={"flex_flow": "row wrap"})
+    box = ipywidgets.Box(
+        [column, picture, more], layout={"flex_flow": "row wrap", "grid_gap": "1em"}
+    )
     return box.add_class("lrc-explorer")
 
 

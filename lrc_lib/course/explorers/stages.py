@@ -13,7 +13,11 @@ from lrc_lib.course.palette import BLACK, BLUE, GREEN, GREY, VERMILION
 from lrc_lib.schedule import SCHEDULES, Recipe, boundary_step, learning_rate_factor, loss_weights
 
 MOST = 500  # steps that are computed: more would look the same
-PARTS = ("layers", "soft label", "hard label")
+PARTS = {  # colour, line, marker
+    "layers": (BLUE, "-", "o"),
+    "soft label": (VERMILION, "--", "s"),
+    "hard label": (GREEN, "-.", "D"),
+}
 
 
 def budget(steps, stage2, boundary=0.8, warmup=0.1, schedule="linear"):
@@ -60,15 +64,10 @@ def stages_at(
     steps, stage2 = min(steps, MOST), (alpha, beta, gamma)
     start, weights, rates, shares = budget(steps, stage2, boundary, warmup, schedule)
     x, (above, below) = 100 * np.arange(steps) / steps, axes
-    for i, (colour, line, marker) in enumerate(
-        ((BLUE, "-", "o"), (VERMILION, "--", "s"), (GREEN, "-.", "D"))
-    ):
-        apart = {
-            "ds": "steps-post",
-            "marker": marker,
-            "markevery": (0.05 + 0.07 * i, 0.22),
-        }  # none hides another one
-        above.plot(x, weights[:, i], color=colour, ls=line, label=f"weight, {PARTS[i]}", **apart)
+    for i, (name, (colour, line, marker)) in enumerate(PARTS.items()):
+        look = {"color": colour, "ls": line, "marker": marker, "drawstyle": "steps-post"}
+        apart = (0.05 + 0.07 * i, 0.22)  # so that no marker hides another one
+        above.plot(x, weights[:, i], markevery=apart, label=f"weight, {name}", **look)
     above.plot(x, rates, color=BLACK, ls=":", label="learning rate / peak")
     above.axvline(100 * start / steps, color=GREY, ls="-", lw=1, label="stage 2 begins")
     above.set(xlim=(0, 100), ylim=(-0.1, max(3.5, 1.1 * weights.max())))
