@@ -20,8 +20,8 @@ from lrc_lib.course.notebook import ROOT
 TOKEN = "lrc"
 SETUP = """
 from types import SimpleNamespace
-from lrc_lib import widgets
-from lrc_lib.widgets import explore_cases, explore_cos_nce, explore_negatives
+from lrc_lib.course import explorers
+from lrc_lib.course.explorers import explore_cases, explore_cos_nce, explore_negatives
 from test_explorers import dev_rows, tiny_walks
 measured, (everything, wrong) = tiny_walks(), dev_rows()
 steps, spec = 345, SimpleNamespace(stage_boundary=0.8, warmup=0.1)
@@ -49,7 +49,8 @@ def settings(folder, extension, plugin, **values):
 def lab(tmp_path_factory):
     """The address of a notebook in a server of its own, with a kernel of this interpreter."""
     folder = tmp_path_factory.mktemp("lab")
-    search = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    here = os.path.dirname(__file__)
+    search = os.pathsep.join([str(ROOT), here, os.environ.get("PYTHONPATH", "")])
     kernel = folder / "data" / "kernels" / "this-python"
     kernel.mkdir(parents=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -119,25 +120,26 @@ def page(lab):
         page.get_by_text("| Idle").wait_for(timeout=60_000)  # the kernel is there
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.locator('li[data-command="runmenu:run-all"]').click()
-        count = f"document.querySelectorAll('.widget-vbox').length == {len(EXPLORERS)}"
+        count = f"document.querySelectorAll('.lrc-explorer').length == {len(EXPLORERS)}"
         page.wait_for_function(count, timeout=90_000)
         yield page
 
 
 def explorer(page, name):
     """An explorer's box, in view, and its picture."""
-    box = page.locator(".widget-vbox").nth(list(interactive_cells()).index(name))
+    box = page.locator(".lrc-explorer").nth(list(interactive_cells()).index(name))
     box.scroll_into_view_if_needed()
-    return box, box.locator(".widget-html-content").last
+    return box, box.locator(".widget-html-content").first
 
 
-def press(page, control, key, picture):
-    """Presses a key on a control and waits until the picture is another one."""
-    before = picture.inner_html()
+def press(page, box, control, key, expected=None):
+    """Presses a key and waits until what the box shows is `expected`, or another than before."""
+    shown = "box => [...box.querySelectorAll('.widget-html-content')].map(x => x.innerHTML).join()"
+    before = box.evaluate(shown)
     control.focus()
     control.press(key)
-    changed = "([picture, before]) => picture.innerHTML !== before"
-    page.wait_for_function(changed, arg=[picture.element_handle(), before], timeout=20_000)
+    there = f"([box, old, wanted]) => wanted ? ({shown})(box) == wanted : ({shown})(box) != old"
+    page.wait_for_function(there, arg=[box.element_handle(), before, expected], timeout=20_000)
     return before
 
 
@@ -155,24 +157,25 @@ def test_all_cells_run_without_an_error_or_a_warning(page):
 @pytest.mark.parametrize("name", sorted(EXPLORERS))
 def test_arrow_keys_move_every_slider_and_the_picture_follows(page, name):
     box, picture = explorer(page, name)
-    drawn = picture.locator("svg[role=img]" if name != "cases" else "table").first
-    size = drawn.bounding_box()
+    drawn, sliders = picture.locator("img"), box.locator(".widget-vbox")
+    assert len(drawn.get_attribute("alt")) > 60
+    size, beside = drawn.bounding_box(), sliders.bounding_box()
     assert size["width"] > 400 and size["height"] > 150
+    assert beside["x"] + beside["width"] <= size["x"], "sliders and picture side by side"
     for handle in box.locator("[role=slider]:visible").all():
         at_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
         there, back = ("ArrowLeft", "ArrowRight") if at_end else ("ArrowRight", "ArrowLeft")
-        before = press(page, handle, there, picture)
-        press(page, handle, back, picture)
-        assert picture.inner_html() == before, "back at the same place, another picture"
+        before = press(page, box, handle, there)
+        press(page, box, handle, back, before)  # back at the same place: the same picture
     assert page.problems == []
 
 
 def test_a_key_turns_the_circle_into_a_sphere(page):
     box, picture = explorer(page, "cos_nce")
     sliders = box.locator("[role=slider]:visible").count()
-    press(page, box.locator("[role=slider]").first, "ArrowRight", picture)
-    assert "on the sphere" in picture.inner_text()
-    assert box.locator("[role=slider]:visible").count() == sliders + 4
+    press(page, box, box.locator("[role=slider]").first, "ArrowRight")
+    assert "On the sphere" in picture.inner_text()
+    assert box.locator("[role=slider]:visible").count() == sliders + 2
     assert page.problems == []
 
 

@@ -1,7 +1,7 @@
-"""Explorers: views computed from a few numbers, sliders for JupyterLab, static twins.
+"""Explorers: figures of a few numbers, static for the page and with sliders for JupyterLab.
 
-`explore_*` builds sliders, `draw_*` is its twin and always draws. Headless (LRC_HEADLESS=1) no
-widget is built.
+`draw_*` draws the static figure, `explore_*` the same figure under sliders. When headless
+(LRC_HEADLESS=1), `explore_*` builds no widget and prints one line.
 """
 
 from lrc_lib.course.explorers.cases import draw_cases, explore_cases

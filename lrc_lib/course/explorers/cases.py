@@ -3,26 +3,22 @@
 Texts are data: they are escaped wherever they are shown. Taught in notebooks/07_mse_and_angle.
 """
 
+import functools
+
 import numpy as np
 import pandas as pd
 
 from lrc_lib.course.display import escaped, table_html
-from lrc_lib.course.explorers.controls import choice, explorer, headless, slider
-from lrc_lib.course.explorers.picture import Mark, Panel, View
-from lrc_lib.course.explorers.static import positions
-from lrc_lib.course.palette import COLOURS
+from lrc_lib.course.explorers.sliders import explorer, positions
+from lrc_lib.course.palette import BLUE, VERMILION
 from lrc_lib.errors import InputError
 
 PAGE = 8  # rows
 PARTS = 10  # into which the sorted rows are divided
 ORDERS = ("largest first", "smallest first")
-STYLE = """<style>
-table.lrc-cases{border-collapse:collapse;line-height:1.4;max-width:60em}
-.lrc-cases caption{text-align:left;font-weight:600;padding:.3em 0}
-.lrc-cases th,.lrc-cases td{padding:.25em .6em;text-align:left;vertical-align:top;
-border-bottom:1px solid #8886;white-space:normal;overflow-wrap:anywhere}
-.lrc-cases td:nth-child(2){min-width:16em}
-</style>"""
+STYLE = """<style>.lrc-explorer :is(th, td, caption) {text-align: left; vertical-align: top;
+padding: .3em .6em; border-bottom: 1px solid #8886; line-height: 1.4}
+.lrc-explorer .widget-readout {min-width: fit-content}</style>"""
 
 
 def measures(rows: pd.DataFrame, wrong: dict) -> list[str]:
@@ -31,10 +27,11 @@ def measures(rows: pd.DataFrame, wrong: dict) -> list[str]:
     Raises:
         InputError: no rows, columns that are missing, or mistakes of another length.
     """
-    missing = [name for name in ("text", "label", *wrong) if name not in rows]
-    found = [name for name in rows if name not in ("text", "label", *wrong)]
+    named = ("text", "label", *wrong)
+    found = [name for name in rows if name not in named]
+    missing = [f"column '{name}'" for name in named if name not in rows]
     if missing or not found:
-        what = f"column '{missing[0]}'" if missing else "column of a measure to sort by"
+        what = missing[0] if missing else "column of a measure to sort by"
         raise InputError(f"The dev rows have no {what}.")
     if len(rows) == 0:
         raise InputError(
@@ -47,7 +44,7 @@ def measures(rows: pd.DataFrame, wrong: dict) -> list[str]:
 
 
 def kinds(wrong: dict) -> dict:
-    """{words: (n,) bool} of rows by who answers them rightly; two systems."""
+    """{words: (n,) bool} of rows by which of the two systems is right."""
     (first, a), (second, b) = ((name, np.asarray(w, dtype=bool)) for name, w in wrong.items())
     return {
         "all rows": np.ones(len(a), dtype=bool),
@@ -64,28 +61,50 @@ def ordered(values, chosen, largest: bool) -> np.ndarray:
     return rows[np.argsort(-values[rows] if largest else values[rows], kind="stable")]
 
 
-def cases_page(rows, wrong, by: str, order="largest first", kind="all rows", page=1) -> str:
-    """One page of the browser as HTML; a page after the last one is the last one."""
+def page_of(rows, wrong, by: str, order: str, kind: str, page: int) -> str:
+    """A page of sorted rows as an HTML table, with what each system answers and its mistakes.
+
+    Args:
+        rows, wrong: as for `explore_cases`.
+        by: the measure.
+        order, kind: one of `ORDERS`, one of `kinds`.
+        page: from 1; a page after the last one is the last one.
+    """
     found = ordered(rows[by], kinds(wrong)[kind], order == ORDERS[0])
     last = max(1, -(-len(found) // PAGE))
     page = min(page, last)
-    shown = found[(page - 1) * PAGE : page * PAGE]
-    table = rows.iloc[shown].copy()
+    chosen = found[(page - 1) * PAGE : page * PAGE]
+    table = rows.iloc[chosen].copy()
     for system, missed in wrong.items():
-        marks = np.where(np.asarray(missed)[shown], " ✗ wrong", " ✓")
+        marks = np.where(np.asarray(missed)[chosen], " ✗ wrong", " ✓")
         table[system] = [f"{said}{mark}" for said, mark in zip(table[system], marks, strict=True)]
     names = ["row", *(f"{name} says" if name in wrong else str(name) for name in table)]
-    lines = [[int(row), *values] for row, values in zip(shown, table.to_numpy(object), strict=True)]
+    lines = [[int(i), *values] for i, values in zip(chosen, table.to_numpy(object), strict=True)]
     caption = f"{kind}, by {by}, {order}: {len(found)} rows, page {page} of {last}"
-    html = table_html(names, lines, escaped(caption))
-    return STYLE + html.replace('class="lrc"', 'class="lrc-cases"', 1)
+    return STYLE + table_html(names, lines, escaped(caption))
+
+
+def mistakes_at(axes, rows, wrong, by: str, **_) -> str:
+    """Draws where the mistakes lie in the order by one measure; `rows`, `wrong` as above."""
+    order = ordered(rows[by], np.full(len(rows), True), largest=False)
+    parts = np.array_split(order, min(PARTS, len(order)))
+    x, ends = 100 * (np.arange(len(parts)) + 0.5) / len(parts), []
+    looks = ("o-", BLUE, BLUE, 5), ("s--", VERMILION, "white", 9)
+    for (system, missed), (line, colour, face, size) in zip(wrong.items(), looks, strict=True):
+        share = [100 * np.mean(np.asarray(missed)[part]) for part in parts]
+        look = {"mfc": face, "ms": size, "zorder": 3 - size / 10}  # none hides the other
+        axes[0].plot(x, share, line, color=colour, label=f"{system} is wrong", **look)
+        ends.append(f"{system} gives {share[0]:.0f} % and {share[-1]:.0f} % wrong answers")
+    axes[0].set(xlim=(0, 100), ylim=(0, 100), ylabel="wrong answers (%)")
+    axes[0].set_xlabel("place in the order,\nsmallest first (%)")
+    return f"At the smallest and at the largest values of {by}, {'; '.join(ends)}."
 
 
 def explore_cases(rows: pd.DataFrame, wrong: dict):
     """Sliders over measures, kinds of rows, and the pages of dev rows that they find. (Table 5)
 
     Args:
-        rows: a dev row each: "text", "label", a column of answers for each system, and the
+        rows: one dev row each: "text", "label", a column of answers for each system, and the
             measures.
         wrong: {system: (n,) bool} of two systems.
 
@@ -98,15 +117,14 @@ def explore_cases(rows: pd.DataFrame, wrong: dict):
     Taught in: notebooks/07_mse_and_angle.
     """
     found = measures(rows, wrong)
-    if headless("where the mistakes lie in each order"):
-        return None
     controls = {
-        "by": choice("sort by", found),
-        "order": choice("order", ORDERS),
-        "kind": choice("show", [*kinds(wrong)]),
-        "page": slider("page", 1, 1, -(-len(rows) // PAGE), 1),
+        "by": ("sort by", found[0], found),
+        "order": ("order", ORDERS[0], ORDERS),
+        "kind": ("show", "all rows", [*kinds(wrong)]),
+        "page": ("page", 1, range(1, -(-len(rows) // PAGE) + 1)),
     }
-    return explorer(lambda **values: cases_page(rows, wrong, **values), controls)
+    draw, below = (functools.partial(f, rows=rows, wrong=wrong) for f in (mistakes_at, page_of))
+    return explorer(draw, controls, below=below, panels=1)
 
 
 def draw_cases(rows: pd.DataFrame, wrong: dict):
@@ -117,19 +135,5 @@ def draw_cases(rows: pd.DataFrame, wrong: dict):
 
     Taught in: notebooks/07_mse_and_angle.
     """
-    return positions({f"by {name}": _mistakes(rows[name], wrong) for name in measures(rows, wrong)})
-
-
-def _mistakes(values, wrong):
-    order = ordered(values, np.ones(len(values), dtype=bool), largest=False)
-    parts = np.array_split(order, min(PARTS, len(order)))
-    x = 100 * (np.arange(len(parts)) + 0.5) / len(parts)
-    marks = []
-    for (system, missed), line, marker, colour in zip(
-        wrong.items(), ("-", "--"), "os", COLOURS, strict=False
-    ):
-        look = {"filled": not marks, "size": 13 if marks else 7}  # none hides the other
-        share = [100 * np.mean(np.asarray(missed)[part]) for part in parts]
-        marks.append(Mark(x, share, colour, line, marker, f"{system} is wrong", **look))
-    names = "place in the order, smallest first (%)", "wrong answers (%)"
-    return View((Panel("", (0, 100), (0, 100), marks[::-1], *names),), "", "")
+    draw = functools.partial(mistakes_at, rows=rows, wrong=wrong)
+    return positions(draw, {f"by {name}": {"by": name} for name in measures(rows, wrong)}, 1)

@@ -1,142 +1,159 @@
 """COS-NCE on a circle and on a sphere: student, teacher and negatives, and where the loss leads.
 
-Everything is the library's own loss on a handful of vectors. Taught in
+Every loss is the library's own, on a handful of vectors. Taught in
 notebooks/01_cos_nce_geometry.
 """
 
-import numpy as np
+import functools
 
-from lrc_lib.course.explorers.controls import choice, explorer, headless, slider
-from lrc_lib.course.explorers.picture import Mark, Panel, View
-from lrc_lib.course.explorers.static import positions
-from lrc_lib.course.explorers.vectors import at, basis, cap, degrees, fan, frame, losses, scene
+import numpy as np
+import torch
+
+from lrc_lib.course.explorers.sliders import explorer, positions, steps
 from lrc_lib.course.palette import BLACK, BLUE, GREEN, GREY, VERMILION
+from lrc_lib.losses import cos_nce
 
 CAMERA = 25  # degrees above the equator
-PLANE = (-1.6, 1.6), (-1.35, 1.35)
-RING = np.radians(np.linspace(0, 360, 73))
-LOOKS = {
-    "teacher": (BLUE, "-", "o"),
-    "best": (GREEN, "-.", "D"),
-    "mean": (VERMILION, "--", "s"),
-    "student": (BLACK, "-", "^"),
-}
-NAMES = {"best": "optimum u*", "mean": "mean negative", "teacher": "teacher", "student": "student"}
 
 
-def cos_nce_view(
-    space="circle", student=40, teacher=0, negatives=70, spread=60, count=15, length=1.0,
-    student_height=30, teacher_height=0, negatives_height=0, turn=20,
-) -> View:  # fmt: skip
-    """Left the vectors, right the loss around them.
+def fan(centre: float, spread: float, count: int = 15) -> np.ndarray:
+    """Directions in the plane: `count` unit vectors, evenly over `spread` degrees about `centre`.
 
     Args:
-        space: "circle" or "sphere"; heights and `turn`, the camera's, count on the sphere only.
-        student, teacher, negatives, spread, turn and heights: degrees.
-        count: K. length: of the student.
+        centre, spread: degrees.
+        count: K >= 1.
+
+    Returns:
+        (K, 2).
+
+    Taught in: notebooks/01_cos_nce_geometry.
     """
-    if space == "circle":
-        now = scene(length * at(student), at(teacher), fan(negatives, spread, count))
-        panels = _circle(now), _around(now)
-    else:
-        now = scene(
-            length * at(student, student_height),
-            at(teacher, teacher_height),
-            cap(negatives, negatives_height, spread, count),
-        )
-        panels = _sphere(now, turn), _away(now)
-    off, bias = degrees(now.student, now.best), degrees(now.teacher, now.best)
-    says = (
-        f"COS-NCE of the student {now.loss:.3f}; at the teacher {now.at_teacher:.3f}; least, at "
-        f"the optimum u*, {now.at_best:.3f}. The student is {off:.0f}° from u*, the teacher "
-        f"{bias:.1f}°. MSE of student and teacher {now.mse:.3f}."
+    angles = centre + (np.linspace(-spread / 2, spread / 2, count) if count > 1 else np.zeros(1))
+    return np.stack([np.cos(np.radians(angles)), np.sin(np.radians(angles))], axis=1)
+
+
+def frame(direction: float, height: float) -> np.ndarray:
+    """East, north and outwards at a point of the unit sphere: (3, 3), one unit vector a row."""
+    a, b = np.radians([direction, height])
+    east = np.array([-np.sin(a), np.cos(a), 0.0])
+    out = np.array([np.cos(b) * np.cos(a), np.cos(b) * np.sin(a), np.sin(b)])
+    return np.stack([east, np.cross(out, east), out])
+
+
+def angle(x, y) -> float:
+    """The angle between two vectors, in degrees."""
+    cosine = x @ y / (np.linalg.norm(x) * np.linalg.norm(y))
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+
+
+def losses(students, teacher, negatives) -> torch.Tensor:
+    """Eq. (1) for students (n, D), one teacher (D,) and negatives (K, D) of any length: (n,)."""
+    z, t, n = map(torch.as_tensor, (students, teacher, negatives))
+    return cos_nce(z, t.expand_as(z), n.expand(len(z), *n.shape), reduction="none")
+
+
+def optimum(teacher, negatives) -> np.ndarray:
+    """The direction u* at which Eq. (1) is smallest, for unit vectors (D,) and (K, D): (D,)."""
+    best = 1.5 * teacher - 0.5 * negatives.mean(0)
+    return best / np.linalg.norm(best)
+
+
+def ways_down(student, teacher, negatives) -> dict[str, np.ndarray]:
+    """The negative gradients of Eq. (1) and of the MSE at a student (D,): two vectors (D,)."""
+    z = torch.tensor(student, requires_grad=True)
+    mse = (z - torch.as_tensor(teacher)).square().mean()
+    both = {"COS-NCE": losses(z[None], teacher, negatives).sum(), "MSE": mse}
+    return {name: -torch.autograd.grad(loss, z)[0].numpy() for name, loss in both.items()}
+
+
+def cos_nce_at(
+    axes, space="circle", student=40, height=30, length=1.0, teacher=0, negatives=70, spread=60,
+    count=15, turn=20,
+) -> str:  # fmt: skip
+    """Draws the vectors on the first of two axes and the loss around them on the second.
+
+    The sphere has the circle as its equator. Teacher and negatives stay on it: the loss sees only
+    the mean negative, and that spans a plane with the teacher.
+
+    Args:
+        space: "circle" or "sphere".
+        student, teacher, negatives, spread: degrees along the circle.
+        height, turn: of the student above the equator and of the camera around it, in degrees;
+            they matter on the sphere only.
+        count: K.
+        length: of the student.
+    """
+    flat = space == "circle"
+    camera = np.eye(3, 2) if flat else frame(turn, CAMERA)  # (3, D): side, up, towards the viewer
+    equator = np.eye(2, camera.shape[1])
+    t, n = fan(teacher, 0, 1)[0] @ equator, fan(negatives, spread, count) @ equator
+    z = length * (fan(student, 0, 1)[0] if flat else frame(student, height)[2])
+    best, loss = optimum(t, n), functools.partial(losses, teacher=t, negatives=n)
+    vectors = {  # smaller and smaller markers, so that none hides another one
+        "optimum u*": (best, GREEN, "-.", "D", 9),
+        "mean negative": (n.mean(0), VERMILION, "--", "s", 7),
+        "teacher": (t, BLUE, "-", "o", 5.5),
+        "student": (z, BLACK, "-", "^", 5.5),
+    }
+    if not flat:
+        _draw_level_lines(axes[0], camera, loss)
+    _draw_vectors(axes[0], camera, vectors, n)
+    _draw_ways_down(axes[0], camera, z, ways_down(z, t, n))
+    _draw_wave(axes[1], vectors, best, loss)
+    now, lowest, at_teacher = loss(np.stack([z, best, t])).tolist()
+    return (
+        f"On the {space}, COS-NCE is {now:.3f} for the student, {at_teacher:.3f} at the teacher "
+        f"and {lowest:.3f} at the optimum u*, the bottom of the wave. The student is "
+        f"{angle(z, best):.0f}° from u*, the teacher {angle(t, best):.1f}°. MSE of student and "
+        f"teacher: {np.square(z - t).mean():.3f}."
     )
-    alt = (
-        f"Left: on the {space}, arrows to the student, the teacher, the mean negative and the "
-        "optimum, and from the student the ways down for COS-NCE and for the MSE. Right: "
-        f"COS-NCE as a wave, the student at {now.loss:.2f}, its least value {now.at_best:.2f}."
-    )
-    return View(panels, says, alt)
 
 
-def _arrows(now, place):
-    """The vectors and the two ways down; `place` brings points (n, D) to the page."""
-    origin = np.zeros_like(now.teacher)
-    for field, (colour, line, marker) in LOOKS.items():
-        x, y, near = place(np.stack([origin, getattr(now, field)]))
-        yield Mark(x, y, colour, line)
-        look = {"label": NAMES[field], "filled": bool(near[1])}
-        yield Mark(x[1:], y[1:], colour, line, marker, **look)
-    for down, colour, line, loss in (
-        (now.down, BLACK, "-", "COS-NCE"),
-        (now.mse_down, GREY, ":", "MSE"),
-    ):
-        x, y, _ = place(np.stack([now.student, now.student + down / 2]))
-        yield Mark(x, y, colour, line, label=f"way down, {loss}", arrow=True)
+def _draw_level_lines(ax, camera, loss):
+    """Lines of equal loss on the side of the sphere that faces the viewer."""
+    radius, turn = np.meshgrid(np.linspace(0, 1, 31), np.radians(np.linspace(0, 360, 49)))
+    x, y = radius * np.cos(turn), radius * np.sin(turn)
+    points = np.stack([x, y, np.sqrt(1 - radius**2)], axis=-1) @ camera
+    levels = loss(points.reshape(-1, 3)).reshape(x.shape)
+    ax.contour(x, y, levels, np.arange(0.25, 4, 0.25), colors="#9a9a9a", linewidths=0.8)
 
 
-def _negatives(now, place):
-    x, y, near = place(now.negatives)
-    for chosen, filled in ((near, True), (~near, False)):
-        if chosen.any():
-            look = {"label": "negatives", "filled": filled, "size": 5}
-            yield Mark(x[chosen], y[chosen], VERMILION, "", "s", **look)
+def _draw_vectors(ax, camera, vectors, negatives):
+    """Vectors as the viewer sees them; hollow markers lie on the far side of the sphere."""
+    ax.plot(*fan(180, 360, 73).T, color=GREY, lw=1, ls="-")
+    x, y, depth = camera @ negatives.T
+    look = {"fc": np.where(depth < 0, "white", VERMILION), "ec": VERMILION, "zorder": 2}
+    ax.scatter(x, y, 16, marker="s", label="negatives", **look)
+    for name, (vector, colour, line, marker, size) in vectors.items():
+        x, y, depth = camera @ vector
+        look = {"ms": size, "mfc": "white" if depth < 0 else colour, "label": name}
+        ax.plot([0, x], [0, y], color=colour, ls=line, marker=marker, markevery=[1], **look)
+    ax.set(xlim=(-1.5, 1.5), ylim=(-1.15, 1.15), aspect="equal")
+    ax.axis("off")
 
 
-def _flat(points):
-    return points[:, 0], points[:, 1], np.ones(len(points), dtype=bool)
+def _draw_ways_down(ax, camera, student, ways):
+    """Arrows half as long as the gradients, from the student."""
+    look = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.012, "lw": 1, "zorder": 4}
+    for (name, way), face in zip(ways.items(), (BLACK, "white"), strict=True):
+        ax.quiver(*(camera @ student)[:2], *(camera @ way)[:2] / 2, fc=face, ec=BLACK, **look)
+        ax.plot([], [], ">", color=BLACK, mfc=face, label=f"way down, {name}")
 
 
-def _circle(now):
-    rim = Mark(np.cos(RING), np.sin(RING), GREY, "-", width=1)
-    marks = [rim, *_negatives(now, _flat), *_arrows(now, _flat)]
-    return Panel("on the circle", *PLANE, marks, plane=True)
-
-
-def _sphere(now, turn):
-    side, up, towards = frame(turn, CAMERA)
-
-    def place(points):
-        return points @ side, points @ up, points @ towards >= 0
-
-    marks = [Mark(np.cos(RING), np.sin(RING), GREY, "-", width=1)]
-    a, b, out = basis(now.best)
-    for angle in (30, 60, 90, 120, 150):  # lines of one loss
-        c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-        ring = c * out + s * (np.cos(RING)[:, None] * a + np.sin(RING)[:, None] * b)
-        x, y, near = place(ring)
-        marks.append(Mark(np.where(near, x, np.nan), y, "#9a9a9a", "-", width=1))
-        marks.append(Mark(np.where(near, np.nan, x), y, "#c8c8c8", ":", width=1))
-    marks += [*_negatives(now, place), *_arrows(now, place)]
-    title = "on the sphere: rings of one loss; hollow is behind"
-    return Panel(title, *PLANE, marks, plane=True)
-
-
-def _around(now):
-    angles = np.linspace(-180, 180, 121)
-    circle = np.stack([np.cos(np.radians(angles)), np.sin(np.radians(angles))], axis=1)
-    names = "loss by the student's direction", "direction of the student (degrees)"
-    return _wave(now, names, angles, circle, lambda v: np.degrees(np.arctan2(v[1], v[0])))
-
-
-def _away(now):
-    angles = np.linspace(0, 180, 61)
-    aside, _, out = basis(now.best)
-    walk = np.cos(np.radians(angles))[:, None] * out + np.sin(np.radians(angles))[:, None] * aside
-    names = "loss by the angle from u*", "angle from the optimum u* (degrees)"
-    return _wave(now, names, angles, walk, lambda v: degrees(v, now.best))
-
-
-def _wave(now, names, angles, students, angle_of):
-    marks = [Mark(angles, losses(students, now.teacher, now.negatives), BLACK, "-")]
-    for field, (colour, _, marker) in LOOKS.items():
-        vector = getattr(now, field)
+def _draw_wave(ax, vectors, best, loss):
+    if len(best) == 2:
+        angles, name = np.linspace(-180, 180, 121), "direction of the student\n(degrees)"
+        walk, place = fan(0, 360, 121), lambda v: np.degrees(np.arctan2(v[1], v[0]))
+    else:  # from u* over the pole
+        angles, name = np.linspace(0, 180, 61), "angle from the optimum u*\n(degrees)"
+        walk, place = fan(90, 180, 61) @ [best, (0, 0, 1)], functools.partial(angle, best)
+    ax.plot(angles, loss(walk), color=BLACK, ls="-")
+    for vector, colour, _, marker, size in vectors.values():
         if np.linalg.norm(vector) > 1e-6:  # negatives all round have no mean direction
-            loss = losses(vector[None], now.teacher, now.negatives)
-            marks.append(Mark([angle_of(vector)], loss, colour, "", marker, size=10))
-    (title, xlabel), ends = names, (angles[0], angles[-1])
-    places = {v: f"{v:g}" for v in np.linspace(*ends, 5)}
-    return Panel(title, ends, (0, 4), marks, xlabel, "COS-NCE", xticks=places)
+            look = {"color": colour, "ms": size, "clip_on": False, "zorder": 3}
+            ax.plot(place(vector), loss(vector[None]), marker, **look)
+    ends = angles[0], angles[-1]
+    ax.set(xlim=ends, ylim=(0, 4), xticks=np.linspace(*ends, 5), xlabel=name, ylabel="COS-NCE")
 
 
 def explore_cos_nce():
@@ -147,25 +164,21 @@ def explore_cos_nce():
 
     Taught in: notebooks/01_cos_nce_geometry.
     """
-    if headless():
-        return None
-    controls = {"space": choice("where", ["circle", "sphere"])}
-    for name, text, value, low, high, step in (
-        ("student", "student's direction (degrees)", 40, -180, 180, 5),
-        ("student_height", "student's height (degrees)", 30, -90, 90, 5),
-        ("length", "student's length", 1.0, 0.2, 1.3, 0.1),
-        ("teacher", "teacher's direction (degrees)", 0, -180, 180, 5),
-        ("teacher_height", "teacher's height (degrees)", 0, -90, 90, 5),
-        ("negatives", "negatives' direction (degrees)", 70, -180, 180, 5),
-        ("negatives_height", "negatives' height (degrees)", 0, -90, 90, 5),
-        ("spread", "negatives' spread (degrees)", 60, 0, 360, 10),
-        ("count", "number of negatives K", 15, 1, 31, 1),
-        ("turn", "turn the sphere (degrees)", 20, -180, 180, 5),
-    ):
-        controls[name] = slider(text, value, low, high, step)
-    flat = [name for name in controls if "height" not in name and name != "turn"]
+    around = range(-180, 181, 5)
+    controls = {
+        "space": ("where", "circle", ("circle", "sphere")),
+        "student": ("student's direction (°)", 40, around),
+        "height": ("student's height (°)", 30, range(-90, 91, 5)),
+        "length": ("student's length", 1.0, steps(0.2, 1.3, 0.1)),
+        "teacher": ("teacher's direction (°)", 0, around),
+        "negatives": ("negatives' direction (°)", 70, around),
+        "spread": ("negatives' spread (°)", 60, range(0, 361, 10)),
+        "count": ("number of negatives K", 15, range(1, 32)),
+        "turn": ("turn the sphere (°)", 20, around),
+    }
+    flat = controls.keys() - {"height", "turn"}
     return explorer(
-        cos_nce_view, controls, lambda space, **_: flat if space == "circle" else controls
+        cos_nce_at, controls, lambda space, **_: flat if space == "circle" else controls
     )
 
 
@@ -174,12 +187,10 @@ def draw_cos_nce():
 
     Taught in: notebooks/01_cos_nce_geometry.
     """
-    views = {
-        "negatives to one side": cos_nce_view(),
-        "negatives all round": cos_nce_view(spread=330),
-        "negatives opposite the teacher": cos_nce_view(negatives=180),
-        "on the sphere": cos_nce_view(
-            "sphere", student=75, student_height=35, negatives_height=-20
-        ),
+    places = {
+        "negatives to one side": {},
+        "negatives all round": {"spread": 330},
+        "negatives opposite the teacher": {"negatives": 180},
+        "on the sphere": {"space": "sphere", "student": 75, "height": 35},
     }
-    return positions(views)
+    return positions(cos_nce_at, places)

@@ -1,20 +1,21 @@
-"""How many negatives, how unequal, how alike, at which temperature: COS-NCE beside InfoNCE.
+"""How many negatives, how unequal, how alike, at which temperature: COS-NCE next to InfoNCE.
 
-All vectors have length 1 and a shared direction mu. The teacher is sqrt(a) mu + sqrt(1 - a) o, and
-so is every negative with an o of its own, so two negatives have cosine a on average (anisotropy)
-and a negative's cosine to the teacher spreads with that of its o to the teacher's. Of each vector
-only its cosine to the student is needed, so a move costs a few thousand numbers whatever the width.
-Taught in notebooks/01_cos_nce_geometry.
+All vectors have length 1 and share a direction mu. The teacher is sqrt(a) mu + sqrt(1 - a) o, and
+each negative has the same form with an o of its own. So two negatives have cosine a on average
+(anisotropy), and the cosine of a negative to the teacher varies with that of their own parts. Both
+losses need only each vector's cosine to the student, so a move is quick at any width. Taught in
+notebooks/01_cos_nce_geometry.
 """
 
-import functools
+import math
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
-from lrc_lib.course.explorers.controls import choice, explorer, headless, slider
-from lrc_lib.course.explorers.picture import Mark, Panel, View
-from lrc_lib.course.explorers.static import positions
-from lrc_lib.course.palette import BLACK, BLUE, GREY, VERMILION
+from lrc_lib.course.explorers.sliders import explorer, positions, steps
+from lrc_lib.course.palette import BLUE, GREY, VERMILION
+from lrc_lib.losses import angular_distance, cos_nce
 
 COUNTS = (1, 3, 7, 15, 31, 63, 127, 255)
 TEMPERATURES = (0.02, 0.05, 0.07, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0, 1000.0)
@@ -22,60 +23,56 @@ DRAWS, WIDTH = 200, 64
 STUDENT = 0.5  # cosine of the student's own part to the teacher's
 
 
-@functools.lru_cache(maxsize=1)
-def _noise():
-    """For each draw and negative: how near the teacher, and how it lies to the student's error."""
-    rng = np.random.default_rng(0)
-    near = rng.standard_normal((DRAWS, COUNTS[-1]))
-    aside = rng.standard_normal((DRAWS, COUNTS[-1], WIDTH))
-    return near, aside[..., 0] / np.linalg.norm(aside, axis=-1)
-
-
 def cosines(spread: float, anisotropy: float):
     """Cosines to the student: of the teacher, and of `DRAWS` x 255 negatives.
 
     Args:
-        spread: sd of the cosine of a negative's own part to the teacher's; 0 makes all negatives
-            equally far from the teacher.
+        spread: sd of the cosine of a negative's own part to the teacher's; with 0 all negatives
+            are equally far from the teacher.
         anisotropy: a, in [0, 1).
 
     Returns:
         (float, (DRAWS, 255)).
     """
-    near, aside = _noise()
-    near = np.clip(spread * near, -0.98, 0.98)
+    noise = np.random.default_rng(0).standard_normal((2, DRAWS, COUNTS[-1]))
+    near, aside = np.clip(spread * noise[0], -0.98, 0.98), noise[1] / WIDTH**0.5
     own = STUDENT * near + (1 - STUDENT**2) ** 0.5 * np.sqrt(1 - near**2) * aside
     return anisotropy + (1 - anisotropy) * STUDENT, anisotropy + (1 - anisotropy) * own
 
 
-def cos_nce_of(positive, negatives):
-    """Eq. (1) from cosines to the student: a float and (..., K) -> (...)."""
-    return 2 - 1.5 * positive + 0.5 * negatives.mean(-1)
+def both_losses(positive: float, negatives, temperature: float):
+    """Eq. (1), and InfoNCE on its scale, for vectors in the plane that have these cosines.
 
+    InfoNCE gets the cosine loss and, in place of COS-NCE's contrast, half of
+    tau (InfoNCE - log(K + 1)) (K + 1) / K. COS-NCE is its limit for a large temperature.
 
-def info_nce_of(positive, negatives, temperature: float):
-    """InfoNCE on the scale of COS-NCE, which is its limit for a large temperature.
+    Args:
+        positive: cosine of the teacher to the student.
+        negatives: (n, K), cosines of the negatives to the student.
+        temperature: tau.
 
-    It is the cosine loss and, in place of COS-NCE's contrast, half of
-    tau (InfoNCE - log(K + 1)) (K + 1) / K.
+    Returns:
+        ((n,), (n,)).
     """
-    count = negatives.shape[-1]
-    powers = (negatives - positive) / temperature
-    top = np.maximum(powers.max(-1), 0)
-    total = np.exp(powers - top[..., None]).sum(-1) + np.exp(-top)
-    contrast = temperature * (top + np.log(total) - np.log(count + 1))
-    return 2 - positive + 0.5 * contrast * (count + 1) / count
+    n, k = negatives.shape
+    cosine = torch.from_numpy(np.insert(negatives, 0, positive, axis=1))
+    vectors = torch.stack([cosine, (1 - cosine.square()).sqrt()], dim=-1)  # the student is (1, 0)
+    student, teacher = torch.eye(2, dtype=torch.double)[0].expand(n, 2), vectors[:, 0]
+    ours = cos_nce(student, teacher, vectors[:, 1:], reduction="none")
+    first = torch.zeros(n, dtype=torch.long)
+    info = F.cross_entropy(cosine / temperature, first, reduction="none")
+    contrast = temperature * (info - math.log(k + 1)) * (k + 1) / k
+    return ours.numpy(), (1 + angular_distance(teacher, student) + contrast / 2).numpy()
 
 
 def shares(negatives, temperature: float):
     """Each negative's share of InfoNCE's push, the most similar first: (..., K), sum 1."""
-    powers = -np.sort(-negatives, axis=-1) / temperature
-    powers = np.exp(powers - powers[..., :1])
-    return powers / powers.sum(-1, keepdims=True)
+    ranked = torch.from_numpy(-np.sort(-negatives, axis=-1))
+    return torch.softmax(ranked / temperature, dim=-1).numpy()
 
 
-def negatives_view(count=15, spread=0.3, anisotropy=0.5, temperature=0.1) -> View:
-    """Left both losses against K, right who gets the push at this K.
+def negatives_at(axes, count=15, spread=0.3, anisotropy=0.5, temperature=0.1) -> str:
+    """Draws both losses by K on the first of two axes, and on the second who gets the push.
 
     Args:
         count: K, one of `COUNTS`.
@@ -83,55 +80,35 @@ def negatives_view(count=15, spread=0.3, anisotropy=0.5, temperature=0.1) -> Vie
         temperature: of InfoNCE.
     """
     positive, found = cosines(spread, anisotropy)
-    ours = [cos_nce_of(positive, found[:, :k]) for k in COUNTS]
-    theirs = [info_nce_of(positive, found[:, :k], temperature) for k in COUNTS]
-    here = COUNTS.index(count)
-    weights = shares(found[:, :count], temperature).mean(0)
-    name = f"InfoNCE, temperature {temperature:g}"
-    panels = _by_count(ours, theirs, here), _push(weights)
-    says = (
-        f"K = {count}: COS-NCE {ours[here].mean():.3f} (sd {ours[here].std():.3f} over {DRAWS} "
-        f"draws), {name}, {theirs[here].mean():.3f} (sd {theirs[here].std():.3f}). The nearest "
-        f"negative gets {weights[0]:.1%} of InfoNCE's push and {1 / count:.1%} of COS-NCE's."
+    ours, theirs = zip(
+        *(both_losses(positive, found[:, :k], temperature) for k in COUNTS), strict=True
     )
-    alt = (
-        f"Left: the mean of COS-NCE is level in K; {name}, goes from {theirs[0].mean():.2f} to "
-        f"{theirs[-1].mean():.2f}. Right: the share of the push by rank, {weights[0]:.2f} for the "
-        "nearest negative under InfoNCE, a level line for COS-NCE."
-    )
-    return View(panels, says, alt)
-
-
-def _by_count(ours, theirs, here):
-    x, marks = np.log2(np.array(COUNTS) + 1), []
-    for values, colour, line, marker, label in (
-        (theirs, VERMILION, "--", "s", "InfoNCE and cosine loss"),
-        (ours, BLUE, "-", "o", "COS-NCE"),
+    push = shares(found[:, :count], temperature).mean(0)
+    x, here, rank = np.log2(np.array(COUNTS) + 1), COUNTS.index(count), np.arange(1, count + 1)
+    for losses, share, name, colour, line, marker, size in (
+        (theirs, push, "InfoNCE and cosine loss", VERMILION, "--", "s", 6),
+        (ours, np.full(count, 1 / count), "COS-NCE", BLUE, "-", "o", 4),
     ):
-        mean, sd = (np.array([getattr(v, key)() for v in values]) for key in ("mean", "std"))
-        gap = np.full_like(x, np.nan)
-        ends = np.stack([mean - sd, mean + sd, gap], axis=1).ravel()
-        marks.append(Mark(np.repeat(x, 3), ends, colour, "-", width=1))
-        marks.append(Mark(x, mean, colour, line, marker, label))
-    marks.append(Mark([x[here]] * 2, [0, 3], GREY, ":", label="the K chosen", width=1.5))
-    places = {float(at): str(k) for at, k in zip(x, COUNTS, strict=True)}
-    names = "number of negatives K", "loss, mean ± sd over draws"
-    return Panel("the loss by K", (0.6, 8.4), (0.8, 1.8), marks, *names, xticks=places)
-
-
-def _push(weights):
-    rank = np.arange(1, len(weights) + 1)
-    last = max(2, len(rank))
-    marker = "s" if len(rank) <= 31 else ""
-    level = np.full(len(rank), 1 / len(rank))
-    marks = [
-        Mark(rank, weights, VERMILION, "--", marker, size=6),
-        Mark(rank, level, BLUE, "-", "o" if marker else "", size=4),
-    ]
-    if len(rank) == 1:
-        marks.append(Mark([1], [1], BLACK, "", "o", size=6))
-    names = "negative, most similar first", "share of the push"
-    return Panel("who is pushed from", (0.5, last + 0.5), (0, 1.05), marks, *names)
+        look = {"color": colour, "ls": line, "marker": marker, "ms": size}
+        mean, sd = np.mean(losses, axis=1), np.std(losses, axis=1)
+        axes[0].errorbar(x, mean, sd, elinewidth=1, label=name, **look)
+        axes[1].plot(rank, share, markevery=max(1, count // 16), **look)
+    axes[0].axvline(x[here], color=GREY, ls=":", lw=1.5, label="the K chosen")
+    axes[0].set_xticks(x, COUNTS)
+    axes[0].set(
+        xlabel="number of negatives K", ylabel="loss, mean ± sd over draws", ylim=(0.8, 1.8)
+    )
+    axes[1].set(xlabel="negative, most similar first", ylabel="share of the push", ylim=(0, 1.05))
+    axes[1].set_xlim(0.5, max(2, count) + 0.5)
+    axes[1].xaxis.get_major_locator().set_params(integer=True)
+    info = [values.mean() for values in theirs]
+    return (
+        f"K = {count}: COS-NCE is {ours[here].mean():.3f} (sd {ours[here].std():.3f} over {DRAWS} "
+        f"draws) and stays level as K grows. InfoNCE at temperature {temperature:g} is "
+        f"{info[here]:.3f} (sd {theirs[here].std():.3f}); as K grows it goes from {info[0]:.2f} to "
+        f"{info[-1]:.2f}. The nearest negative gets {push[0]:.1%} of InfoNCE's push and "
+        f"{1 / count:.1%} of COS-NCE's."
+    )
 
 
 def explore_negatives():
@@ -142,16 +119,13 @@ def explore_negatives():
 
     Taught in: notebooks/01_cos_nce_geometry.
     """
-    if headless():
-        return None
-    hot = [(f"{t:g}", t) for t in TEMPERATURES]
     controls = {
-        "count": choice("number of negatives K", COUNTS, 15),
-        "spread": slider("spread of the negatives", 0.3, 0.0, 0.6, 0.05),
-        "anisotropy": slider("anisotropy (shared part)", 0.5, 0.0, 0.95, 0.05),
-        "temperature": choice("InfoNCE's temperature", hot, 0.1),
+        "count": ("number of negatives K", 15, COUNTS),
+        "spread": ("spread of the negatives", 0.3, steps(0, 0.6, 0.05)),
+        "anisotropy": ("anisotropy (shared part)", 0.5, steps(0, 0.95, 0.05)),
+        "temperature": ("InfoNCE's temperature", 0.1, TEMPERATURES),
     }
-    return explorer(negatives_view, controls)
+    return explorer(negatives_at, controls)
 
 
 def draw_negatives():
@@ -159,10 +133,10 @@ def draw_negatives():
 
     Taught in: notebooks/01_cos_nce_geometry.
     """
-    views = {
-        "temperature 0.05": negatives_view(temperature=0.05),
-        "temperature 0.5": negatives_view(temperature=0.5),
-        "temperature 100: the limit": negatives_view(temperature=100.0),
-        "temperature 0.05, anisotropy 0.95": negatives_view(temperature=0.05, anisotropy=0.95),
+    places = {
+        "temperature 0.05": {"temperature": 0.05},
+        "temperature 0.5": {"temperature": 0.5},
+        "temperature 100: the limit": {"temperature": 100.0},
+        "temperature 0.05, anisotropy 0.95": {"temperature": 0.05, "anisotropy": 0.95},
     }
-    return positions(views)
+    return positions(negatives_at, places)

@@ -1,21 +1,20 @@
 """The perturbation of Eqs. (7)-(8) on a real run's embeddings: the loss before and after the step.
 
 The gradient does not depend on epsilon, so the loss is measured once along each norm's direction,
-at every place that the slider has; a move then only looks up. Taught in
-notebooks/04_two_stage_distillation.
+at every place of the slider; a move only reads it. Taught in notebooks/04_two_stage_distillation.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from lrc_lib.course.explorers.controls import choice, explorer, headless, slider
-from lrc_lib.course.explorers.picture import Bars, Mark, Panel, View
-from lrc_lib.course.explorers.static import positions
-from lrc_lib.course.palette import BLACK, BLUE, GREY, ORANGE, VERMILION
-from lrc_lib.errors import InputError, unknown
+from lrc_lib.course.display import visible
+from lrc_lib.course.explorers.sliders import bars, explorer, positions
+from lrc_lib.course.palette import BLACK, BLUE, GREY, VERMILION
+from lrc_lib.errors import InputError
 from lrc_lib.perturbation import NORMS, perturb_embeddings
 
 EPSILONS = tuple(np.arange(-3, 6.5, 0.5).tolist())
@@ -73,65 +72,44 @@ def perturbation_walks(embeddings, loss_of: Callable, mask, tokens) -> Walks:
     return Walks(loss.item(), losses, slopes, percent, tokens)
 
 
-def perturbation_view(walks: Walks, norm="sample", epsilon=1.0, text=1) -> View:
-    """Left the loss along the step, right how far each token of one text moves.
+def perturbation_at(axes, walks: Walks, norm="sample", epsilon=1.0, text=1) -> str:
+    """Draws the loss along the step on the first of two axes, and on the second how far tokens go.
 
     Args:
+        walks: what `perturbation_walks` measured.
         norm: one of `lrc_lib.perturbation.NORMS`.
         epsilon: one of `EPSILONS`.
         text: its number, from 1.
-
-    Raises:
-        InputError: they are not.
     """
-    texts = range(1, len(walks.tokens) + 1)
-    for name, value, options in (
-        ("norm", norm, NORMS), ("epsilon", epsilon, EPSILONS), ("text", text, texts)
-    ):  # fmt: skip
-        if value not in options:
-            raise unknown(name, value, options)
-    after = float(walks.losses[norm][EPSILONS.index(epsilon)])
-    predicted = walks.before + epsilon * walks.slopes[norm]
-    percent = abs(epsilon) * walks.percent[norm][text - 1][: len(walks.tokens[text - 1])]
-    bars = _moves(walks, percent, text)
-    says = (
-        f"Loss before the step {walks.before:.4f}, after it {after:.4f} "
-        f"({after - walks.before:+.4f}); first-order prediction {predicted:.4f} "
-        f"({predicted - walks.before:+.4f}). The tokens of text {text} move by "
-        f"{percent.mean():.1f} % of their length on average."
+    after, predicted = _draw_losses(axes[0], walks, norm, epsilon)
+    words = [visible(word)[:18] for word in walks.tokens[text - 1]]
+    percent = abs(epsilon) * walks.percent[norm][text - 1][: len(words)]
+    most = EPSILONS[-1] * max(float(share.max()) for share in walks.percent.values())
+    bars(axes[1], words[:TOKENS], percent[:TOKENS], min(100.0, most) or 1.0)
+    axes[1].set_xlabel(f"text {text}: step of each token\nas a share of its length")
+    return (
+        f"With one norm for each {norm} and epsilon {epsilon:g}, the loss goes from "
+        f"{walks.before:.4f} to {after:.4f} ({after - walks.before:+.4f}); the first-order "
+        f"prediction is {predicted:.4f} ({predicted - walks.before:+.4f}). The tokens of text "
+        f"{text} move by {percent.mean():.1f} % of their length on average, most of all "
+        f"'{words[percent.argmax()]}' by {percent.max():.1f} %."
     )
-    alt = (
-        f"Left: the loss along the gradient, one norm for each {norm}, and the straight line of "
-        f"the prediction; at epsilon {epsilon:g} the loss is {after:.3f}, the prediction "
-        f"{predicted:.3f}. Right: a bar for each token of text {text}, the length of its step."
-    )
-    return View((_along(walks, norm, epsilon, after, predicted), bars), says, alt)
 
 
-def _along(walks, norm, epsilon, after, predicted):
-    line = walks.before + np.array(EPSILONS) * walks.slopes[norm]
-    low, high = (f([f(values) for values in walks.losses.values()] + [f(line)]) for f in (min, max))
-    pad = 0.06 * (high - low) or 0.1
-    marks = [
-        Mark(EPSILONS, walks.losses[norm], BLUE, "-", label="measured"),
-        Mark(EPSILONS, line, VERMILION, "--", label="first-order prediction"),
-        Mark([epsilon] * 2, [low - pad, high + pad], GREY, ":", width=1.5),
-        Mark([0], [walks.before], BLACK, "", "D", "before the step"),
-        Mark([epsilon], [predicted], VERMILION, "", "s", filled=False, size=9),
-        Mark([epsilon], [after], BLUE, "", "o", size=9),
-    ]
-    title, ends = f"the loss, one norm for each {norm}", (EPSILONS[0], EPSILONS[-1])
-    names = "epsilon, length of the step", "total loss"
-    return Panel(title, ends, (low - pad, high + pad), marks, *names)
-
-
-def _moves(walks, percent, text):
-    most = max(float(shares.max()) for shares in walks.percent.values())
-    words = [word[:18] for word in walks.tokens[text - 1]]
-    shares = percent.tolist()
-    rows = [(w, p, f"{p:.1f} %") for w, p in zip(words, shares, strict=True)][:TOKENS]
-    limit = min(100.0, max(EPSILONS) * most) or 1.0
-    return Bars(f"text {text}: step of each token, % of it", rows, limit, ORANGE)
+def _draw_losses(ax, walks, norm, epsilon):
+    lines = {n: walks.before + np.array(EPSILONS) * slope for n, slope in walks.slopes.items()}
+    measured, line, here = walks.losses[norm], lines[norm], EPSILONS.index(epsilon)
+    ax.plot(EPSILONS, measured, color=BLUE, ls="-", label="measured")
+    ax.plot(EPSILONS, line, color=VERMILION, ls="--", label="first-order prediction")
+    ax.axvline(epsilon, color=GREY, ls=":", lw=1.5)
+    ax.plot(0, walks.before, "D", color=BLACK, label="before the step")
+    ax.plot(epsilon, line[here], "s", color=VERMILION, mfc="white", ms=8)
+    ax.plot(epsilon, measured[here], "o", color=BLUE)
+    every = np.concatenate([*walks.losses.values(), *lines.values()])  # one scale for all norms
+    pad = 0.06 * np.ptp(every) or 0.1
+    ax.set(xlim=(EPSILONS[0], EPSILONS[-1]), ylim=(every.min() - pad, every.max() + pad))
+    ax.set(xlabel="epsilon, length of the step", ylabel="total loss")
+    return float(measured[here]), float(line[here])
 
 
 def explore_perturbation(walks: Walks):
@@ -142,25 +120,22 @@ def explore_perturbation(walks: Walks):
 
     Taught in: notebooks/04_two_stage_distillation.
     """
-    if headless():
-        return None
-    lengths = [(f"{e:g}", e) for e in EPSILONS]
     controls = {
-        "norm": choice("one norm for each", NORMS),
-        "epsilon": choice("epsilon, length of the step", lengths, 1.0),
-        "text": slider("text whose tokens are shown", 1, 1, len(walks.tokens), 1),
+        "norm": ("one norm for each", "sample", NORMS),
+        "epsilon": ("epsilon, step length", 1.0, EPSILONS),
+        "text": ("text below", 1, range(1, len(walks.tokens) + 1)),
     }
-    return explorer(lambda **values: perturbation_view(walks, **values), controls)
+    return explorer(functools.partial(perturbation_at, walks=walks), controls)
 
 
 def draw_perturbation(walks: Walks):
     """Four positions of `explore_perturbation` as a figure.
 
-    The bars are of the text that one norm for the whole batch moves least.
+    The bars show the text that one norm for the whole batch moves least.
 
     Taught in: notebooks/04_two_stage_distillation.
     """
     text = int(walks.percent["tensor"].max(1).argmin()) + 1
-    views = {f"{norm}, epsilon 1": perturbation_view(walks, norm, 1.0, text) for norm in NORMS}
-    views["sample, epsilon 4"] = perturbation_view(walks, "sample", 4.0, text)
-    return positions(views)
+    places = {f"{norm}, epsilon 1": {"norm": norm, "text": text} for norm in NORMS}
+    places["sample, epsilon 4"] = {"epsilon": 4.0, "text": text}
+    return positions(functools.partial(perturbation_at, walks=walks), places)

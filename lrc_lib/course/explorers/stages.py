@@ -3,41 +3,24 @@
 Taught in notebooks/04_two_stage_distillation.
 """
 
-from typing import NamedTuple
+import functools
 
 import numpy as np
 
-from lrc_lib.course.explorers.controls import choice, explorer, headless, slider
-from lrc_lib.course.explorers.picture import Bars, Mark, Panel, View
-from lrc_lib.course.explorers.static import positions
+from lrc_lib.course.explorers.sliders import bars, explorer, positions
+from lrc_lib.course.explorers.sliders import steps as numbers
 from lrc_lib.course.palette import BLACK, BLUE, GREEN, GREY, VERMILION
 from lrc_lib.schedule import SCHEDULES, Recipe, boundary_step, learning_rate_factor, loss_weights
 
-MOST = 500  # steps that are worked out: more would not be seen, and a move would take longer
-PARTS = ("layers", "soft label", "hard label")
+MOST = 500  # steps that are computed: more would look the same
+PARTS = {  # colour, line, marker
+    "layers": (BLUE, "-", "o"),
+    "soft label": (VERMILION, "--", "s"),
+    "hard label": (GREEN, "-.", "D"),
+}
 
 
-class Budget(NamedTuple):
-    """A run's plan, step by step.
-
-    Attributes:
-        start: first step of stage 2.
-        weights: (steps, 3), those of Eq. (6). rates: (steps,), shares of the peak.
-        steps_left, rate_left: what share of the steps and of the summed rate stage 2 has.
-        rate_at_start: the rate as stage 2 begins. parts: (3,), each loss's share of
-            weight times rate, summed over the run; NaN where no loss has a weight.
-    """
-
-    start: int
-    weights: np.ndarray
-    rates: np.ndarray
-    steps_left: float
-    rate_left: float
-    rate_at_start: float
-    parts: np.ndarray
-
-
-def budget(steps, stage2, boundary=0.8, warmup=0.1, schedule="linear") -> Budget:
+def budget(steps, stage2, boundary=0.8, warmup=0.1, schedule="linear"):
     """What a recipe of weights 1 : 0 : 0 and then `stage2` spends, by `lrc_lib.schedule`.
 
     Args:
@@ -45,67 +28,61 @@ def budget(steps, stage2, boundary=0.8, warmup=0.1, schedule="linear") -> Budget
         stage2: (alpha, beta, gamma).
         boundary, warmup, schedule: as in `learning_rate_factor`.
 
+    Returns:
+        The first step of stage 2; the weights of Eq. (6), (steps, 3); the rates as shares of the
+        peak, (steps,); and {what: its share of the run}. A loss's share is its weight times the
+        rate, summed over the run, and NaN where no loss has a weight.
+
     Raises:
         InputError: these are wrong.
     """
     recipe, start = Recipe("", "", stage2=stage2), boundary_step(steps, boundary)
-    weights = [loss_weights(step, steps, recipe, boundary) for step in range(steps)]
-    rates = [learning_rate_factor(s, steps, warmup, schedule, boundary) for s in range(steps)]
-    weights, rates = np.array(weights, dtype=float), np.array(rates)
-    spent = (weights * rates[:, None]).sum(0)
+    weights = np.array(
+        [loss_weights(i, steps, recipe, boundary) for i in range(steps)], dtype=float
+    )
+    rates = [learning_rate_factor(i, steps, warmup, schedule, boundary) for i in range(steps)]
+    rates = np.array(rates)
+    spent = rates @ weights
     parts = spent / spent.sum() if spent.sum() else np.full(3, np.nan)
-    left = 1 - start / steps, rates[start:].sum() / rates.sum()
-    return Budget(start, weights, rates, *map(float, left), float(rates[start]), parts)
+    shares = {"stage 2: steps": 1 - start / steps}
+    shares["stage 2: summed rate"] = rates[start:].sum() / rates.sum()
+    shares |= {f"{name}: weight × rate": part for name, part in zip(PARTS, parts, strict=True)}
+    return start, weights, rates, shares
 
 
-def stages_view(
-    boundary=0.8, alpha=1.0, beta=1.0, gamma=3.0, schedule="linear", warmup=0.1, steps=MOST
-) -> View:
-    """Left weights and rate over the run, right the budget.
+def stages_at(
+    axes, boundary=0.8, alpha=1.0, beta=1.0, gamma=3.0, schedule="linear", warmup=0.1, steps=MOST
+) -> str:
+    """Draws weights and rate over the run on the first of two axes, the budget on the second.
 
     Args:
         boundary: share of the steps before stage 2.
         alpha, beta, gamma: weights of Eq. (6) in stage 2; stage 1 has 1 : 0 : 0.
-        schedule, warmup: see `budget`. steps: of the run; at most `MOST` are worked out.
+        schedule, warmup: see `budget`.
+        steps: of the run; at most `MOST` are computed.
     """
-    plan = budget(min(steps, MOST), (alpha, beta, gamma), boundary, warmup, schedule)
-    layers, *labels = np.nan_to_num(plan.parts)
-    says = (
-        f"Stage 2 has {plan.steps_left:.0%} of the steps and {plan.rate_left:.1%} of the summed "
-        f"learning rate; it begins at {plan.rate_at_start:.0%} of the peak. Of weight times rate, "
-        f"summed over the run, {layers:.0%} goes to the layers and {sum(labels):.0%} to the labels."
+    steps, stage2 = min(steps, MOST), (alpha, beta, gamma)
+    start, weights, rates, shares = budget(steps, stage2, boundary, warmup, schedule)
+    x, (above, below) = 100 * np.arange(steps) / steps, axes
+    for i, (name, (colour, line, marker)) in enumerate(PARTS.items()):
+        look = {"color": colour, "ls": line, "marker": marker, "drawstyle": "steps-post"}
+        apart = (0.05 + 0.07 * i, 0.22)  # so that no marker hides another one
+        above.plot(x, weights[:, i], markevery=apart, label=f"weight, {name}", **look)
+    above.plot(x, rates, color=BLACK, ls=":", label="learning rate / peak")
+    above.axvline(100 * start / steps, color=GREY, ls="-", lw=1, label="stage 2 begins")
+    above.set(xlim=(0, 100), ylim=(-0.1, max(3.5, 1.1 * weights.max())))
+    above.set(xlabel="share of the steps (%)", ylabel="weight, or share of the peak")
+    percent = [100 * share for share in shares.values()]
+    bars(below, [*shares], percent, 100)
+    below.set_xlabel("share of the whole run")
+    left, summed, *parts = percent
+    return (
+        f"The weights jump to {alpha:g}, {beta:g} and {gamma:g} at {boundary:.0%} of the run; the "
+        f"learning rate follows the {schedule} schedule. Stage 2 has {left:.0f} % of the steps and "
+        f"{summed:.1f} % of the summed rate; it begins at {rates[start]:.0%} of the peak. Of "
+        f"weight times rate, {np.nan_to_num(parts[0]):.0f} % goes to the layers and "
+        f"{np.nansum(parts[1:]):.0f} % to the labels."
     )
-    alt = (
-        f"Left: the weights jump to {alpha:g}, {beta:g} and {gamma:g} at {boundary:.0%} of the "
-        f"run; the learning rate follows the {schedule} schedule. Right: bars, stage 2 has "
-        f"{plan.steps_left:.0%} of the steps and {plan.rate_left:.0%} of the summed rate."
-    )
-    return View((_course(plan), _spent(plan)), says, alt)
-
-
-def _course(plan):
-    share = 100 * np.arange(len(plan.rates)) / len(plan.rates)
-    at, end = 100 * plan.start / len(plan.rates), plan.weights[-1]
-    marks = []
-    looks = zip((BLUE, VERMILION, GREEN), ("-", "--", "-."), "osD", strict=True)
-    for index, look in enumerate(looks):
-        before, after, part = (1, 0, 0)[index], end[index], (index + 1) / 4  # none hides another
-        marks.append(Mark([0, at, at, 100], [before, before, after, after], *look[:2]))
-        x, y = [part * at, at + part * (100 - at)], [before, after]
-        marks.append(Mark(x, y, look[0], "", look[2], f"weight, {PARTS[index]}"))
-    marks.append(Mark(share, plan.rates, BLACK, ":", label="learning rate / peak"))
-    marks.append(Mark([at, at], [0, 6], GREY, "-", label="stage 2 begins", width=1))
-    names = "share of the steps (%)", "weight, or share of the peak"
-    top = max(3.5, 1.1 * end.max())
-    return Panel("what acts when", (0, 100), (-0.1, top), marks, *names)
-
-
-def _spent(plan):
-    values = {"stage 2: steps": plan.steps_left, "stage 2: summed rate": plan.rate_left}
-    values |= {f"{name}: weight × rate": v for name, v in zip(PARTS, plan.parts, strict=True)}
-    rows = [(name, 100 * v, "none" if v != v else f"{v:.1%}") for name, v in values.items()]
-    rows = [(name, 0.0 if v != v else v, words) for name, v, words in rows]
-    return Bars("shares of the whole run", rows, 100, BLUE)
 
 
 def explore_stages(steps: int = MOST, boundary: float = 0.8, warmup: float = 0.1):
@@ -113,24 +90,27 @@ def explore_stages(steps: int = MOST, boundary: float = 0.8, warmup: float = 0.1
 
     Args:
         steps: of the run, both stages.
-        boundary, warmup: where the sliders stand first.
+        boundary, warmup: where the sliders start.
 
     Returns:
         The widget, or None when headless; then one line says where the static figure is.
 
     Taught in: notebooks/04_two_stage_distillation.
     """
-    if headless():
-        return None
+    weights = numbers(0, 5, 0.5)
     controls = {
-        "boundary": slider("boundary (share of the steps)", boundary, 0.0, 0.95, 0.05),
-        "alpha": slider("stage 2: layers, alpha", 1.0, 0.0, 5.0, 0.5),
-        "beta": slider("stage 2: soft label, beta", 1.0, 0.0, 5.0, 0.5),
-        "gamma": slider("stage 2: hard label, gamma", 3.0, 0.0, 5.0, 0.5),
-        "schedule": choice("learning-rate schedule", SCHEDULES),
-        "warmup": slider("warm-up (share of the steps)", warmup, 0.0, 0.5, 0.05),
+        "boundary": (
+            "boundary (share of steps)",
+            boundary,
+            sorted({boundary, *numbers(0, 0.95, 0.05)}),
+        ),
+        "alpha": ("stage 2: layers, α", 1.0, weights),
+        "beta": ("stage 2: soft label, β", 1.0, weights),
+        "gamma": ("stage 2: hard label, γ", 3.0, weights),
+        "schedule": ("learning-rate schedule", "linear", SCHEDULES),
+        "warmup": ("warm-up (share of steps)", warmup, sorted({warmup, *numbers(0, 0.5, 0.05)})),
     }
-    return explorer(lambda **values: stages_view(steps=steps, **values), controls)
+    return explorer(functools.partial(stages_at, steps=steps), controls)
 
 
 def draw_stages(steps: int = MOST):
@@ -138,10 +118,10 @@ def draw_stages(steps: int = MOST):
 
     Taught in: notebooks/04_two_stage_distillation.
     """
-    views = {
-        "boundary 0.8, linear": stages_view(steps=steps),
-        "boundary 0.35": stages_view(0.35, steps=steps),
-        "0.8, restart": stages_view(schedule="restart", steps=steps),
-        "0.8, constant": stages_view(schedule="constant", steps=steps),
+    places = {
+        "boundary 0.8, linear": {},
+        "boundary 0.35": {"boundary": 0.35},
+        "0.8, restart": {"schedule": "restart"},
+        "0.8, constant": {"schedule": "constant"},
     }
-    return positions(views)
+    return positions(functools.partial(stages_at, steps=steps), places)
