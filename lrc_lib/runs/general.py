@@ -154,7 +154,7 @@ def estimate(spec) -> tuple[int, int, str]:
 
     A Wikipedia's size is the published one; of text files a sample's words are counted.
     """
-    from lrc_lib.cli.cost import BYTES_PER_TOKEN, SPECIAL_TOKENS, TOKENS_PER_WORD
+    from lrc_lib.cli.plan import BYTES_PER_TOKEN, SPECIAL_TOKENS, TOKENS_PER_WORD
     from lrc_lib.data.corpus import BUILT_IN, CONFIG, is_wikipedia, text_files, wikipedia
     from lrc_lib.data.hub import WIKIPEDIA_SIZES
     from lrc_lib.runs.spec import texts_of

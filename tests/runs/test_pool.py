@@ -1,4 +1,4 @@
-"""Runs side by side, and what they cost."""
+"""Runs side by side."""
 
 import os
 import signal
@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from lrc_lib import find, run
-from lrc_lib.cli.cost import cost, encoder_flops, encoder_parameters
-from lrc_lib.cli.plan import all_specs, disk_needed, total_disk
+from lrc_lib.cli.plan import all_specs
 from lrc_lib.runs.pool import close_over, threads_by_run, train_all
 
 
@@ -120,99 +119,3 @@ def test_a_worker_that_is_killed_fails_its_run_only(tiny_spec, tmp_path):
     outcomes = list(train_all(specs, tmp_path, "cpu", 1, Screen(at_start)).values())
     assert [outcome.status for outcome in outcomes] == ["failed", "trained"]
     assert "signal 9" in outcomes[0].message and "memory" in outcomes[0].message
-
-
-@pytest.mark.parametrize(
-    "shape, parameters", [((4, 312, 1200), 14_350_248), ((12, 768, 3072), 109_482_240)]
-)
-def test_parameters_are_counted_as_the_models_have_them(shape, parameters):
-    assert encoder_parameters(*shape) == parameters
-
-
-def test_flops_of_the_paper_s_models_at_128_tokens():
-    assert encoder_flops(12, 768, 3072, 128) == pytest.approx(22.3e9, rel=0.01)
-    assert encoder_flops(4, 312, 1200, 128) == pytest.approx(1.25e9, rel=0.02)
-
-
-def test_steps_are_those_that_a_run_takes_and_tokens_those_that_it_reads(tiny_spec, out):
-    for spec in (tiny_spec, tiny_spec.teacher_spec(), tiny_spec.general_spec()):
-        assert cost(spec).steps == run(spec, out, "cpu").metrics["steps"]
-    assert cost(tiny_spec).tokens == cost(tiny_spec.replace(recipe="finetune")).tokens
-
-
-def test_what_a_recipe_leaves_out_is_not_counted(tiny_spec):
-    lrc, plain = cost(tiny_spec), cost(tiny_spec.replace(recipe="lrc_g"))
-    control = cost(tiny_spec.replace(recipe="finetune"))
-    assert lrc.student / plain.student == pytest.approx(5 / 3)
-    assert lrc.teacher > 0 and control.teacher == 0 and control.cache == 0
-    uncached = cost(tiny_spec.replace(cache_gb=0.0))
-    assert uncached.cache == 0 and uncached.teacher > lrc.teacher
-
-
-def test_the_cache_of_a_teacher_is_counted_once(tiny_spec, tmp_path):
-    specs = [tiny_spec, tiny_spec.replace(seed=1)]
-    costs = {spec: cost(spec) for spec in specs}
-    assert total_disk(costs) == sum(c.disk for c in costs.values()) + costs[tiny_spec].cache
-    assert disk_needed(specs, tmp_path) > total_disk(costs)
-
-
-def test_the_specs_of_a_profile_for_a_job_array(tmp_path, capsys):
-    from lrc_lib import RunSpec
-    from lrc_lib.cli.commands import main
-
-    folder = tmp_path / "specs"
-    command = ["plan", "--profile", "smoke", "--seeds", "2", "--set", "epochs=1", "train_rows=48"]
-    assert main([*command, "--specs", str(folder)]) == 0
-    count = len(list(folder.iterdir()))
-    assert f"{count} specs" in capsys.readouterr().out
-    specs = [RunSpec.from_json((folder / f"{n}.json").read_text()) for n in range(count)]
-    assert len(set(specs)) == count
-    assert {spec.train_rows for spec in specs if spec.kind == "student"} == {48}
-    for number, spec in enumerate(specs):
-        assert set(spec.dependencies()) <= set(specs[:number])
-    assert {spec.seed for spec in specs if spec.kind == "student"} == {0, 1}
-    assert main([*command, "--specs", str(folder)]) == 2
-    assert "not empty" in capsys.readouterr().err
-
-
-def test_a_plan_needs_no_data_of_glue_and_no_network(tmp_path, monkeypatch, capsys):
-    from lrc_lib import load_profile
-    from lrc_lib.cli import plan
-    from lrc_lib.cli.terminal import make_console
-    from lrc_lib.course.notebook import NOTEBOOKS
-
-    monkeypatch.setattr(plan, "calibrate", lambda *_: (1e9, 1e9))
-    monkeypatch.setattr(plan, "is_done", lambda *_: False)
-    profile = load_profile("paper", settings="general_data=nli", tasks="rte, cola")
-    chosen = [NOTEBOOKS["09_glue_results"]]
-    plan.show_plan(make_console(), chosen, profile, tmp_path)
-    said = capsys.readouterr().out
-    assert "13,950" in said and "48,060" in said  # steps at the paper's epochs
-    assert "Nothing was trained" in said and not (tmp_path / "runs").exists()
-
-
-def test_a_gpu_s_minutes_follow_the_arithmetic_that_the_plan_states():
-    from lrc_lib import load_profile
-    from lrc_lib.cli.cost import GPU_FLOPS, gpu_minutes
-
-    profile = load_profile("gpu")
-    small, plain = (cost(profile.spec("rte", recipe)) for recipe in ("lrc", "finetune"))
-    assert gpu_minutes(small) == pytest.approx(13_950 / 150 / 60)  # 150 steps a second
-    assert gpu_minutes(plain) == pytest.approx(0.6 * gpu_minutes(small))  # 3 passes, not 5
-    live = cost(profile.spec("rte", "lrc").replace(cache_gb=0.0))
-    assert live.passes == pytest.approx(small.passes * 32 / 20)  # a pass of 12 layers a step more
-    large = cost(load_profile("paper").spec("mnli", "lrc"))
-    assert gpu_minutes(large) == pytest.approx((large.student + large.teacher) / GPU_FLOPS / 60)
-    logits = cost(profile.spec("rte", "lrc_c"))
-    assert logits.cache == 0 and logits.teacher < live.teacher / 80  # asked once, not in 90 epochs
-
-
-def test_a_plan_puts_rates_and_seeds_of_a_run_in_one_row(tiny_spec):
-    from lrc_lib.cli.plan import run_rows
-
-    specs = [tiny_spec.replace(seed=s, learning_rate=r) for s in (0, 1) for r in (1e-4, 1e-3)]
-    costs = {spec: cost(spec) for spec in specs}
-    minutes = dict.fromkeys(specs, 2.0) | {specs[0]: 0.0}
-    ((name, runs, steps, *_, there),) = run_rows(costs, minutes)
-    assert name == f"{tiny_spec.task}/lrc" and (runs, steps) == ("4", "20")
-    assert there == "1 in the store" and "6.0" in run_rows(costs, minutes)[0]
