@@ -339,11 +339,11 @@ def test_fetch_packs_what_a_profile_reads(tiny_texts, tiny_teacher, tmp_path, ca
     assert list((tmp_path / "out" / "cache").glob("corpus-*/ids.bin"))
 
 
-def test_the_card_and_the_report_name_the_text(packed, out, tiny_texts):
+def test_the_card_and_the_headline_name_the_text(packed, out, tiny_texts):
     from pathlib import Path
 
-    from lrc_lib.cli.report import _origin
     from lrc_lib.runs.card import _start
+    from lrc_lib.runs.pool import headline
 
     both = os.pathsep.join([tiny_texts, "/somewhere/else.txt"])
     assert _start(packed.replace(general_data=both), {"general": "g"}) == (
@@ -352,9 +352,7 @@ def test_the_card_and_the_report_name_the_text(packed, out, tiny_texts):
     wikipedia = packed.replace(general_data="wikipedia:20231101.en")
     assert "wikipedia:20231101.en" in _start(wikipedia, {"general": "g"})
     result = run(packed.general_spec(), out, device="cpu")
-    entry = {"name": "general", "status": "read", "metrics": result.metrics, "provenance": {}}
-    html = "".join(_origin({"notebooks": [], "runs": {result.id: entry}}))
-    assert f"64 texts, {result.metrics['tokens']:,} tokens" in html
+    assert headline(result.metrics) == f"64 texts, {result.metrics['tokens']:,} tokens"
 
 
 def test_help_imports_nothing_heavy():
