@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
 
 from lrc_lib.cli.terminal import show_table
 from lrc_lib.course.display import visible
@@ -127,7 +126,7 @@ def render(summary: dict, out: Path) -> str:
     made.pop("seconds", None)
     page = environment.get_template("report.html.j2").render(
         **summary,
-        style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        style=(HERE / "report.css").read_text(encoding="utf-8"),
         signs=SIGNS,
         questions={notebook.name: notebook.question for notebook in NOTEBOOKS.values()},
         claims=next((c for r in results if (c := r["numbers"].get("verdict"))), None),
@@ -146,7 +145,7 @@ def _shown(value):
     """A value in the report: nothing for a missing one, four significant digits of a float."""
     if value is None or value != value:
         return ""
-    if isinstance(value, Markup):
+    if hasattr(value, "__html__"):  # made by the template itself
         return value
     return f"{value:.4g}" if isinstance(value, float) else visible(value)
 
