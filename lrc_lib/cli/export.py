@@ -10,9 +10,8 @@ import os
 import tempfile
 import types
 import warnings
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,21 +25,20 @@ from lrc_lib.runs.store import RunResult
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 INSTALL = 'python -m pip install -c constraints.txt -e ".[export]"'
-VERSIONS = "The versions in constraints.txt are those it was tried with."
+VERSIONS = "It was tried with the versions in constraints.txt."
 LARGEST = 1e-4  # difference between two logits of the same row
 ROWS = 256  # dev rows compared
 BATCHES = {1: 32, 16: 64}  # batch size -> rows timed
 
 
-@dataclass(frozen=True)
-class Export:
+class Export(NamedTuple):
     """What `export` made and measured.
 
     Attributes:
         path: of the folder: model.onnx, config.json (the labels) and the tokenizer.
         difference: largest absolute difference of a logit between the two models.
         rows: dev rows on which it was found.
-        seconds: (engine, batch size) -> seconds a batch; engines are "torch" and "onnx".
+        seconds: (engine, batch size) -> seconds per batch; engines are "torch" and "onnx".
     """
 
     path: Path
@@ -50,10 +48,10 @@ class Export:
 
 
 class OnnxClassifier(nn.Module):
-    """An ONNX file behind a transformers classifier's call, on the CPU.
+    """An ONNX file that is called like a transformers classifier, on the CPU.
 
-    Called with `input_ids`, `attention_mask`, ... of shape (B, L), it returns an object with
-    `logits` (B, C), so `predict` and `latency` take it as they take a model.
+    It takes `input_ids`, `attention_mask`, ... of shape (B, L) and returns an object with `logits`
+    (B, C), so that `predict` and `latency` take it as they take a model.
     """
 
     def __init__(self, path):
@@ -62,9 +60,8 @@ class OnnxClassifier(nn.Module):
         super().__init__()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()  # as many as the other model has
-        providers = ["CPUExecutionProvider"]
         self.session = onnxruntime.InferenceSession(
-            Path(path).read_bytes(), options, providers=providers
+            Path(path).read_bytes(), options, providers=["CPUExecutionProvider"]
         )
         self.names = [item.name for item in self.session.get_inputs()]
         self.place = nn.Parameter(torch.zeros(0))  # tells `latency` the device
@@ -95,8 +92,7 @@ def export(result: RunResult, folder) -> Export:
         raise InputError(f"{result.id} has learned no task yet; export a student or a teacher.")
     if folder.exists():
         raise InputError(f"'{folder}' is there already. Name a new folder.")
-    model, tokenizer = result.student(), result.tokenizer()
-    data = data_of(result.spec)
+    model, tokenizer, data = result.student(), result.tokenizer(), data_of(result.spec)
     rows = next(iter(data.dev.values()))[:ROWS]
     encoded = encode(rows, tokenizer, result.spec.max_length or data.task.max_length)
     try:
@@ -137,11 +133,12 @@ def write_onnx(model: nn.Module, encoded: Encoded, path: Path) -> None:
     batch = collate(encoded, [encoded.lengths.argmax()] * 2, "cpu")
     batch.pop("labels")
     shapes = {name: {0: "batch", 1: "length"} for name in batch}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # its notes are on other models
     try:
-        with _quiet():
+        with warnings.catch_warnings(action="ignore"):
             torch.onnx.export(
                 model, (), path, kwargs=batch, input_names=list(batch), output_names=["logits"],
-                dynamic_shapes=shapes, dynamo=True, external_data=False,
+                dynamic_shapes=shapes, dynamo=True, external_data=False, verbose=False,
             )  # fmt: skip
     except torch.onnx.OnnxExporterError as error:
         reason = str(error).strip().splitlines()[0]
@@ -154,17 +151,3 @@ def largest_difference(model: nn.Module, other: nn.Module, encoded: Encoded) -> 
         float(np.abs(predict(model, encoded, "cpu", n) - predict(other, encoded, "cpu", n)).max())
         for n in BATCHES
     )
-
-
-@contextmanager
-def _quiet():
-    """Without the exporter's progress and its notes on packages that a BERT does not need."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(None):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

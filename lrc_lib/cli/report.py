@@ -1,23 +1,24 @@
 """The report: one HTML file to read anywhere, and all numbers as JSON.
 
-No scripts and nothing from elsewhere: figures are embedded, formulas are MathML. Whatever came from
-data is escaped.
+It holds no scripts and fetches nothing; figures are embedded. Whatever came from data is escaped.
 """
 
 import base64
 import json
-import re
 import time
 from pathlib import Path
 
-from lrc_lib.cli.mathml import rich_text
-from lrc_lib.course.display import escaped, table_html, wide
+import jinja2
+
+from lrc_lib.cli.terminal import show_table
+from lrc_lib.course.display import visible
 from lrc_lib.course.notebook import NOTEBOOKS, SCHEMA, write_json
 from lrc_lib.errors import LrcError
 from lrc_lib.runs.pool import headline
+from lrc_lib.runs.store import find
 
-STYLE = (Path(__file__).parent / "site" / "base.css").read_text(encoding="utf-8")
-VERDICTS = {  # of `compare`: the class of the cell, and a sign beside its colour
+HERE = Path(__file__).parent
+SIGNS = {  # verdict: the class of its cell, and a sign next to its colour
     "not reproduced": ("bad", "✗"),
     "not distinguishable": ("open", "≈"),
     "reproduced": ("good", "✓"),
@@ -73,8 +74,6 @@ def _notebook(name: str, execution, skipped: dict, out: Path) -> dict:
 
 
 def _run(outcome, out: Path) -> dict:
-    from lrc_lib.runs.store import find
-
     entry = {"name": outcome.spec.name, "status": outcome.status, "message": outcome.message}
     entry |= {"spec": json.loads(outcome.spec.to_json()), "metrics": outcome.metrics}
     try:
@@ -89,7 +88,7 @@ def read_record(path: Path) -> dict | None:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return record if record.get("schema") == SCHEMA else None
+    return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
 
 
 def write(summary: dict, out: Path) -> None:
@@ -102,8 +101,6 @@ def write(summary: dict, out: Path) -> None:
 
 def show(console, summary: dict, out: Path) -> int:
     """Prints the summary; returns the exit code."""
-    from lrc_lib.cli.terminal import show_table
-
     rows = [
         (n["name"], n["status"], f"{n['seconds']:.0f}", f"{n['peak_mb']:.0f}", n["message"])
         for n in summary["notebooks"]
@@ -118,123 +115,50 @@ def show(console, summary: dict, out: Path) -> int:
 
 
 def render(summary: dict, out: Path) -> str:
-    """The report as HTML."""
-    title = "LRC-BERT: what reproduced here"
-    body = [
-        f"<h1>{title}</h1>",
-        f"<p>{escaped(_about(summary))}</p>",
-        verdict(summary["notebooks"]),
-    ]
-    body += [_contents(summary)]
-    body += [_section(entry, out) for entry in summary["notebooks"]]
-    body += ["<h2>Where the numbers come from</h2>", *_origin(summary)]
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{title}</title><style>{STYLE}</style></head>\n<body><main>\n"
-        + "\n".join(body)
-        + "\n</main></body></html>\n"
+    """The report as HTML, from the template `report.html.j2`, which escapes all that it shows."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, finalize=_shown,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    results = [entry["result"] for entry in summary["notebooks"] if entry["result"]]
+    made = dict(results[0]["provenance"]) if results else {}
+    versions = made.pop("versions", {})
+    made.pop("seconds", None)
+    page = environment.get_template("report.html.j2").render(
+        **summary,
+        style=(HERE / "report.css").read_text(encoding="utf-8"),
+        signs=SIGNS,
+        questions={notebook.name: notebook.question for notebook in NOTEBOOKS.values()},
+        claims=next((c for r in results if (c := r["numbers"].get("verdict"))), None),
+        embedded=lambda file: _embedded(out / "results" / file),
+        executed=[
+            (n["name"], n["status"], round(n["seconds"]), round(n["peak_mb"]))
+            for n in summary["notebooks"]
+        ],
+        trained=[_trained(key, run) for key, run in summary["runs"].items()],
+        machine=[*made.items(), *versions.items()],
     )
+    return page.lstrip()
 
 
-def _about(summary: dict) -> str:
-    return (
-        f"Profile {summary['profile']}: {summary['title']} Tasks: {', '.join(summary['tasks'])}; "
-        f"seeds: {summary['seeds']}; data: {summary['data'] or 'built-in'}. "
-        f"Made {summary['time']} in {summary['seconds'] / 60:.1f} min. All scores are on dev sets."
-    )
+def _shown(value):
+    """A value in the report: nothing for a missing one, four significant digits of a float."""
+    if value is None or value != value:
+        return ""
+    if hasattr(value, "__html__"):  # made by the template itself
+        return value
+    return f"{value:.4g}" if isinstance(value, float) else visible(value)
 
 
-def wide_table(columns, rows, caption: str, note: str = "") -> str:
-    """An HTML table in a box of its own that scrolls; `$...$` in its texts is typeset."""
-    return wide(table_html(columns, rows, rich_text(caption), rich_text(note)), caption)
-
-
-def verdict(entries) -> str:
-    """The section with the verdict on the paper's claims, from the first record that holds it.
-
-    Args:
-        entries: one a notebook, with its record or None as "result".
-    """
-    for entry in entries:
-        rows = ((entry["result"] or {}).get("numbers") or {}).get("verdict")
-        if rows:
-            columns = ("claim", "verdict", "paper", "ours")
-            cells = [[row.get(column) for column in columns] for row in rows]
-            html = wide_table(columns, cells, "The paper's claims, measured here")
-            # What a number rests on is set small under it.
-            html = re.sub(
-                r"<td>([^<;]+\)); ([^<]+)</td>", r"<td>\1<br><small>\2</small></td>", html
-            )
-            for text, (kind, sign) in VERDICTS.items():
-                shown = f'<td class="{kind}"><span aria-hidden="true">{sign}</span> {text}</td>'
-                html = html.replace(f"<td>{text}</td>", shown)
-            return "<h2>Verdict</h2>" + html
-    return (
-        "<h2>Verdict</h2><p>Notebook 09_glue_results gives it; it did not run to its end here. "
-        "<code>python reproduce.py --only 09</code></p>"
-    )
-
-
-def _contents(summary: dict) -> str:
-    items = "".join(
-        f'<li><a href="#{entry["name"]}">{escaped(NOTEBOOKS[entry["name"]].question)}</a> '
-        f"{escaped(_status(entry))}</li>"
-        for entry in summary["notebooks"]
-    )
-    return f"<nav aria-label='Notebooks'><ul>{items}</ul></nav>"
-
-
-def _status(entry: dict) -> str:
-    if entry["status"] == "earlier":
-        return f"(from an earlier run, {entry['result']['provenance'].get('time', '')})"
-    return "" if entry["status"] == "ok" else f"({entry['status']}: {entry['message']})"
-
-
-def _section(entry: dict, out: Path) -> str:
-    name, result = entry["name"], entry["result"]
-    html = [f'<section id="{name}"><h2>{escaped(NOTEBOOKS[name].question)}</h2>']
-    html.append(f"<p><small>notebooks/{name}.ipynb {escaped(_status(entry))}</small></p>")
-    if not result:
-        html.append(f'<blockquote class="failed">{escaped(entry["message"])}</blockquote>')
-        if entry.get("traceback"):
-            html.append(f"<pre>{escaped(entry['traceback'])}</pre>")
-        return "\n".join([*html, "</section>"])
-    html += [f"<blockquote>{rich_text(text)}</blockquote>" for text in result["findings"]]
-    html += [
-        wide_table(table["columns"], table["rows"], table["caption"], table["note"])
-        for table in result["tables"]
-    ]
-    html += [_figure(figure, out) for figure in result["figures"]]
-    return "\n".join([*html, "</section>"])
-
-
-def _figure(figure: dict, out: Path) -> str:
+def _embedded(path: Path) -> str:
+    """A PNG as a URL that holds it; "" where the file is gone."""
     try:
-        data = base64.b64encode((out / "results" / figure["file"]).read_bytes()).decode()
+        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
     except OSError:
-        return f"<p>The file {escaped(figure['file'])} is not here any more.</p>"
-    return (
-        f'<figure><img alt="{escaped(figure["alt"])}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{rich_text(figure['caption'])}</figcaption></figure>"
-    )
+        return ""
 
 
-def _origin(summary: dict):
-    rows = [
-        (n["name"], n["status"], round(n["seconds"]), round(n["peak_mb"]))
-        for n in summary["notebooks"]
-    ]
-    yield wide_table(("notebook", "status", "seconds", "peak memory, MB"), rows, "Notebooks")
-    rows = []
-    for key, run in summary["runs"].items():
-        made = run["provenance"]
-        times = (made.get("seconds"), made.get("peak_memory_mb"), made.get("threads"))
-        found = headline(run["metrics"])
-        rows.append((run["name"], found, key, run["status"], *times, made.get("commit")))
-    columns = ("run", "found", "id", "now", "seconds", "peak memory, MB", "threads", "commit")
-    yield wide_table(columns, rows, "Runs, with what each took when it was trained")
-    made = next((n["result"]["provenance"] for n in summary["notebooks"] if n["result"]), {})
-    versions = made.get("versions", {})
-    facts = [(k, str(v)) for k, v in made.items() if k not in ("versions", "seconds")]
-    yield wide_table(("what", "value"), [*facts, *versions.items()], "Machine and versions")
+def _trained(key: str, run: dict) -> tuple:
+    made = run["provenance"]
+    took = (made.get("seconds"), made.get("peak_memory_mb"), made.get("threads"))
+    return run["name"], headline(run["metrics"]), key, run["status"], *took, made.get("commit")

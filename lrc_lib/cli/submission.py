@@ -1,13 +1,12 @@
 """Predictions for the GLUE server: `python -m lrc_lib predict RUN ... --glue-dir DIR --out ZIP`.
 
-The format is the one of the server's FAQ (gluebenchmark.com/faq, "How do I use GLUE?"): a flat zip
-of tab-separated files, one a task, with the header `index`, `prediction`. The server scores only a
+The format is that of the server's FAQ (gluebenchmark.com/faq, "How do I use GLUE?"): a flat zip of
+tab-separated files, one per task, with the header `index`, `prediction`. The server scores only a
 zip that holds all of them. Nothing is invented here: a file that no run answers is not written.
 """
 
 import os
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +28,7 @@ class Answer(NamedTuple):
 
     Attributes:
         name: of the file, without ".tsv".
-        task: of the kit that answers it; "" for none.
+        task: the task whose run answers it; "" where this kit has none.
         test: GLUE's file of unlabelled rows, in the task's folder; "" for the diagnostic set.
         rows: how many the server scores.
     """
@@ -55,8 +54,7 @@ ANSWERS = (
 )
 
 
-@dataclass(frozen=True)
-class Submission:
+class Submission(NamedTuple):
     """What a zip holds and what it lacks.
 
     Attributes:
@@ -73,8 +71,8 @@ class Submission:
 def predictions(task: Task, logits: np.ndarray) -> list[str]:
     """Answers as the server reads them, from logits (n, C).
 
-    STS-B: the score, cut to [0, 5], three decimals. MNLI, its diagnostic set, QNLI and RTE: label
-    words. Else: class numbers.
+    For STS-B: the score, cut to [0, 5], with three decimals. For MNLI, its diagnostic set, QNLI and
+    RTE: label words. For the other tasks: class numbers.
     """
     decided = decide(task, logits)
     if task.kind == "regression":
@@ -140,23 +138,20 @@ def write_submission(names, data: str, path, out=None, device="auto") -> Submiss
         raise InputError(f"No finished run of {', '.join(without)}: there is nothing to predict.")
     rows, missing = {}, {}
     for answer in ANSWERS:
-        if answer.task not in chosen:
-            missing[answer.name] = _reason(answer, without)
+        if not answer.task:
+            missing[answer.name] = "not a task of this kit, nor of the paper"
+        elif answer.task not in chosen:
+            asked = answer.task in without
+            missing[answer.name] = (
+                f"{answer.task} has no run" if asked else f"no run of {answer.task} given"
+            )
         elif (file := _test_file(data, answer)) is None:
             missing[answer.name] = f"no diagnostic.tsv in '{data}'"
         else:
             rows[answer] = glue_dir.read_test(file, TASKS[answer.task], answer.rows)
     texts = {answer.name: _answer(chosen[answer.task], rows[answer], device) for answer in rows}
     _write(path, texts)
-    return Submission(path, {a.name: chosen[a.task] for a in rows}, missing)
-
-
-def _reason(answer: Answer, without) -> str:
-    if not answer.task:
-        return "not a task of this kit, nor of the paper"
-    return (
-        f"{answer.task} has no run" if answer.task in without else f"no run of {answer.task} given"
-    )
+    return Submission(path, {answer.name: chosen[answer.task] for answer in rows}, missing)
 
 
 def _test_file(data: str, answer: Answer) -> Path | None:

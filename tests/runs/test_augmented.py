@@ -12,8 +12,7 @@ from word_pieces import random_model, word_piece
 
 from lrc_lib import RunSpec, load_profile, run
 from lrc_lib.cli.commands import main
-from lrc_lib.cli.cost import cost
-from lrc_lib.cli.plan import all_specs
+from lrc_lib.cli.plan import all_specs, cost
 from lrc_lib.cli.preflight import uses_hub
 from lrc_lib.cli.submission import choose_runs
 from lrc_lib.data import Row, get_task, load_task_data

@@ -12,11 +12,9 @@ import pytest
 from lrc_lib import RunSpec, load_profile, run
 from lrc_lib.cli import plan
 from lrc_lib.cli.commands import build_parser, main
-from lrc_lib.cli.cost import cost
 from lrc_lib.cli.general import spec_of
-from lrc_lib.cli.plan import total_disk
+from lrc_lib.cli.plan import cost, once
 from lrc_lib.cli.preflight import uses_hub
-from lrc_lib.cli.report import _origin
 from lrc_lib.cli.terminal import make_console
 from lrc_lib.course.notebook import NOTEBOOKS, ROOT
 from lrc_lib.data import corpus
@@ -120,10 +118,9 @@ def test_the_estimate_is_near_what_packing_gives(packed, out, tmp_path):
 
 def test_a_corpus_that_two_runs_read_is_counted_once(packed):
     specs = [packed.general_spec(), packed.replace(recipe="bert_m").general_spec()]
-    costs = {spec: cost(spec) for spec in specs}
-    assert len(costs) == 2
-    apart = sum(total_disk({spec: run_cost}) for spec, run_cost in costs.items())
-    assert total_disk(costs) == apart - costs[specs[0]].corpus
+    first, second = once({spec: cost(spec) for spec in specs}).values()
+    assert first == cost(specs[0]) and first.corpus > second.corpus == 0
+    assert second.teacher == cost(specs[1]).teacher > 0
 
 
 def test_the_paper_s_plan_has_wikipedia_and_asks_no_hub(tmp_path, monkeypatch, capsys, calibrated):
@@ -163,19 +160,19 @@ def test_the_command_tells_the_cost_and_trains_the_run_that_students_start_from(
     said = capsys.readouterr().out
     facts = json.loads(said[said.index("{") : said.rindex("}") + 1])
     assert facts["id"] == packed.general_spec().run_id() and facts["texts"] == 64
-    assert "GFLOP/s" in said and "epoch(s) of batches of 4" in said
+    assert "GFLOP/s" in said and "min here" in said
     settings = said.rstrip().splitlines()[-1].split("--set ")[1].split()
     own = load_profile("laptop", settings=settings).settings
     assert RunSpec(**own).general_spec() == packed.general_spec()
     student = run(packed.replace(learning_rate=1e-12, epochs=1), out, device="cpu")
     assert student.metrics["general"] == facts["id"]
     assert main([*options, "--out", str(out), "--device", "cpu", "--plan"]) == 0
-    assert "in the store" in capsys.readouterr().out
+    assert "1 of 1 run(s) are in the store" in capsys.readouterr().out
 
 
 def test_the_plan_trains_and_packs_nothing(options, tmp_path, capsys, calibrated):
     assert main([*options, "--out", str(tmp_path), "--plan"]) == 0
-    assert "About" in capsys.readouterr().out and not list(tmp_path.iterdir())
+    assert "min here" in capsys.readouterr().out and not list(tmp_path.iterdir())
 
 
 def test_the_command_takes_a_profile_s_values_and_the_other_loss(tiny_texts, capsys):
@@ -229,7 +226,7 @@ def test_fetch_packs_what_a_profile_reads(tiny_texts, tiny_teacher, tmp_path, ca
     assert list((tmp_path / "out" / "cache").glob("corpus-*/ids.bin"))
 
 
-def test_the_card_and_the_report_name_the_text(packed, out, tiny_texts):
+def test_the_card_and_the_headline_name_the_text(packed, out, tiny_texts):
     both = os.pathsep.join([tiny_texts, "/somewhere/else.txt"])
     assert _start(packed.replace(general_data=both), {"general": "g"}) == (
         f"g on {Path(tiny_texts).name}, else.txt"
@@ -237,9 +234,7 @@ def test_the_card_and_the_report_name_the_text(packed, out, tiny_texts):
     wikipedia = packed.replace(general_data="wikipedia:20231101.en")
     assert "wikipedia:20231101.en" in _start(wikipedia, {"general": "g"})
     result = run(packed.general_spec(), out, device="cpu")
-    entry = {"name": "general", "status": "read", "metrics": result.metrics, "provenance": {}}
-    html = "".join(_origin({"notebooks": [], "runs": {result.id: entry}}))
-    assert f"64 texts, {result.metrics['tokens']:,} tokens" in html
+    assert headline(result.metrics) == f"64 texts, {result.metrics['tokens']:,} tokens"
 
 
 def test_help_imports_nothing_heavy():

