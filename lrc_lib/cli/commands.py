@@ -1,4 +1,4 @@
-"""`python -m lrc_lib run SPEC.json | general | predict | export | augment | edition | site | ...`.
+"""`python -m lrc_lib run SPEC.json | general | predict | export | augment | edition | ...`.
 
 exit codes: 0 all is well; 1 a training, or the check of an export, failed; 2 wrong input; 3
 something is missing and could not be fetched; 130 interrupted (a run goes on from its checkpoint
@@ -88,17 +88,6 @@ def build_parser() -> argparse.ArgumentParser:
     edition.add_argument("kind", choices=EDITIONS)
     edition.add_argument("out", metavar="OUT", help="a new or empty folder")
     edition.add_argument("--force", action="store_true", help="write into it though it is not")
-    site = commands.add_parser(
-        "site", help="pages to read without running, from the executed copies"
-    )
-    site.add_argument("target", metavar="OUT", help="a new or empty folder")
-    site.add_argument(
-        "--out",
-        default="",
-        metavar="DIR",
-        help="output folder of reproduce.py, with the executed notebooks",
-    )
-    site.add_argument("--force", action="store_true", help="write into it though it is not")
     commands.add_parser("list", help="notebooks, profiles, tasks and recipes")
     return parser
 
@@ -249,16 +238,6 @@ def _edition(options) -> int:
     return 0
 
 
-def _site(options) -> int:
-    from lrc_lib.cli.site import make_site
-
-    page, missing = make_site(options.target, output_root(options.out), options.force)
-    for name, command in missing.items():
-        print(f"not executed, shown without results: {name} ({command})")
-    print(f"site: {page}")
-    return 0
-
-
 def _list(options) -> int:
     from lrc_lib.data.tasks import TASKS
     from lrc_lib.runs.profiles import PROFILES
@@ -278,7 +257,6 @@ COMMANDS = {
     "export": _export,
     "augment": _augment,
     "edition": _edition,
-    "site": _site,
     "plan": _plan,
     "fetch": _fetch,
     "list": _list,

@@ -16,7 +16,7 @@ from lrc_lib.course.notebook import NOTEBOOKS, SCHEMA, write_json
 from lrc_lib.errors import LrcError
 from lrc_lib.runs.pool import headline
 
-STYLE = (Path(__file__).parent / "site" / "base.css").read_text(encoding="utf-8")
+STYLE = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
 VERDICTS = {  # of `compare`: the class of the cell, and a sign beside its colour
     "not reproduced": ("bad", "✗"),
     "not distinguishable": ("open", "≈"),
