@@ -40,7 +40,7 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 myst_update_mathjax = False
 
-autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_default_options = {"members": True, "member-order": "bysource", "ignore-module-all": True}
 autosummary_context = {  # the order of the pages: the paper's, what it needs, then the rooms
     "first": "losses perturbation schedule models teacher distil training evaluate paper".split(),
     "last": "data runs results course cli".split(),

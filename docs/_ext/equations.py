@@ -58,7 +58,7 @@ def equation_index(functions, notebooks: Path) -> str:
                     formulas.setdefault(int(number), match[0])
     lines = []
     for number in EQUATIONS:
-        lines += [f"\n(equation-{number})=\n## Equation ({number})\n", formulas[number], ""]
+        lines += [f"\n(equation-{number})=\n## Eq. ({number})\n", formulas[number], ""]
         for function in (f for f in functions if number in f.equations):
             taught = "; ".join(f"[](notebooks/{name}.ipynb)" for name in function.notebooks)
             lines.append(f"- `{function.name}`: {function.summary} Taught in {taught}.")

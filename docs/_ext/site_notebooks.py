@@ -1,5 +1,6 @@
 """Notebooks as the site shows them: the executed copies where they exist, else the sources."""
 
+import html
 import re
 import shutil
 from pathlib import Path
@@ -70,7 +71,7 @@ def _notes(source: Path, path: Path, functions):
     if here:
         names = (
             f"{{py:obj}}`{f.name}` ("
-            + ", ".join(f"[Eq. {n}](../equations.md#equation-{n})" for n in f.equations)
+            + ", ".join(f"{{ref}}`Eq. {n} <equation-{n}>`" for n in f.equations)
             + ")"
             for f in here
         )
@@ -86,13 +87,21 @@ def _prepare_cell(cell) -> None:
         tags.append("hide-input")
         cell.metadata["mystnb"] = {f"code_prompt_{what}": FOLDED[tag] for what in ("show", "hide")}
     for tag in set(tags) & INSTEAD.keys():
-        html = f"<p><small>{INSTEAD[tag]}</small></p>"
-        cell.outputs = [new_output("display_data", {"text/html": html})]
+        text = f"<p><small>{INSTEAD[tag]}</small></p>"
+        cell.outputs = [new_output("display_data", {"text/html": text})]
     for output in cell.get("outputs", []):
         data = output.get("data", {})
-        if "image/png" in data:  # myst-nb takes an alt text from the cell alone
-            alt = output.metadata.get("image/png", {}).get("alt", "")
-            cell.metadata["mystnb"] = {"image": {"alt": alt}}
+        if "image/png" in data:
+            data["text/html"] = _picture(
+                data.pop("image/png"), output.metadata.get("image/png", {})
+            )
         elif "text/html" in data:
-            html = re.sub(r"<style>.*?</style>\s*", "", data["text/html"], flags=re.S)
-            data["text/html"] = in_html(html)
+            text = re.sub(r"<style>.*?</style>\s*", "", data["text/html"], flags=re.S)
+            data["text/html"] = in_html(text)
+
+
+def _picture(png: str, about: dict) -> str:
+    """A figure inside the page. myst-nb would write a file beside the site, without an alt text."""
+    width = f' width="{about["width"]}"' if "width" in about else ""
+    alt = html.escape(about.get("alt", ""))
+    return f'<img alt="{alt}"{width} src="data:image/png;base64,{png.strip()}">'
