@@ -28,7 +28,7 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_copy_source = html_use_index = html_domain_indices = False
+html_show_copyright = html_copy_source = html_use_index = html_domain_indices = False
 pygments_dark_style = "github-dark"
 html_show_search_summary = False  # a request for each page found, which fails from a disk
 html_math_renderer = "mathml"
