@@ -34,7 +34,7 @@ FAULTS = """() => {
     if (!image.alt) faults.push("no alt: " + image.src.slice(-60));
     if (image.complete && !image.naturalWidth) faults.push("broken: " + image.src.slice(-60));
   }
-  for (const field of all("input, button"))
+  for (const field of all("input:not([type=hidden]), button"))
     if (!(field.labels?.length || field.ariaLabel || field.textContent)) faults.push("no label");
   for (const box of all("[tabindex]"))
     if (!box.getAttribute("aria-label") && box.getAttribute("role")) faults.push("no name");

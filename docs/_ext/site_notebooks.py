@@ -1,0 +1,107 @@
+"""Notebooks as the site shows them: the executed copies where they exist, else the sources."""
+
+import html
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+from mathml import in_html
+from nbformat.v4 import new_markdown_cell, new_output
+from sphinx.errors import ConfigError
+
+FOLDED = {  # tag of a cell whose code is folded: the title of the fold
+    "parameters": "Settings",
+    "injected-parameters": "Settings of this run",
+    "install": "Installs the kit where it is missing",
+}
+INSTEAD = {  # tag of a cell whose output needs a reader who runs it: what stands in its place
+    "interactive": "Sliders: open the notebook in JupyterLab. The figure above shows them at rest.",
+    "check": "Run the notebook to check an answer of yours.",
+}
+LINK = re.compile(r"\]\(([^()\s#]*)#((?:[^()\s]|\([^()\s]*\))+)\)")
+
+
+def linked(text: str) -> str:
+    """Markdown whose links lead to pages of this site, and whose names of the library are links."""
+    text = LINK.sub(lambda m: f"]({m[1]}#{re.sub(r'[^-_a-z0-9]', '', m[2].lower())})", text)
+    text = re.sub(r"!\[([^]]*)\]\(https?:[^)]*\)", r"\1", text)  # no pictures from elsewhere
+    text = text.replace("](../notebooks/", "](notebooks/")
+    return re.sub(r"(?<!`)`(lrc_lib(?:\.\w+)+)`(?!`)", r"{py:obj}`\1`", text)
+
+
+def prepare(root: Path, out: Path, folder: Path, functions) -> None:
+    """Writes the pages' notebooks into `folder`, anew.
+
+    Args:
+        root: the repository.
+        out: the output folder of reproduce.py, with the executed copies.
+        functions: see `equations.functions_of_equations`.
+
+    Raises:
+        ConfigError: a notebook that is not one.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for source in sorted((root / "notebooks").glob("*.ipynb")):
+        executed = out / "notebooks" / source.name
+        path = executed if executed.exists() else source
+        try:
+            notebook = nbformat.read(path, as_version=4)
+        except Exception as error:  # whatever nbformat finds wrong
+            raise ConfigError(
+                f"Cannot read the notebook {path} ({error}). `python reproduce.py --only "
+                f"{source.name[:2]}` makes it again."
+            ) from None
+        for cell in notebook.cells:
+            _prepare_cell(cell)
+        notebook.cells[1:1] = _notes(source, path, functions)
+        nbformat.write(notebook, folder / source.name)
+
+
+def _notes(source: Path, path: Path, functions):
+    """What is said under a notebook's title: that it was not executed; its equations."""
+    if path == source:
+        command = f"python reproduce.py --only {source.name[:2]}"
+        yield new_markdown_cell(
+            f"```{{note}}\nNot executed: this is the source, without results. `{command}` makes "
+            "them, and the site shows them when it is built again.\n```"
+        )
+    here = [f for f in functions if source.stem in f.notebooks]
+    if here:
+        names = (
+            f"{{py:obj}}`{f.name}` ("
+            + ", ".join(f"{{ref}}`Eq. {n} <equation-{n}>`" for n in f.equations)
+            + ")"
+            for f in here
+        )
+        yield new_markdown_cell(f"```{{seealso}}\nIn the library: {', '.join(names)}.\n```")
+
+
+def _prepare_cell(cell) -> None:
+    tags = cell.metadata.setdefault("tags", [])
+    if cell.cell_type == "markdown":
+        cell.source = linked(cell.source)
+        return
+    for tag in set(tags) & FOLDED.keys():
+        tags.append("hide-input")
+        cell.metadata["mystnb"] = {f"code_prompt_{what}": FOLDED[tag] for what in ("show", "hide")}
+    for tag in set(tags) & INSTEAD.keys():
+        text = f"<p><small>{INSTEAD[tag]}</small></p>"
+        cell.outputs = [new_output("display_data", {"text/html": text})]
+    for output in cell.get("outputs", []):
+        data = output.get("data", {})
+        if "image/png" in data:
+            data["text/html"] = _picture(
+                data.pop("image/png"), output.metadata.get("image/png", {})
+            )
+        elif "text/html" in data:
+            text = re.sub(r"<style>.*?</style>\s*", "", data["text/html"], flags=re.S)
+            data["text/html"] = in_html(text)
+
+
+def _picture(png: str, about: dict) -> str:
+    """A figure inside the page. myst-nb would write a file beside the site, without an alt text."""
+    width = f' width="{about["width"]}"' if "width" in about else ""
+    alt = html.escape(about.get("alt", ""))
+    return f'<img alt="{alt}"{width} src="data:image/png;base64,{png.strip()}">'
