@@ -27,6 +27,7 @@ def linked(text: str) -> str:
     text = LINK.sub(lambda m: f"]({m[1]}#{re.sub(r'[^-_a-z0-9]', '', m[2].lower())})", text)
     text = re.sub(r"!\[([^]]*)\]\(https?:[^)]*\)", r"\1", text)  # no pictures from elsewhere
     text = text.replace("](../notebooks/", "](notebooks/")
+    text = re.sub(r"\[([^]]*)\]\(\.\./[^)]*\)", r"\1", text)  # files that are not on the site
     return re.sub(r"(?<!`)`(lrc_lib(?:\.\w+)+)`(?!`)", r"{py:obj}`\1`", text)
 
 
