@@ -132,7 +132,7 @@ def test_infinite_temperature_limit_of_infonce():
 # ---- Eq. (1): minimum, range, gradient
 
 
-def test_gradient_descent_ends_at_the_predicted_direction_and_floor():
+def test_gradient_descent_ends_at_the_predicted_direction_and_minimum():
     t = draw(6, 12, seed=13)
     z = draw(6, 12, seed=14).requires_grad_()
     optimizer = torch.optim.Adam([z], lr=0.05)
@@ -158,9 +158,9 @@ def test_range_is_0_to_4_and_both_ends_are_attained():
     assert 0 <= values.min() and values.max() <= 4
 
 
-def test_floor_lies_between_0_and_1():
-    floors = cos_nce_minimum(torch.cat([draw(30, 4), draw(30, 4, seed=1) + 3]))
-    assert 0 <= floors.min() and floors.max() <= 1
+def test_the_minimum_lies_between_0_and_1():
+    minima = cos_nce_minimum(torch.cat([draw(30, 4), draw(30, 4, seed=1) + 3]))
+    assert 0 <= minima.min() and minima.max() <= 1
     same = draw(1, 4).repeat(5, 1)
     torch.testing.assert_close(cos_nce_minimum(same), torch.ones(5).double(), **EXACT)
 

@@ -19,9 +19,8 @@ BROUGHT = {  # packages that a declared one needs itself
     "IPython": "ipywidgets",
     "cycler": "matplotlib",
     "jupyter_client": "papermill",
-    "nbconvert": "jupyterlab",
+    "jinja2": "torch",
     "nbformat": "papermill",
-    "platformdirs": "jupyterlab",
     "tokenizers": "transformers",
 }
 INSTALL = "python -m pip install -c constraints.txt -e . && python reproduce.py"

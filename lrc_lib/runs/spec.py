@@ -272,9 +272,12 @@ def belongs(name: str, kind: str) -> bool:
 
 
 def check_kind(names, kind: str) -> None:
-    """Raises `InputError` if a setting belongs to another kind of run only."""
+    """Raises `InputError` if a setting belongs to another kind of run only.
+
+    Locations change no result, so every kind takes them.
+    """
     for name in names:
-        if not belongs(name, kind):
+        if not belongs(name, kind) and not FIELDS[name].metadata["location"]:
             kinds = FIELDS[name].metadata["kinds"]
             raise InputError(
                 f"{name} is a setting of {' and '.join(kinds)} runs; a {kind} run does not have it."

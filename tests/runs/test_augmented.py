@@ -164,7 +164,7 @@ def test_what_an_augmented_student_needs():
         RunSpec(recipe="augmented")
     with pytest.raises(InputError, match="augment must be"):
         RunSpec(augment=-1)
-    with pytest.raises(InputError, match="augment_epochs must be positive"):
+    with pytest.raises(InputError, match="augment_epochs must be at least 1"):
         RunSpec(augment_epochs=0)
 
 

@@ -102,7 +102,7 @@ def test_two_processes_compute_what_one_does(pairs, name):
     assert len(ours) == one.metrics["steps"] and (ours.step == theirs.step).all()
     if name == "lrc":
         assert len(ours) == 20 and set(ours.stage) == {1, 2} and ours.perturbed.notna().all()
-    for column in "loss perturbed layers floor soft hard rate".split():
+    for column in "loss perturbed layers minimum soft hard rate".split():
         same = np.allclose(ours[column], theirs[column], rtol=0, atol=1e-5, equal_nan=True)
         assert same, column
     ours, theirs = one.student().state_dict(), two.student().state_dict()

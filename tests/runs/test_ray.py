@@ -29,10 +29,10 @@ def note_reports():
     import os
     import time
 
-    from lrc_lib import checkpoint
+    from lrc_lib import training
     from lrc_lib.runs import ray_pool
 
-    checkpoint.CHECKPOINT_SECONDS, run = 0, ray_pool.run
+    training.CHECKPOINT_SECONDS, run = 0, ray_pool.run
 
     def noted(spec, out, device, progress):
         def report(spec, step, total, text):
