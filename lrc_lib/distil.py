@@ -143,7 +143,7 @@ def build_net(
     )
 
 
-def step_losses(net: Net, batch: dict, taught, weights) -> tuple[Losses, Tensor]:
+def step_losses(net: Net, batch: dict, answers, weights) -> tuple[Losses, Tensor]:
     """The losses of one step.
 
     With gradient perturbation only the loss at the moved embeddings trains the student. Both passes
@@ -152,7 +152,7 @@ def step_losses(net: Net, batch: dict, taught, weights) -> tuple[Losses, Tensor]
     Args:
         net: the model in training mode, with its losses.
         batch: see `lrc_lib.data.batches.collate`.
-        taught: the teacher's answers (`lrc_lib.teacher.Taught`), or None if no weight needs them.
+        answers: the teacher's (`lrc_lib.teacher.TeacherOutput`), or None if no weight needs them.
         weights: (alpha, beta, gamma) of Eq. (6) at this step.
 
     Returns:
@@ -161,19 +161,19 @@ def step_losses(net: Net, batch: dict, taught, weights) -> tuple[Losses, Tensor]
     Taught in: notebooks/04_two_stage_distillation.
     """
     mask = batch["attention_mask"]
-    targets = net.layer_targets(taught.states, mask) if weights[0] else []
+    targets = net.layer_targets(answers.states, mask) if weights[0] else []
     if net.perturb is None:
-        clean = losses(net, batch, taught, targets, weights)
+        clean = pass_losses(net, batch, answers, targets, weights)
         trained = clean.total
     else:
         embeddings = net.embed(batch)  # emb^S, once for both passes
-        clean = losses(net, batch, taught, targets, weights, embeddings)
+        clean = pass_losses(net, batch, answers, targets, weights, embeddings)
         moved = net.perturb(embeddings, clean.total, mask=mask)  # Eqs. (7)-(8)
-        trained = losses(net, batch, taught, targets, weights, moved).total
+        trained = pass_losses(net, batch, answers, targets, weights, moved).total
     return clean._replace(minimum=net.layer_minimum(targets)), trained
 
 
-def losses(net: Net, batch: dict, taught, targets, weights, embeddings=None) -> Losses:
+def pass_losses(net: Net, batch: dict, answers, targets, weights, embeddings=None) -> Losses:
     """The losses of one pass; a part whose weight is 0 is not computed. (Eqs. 3-6)"""
     alpha, beta, gamma = weights
     output = net(batch, embeddings, hidden_states=bool(alpha))
@@ -181,7 +181,7 @@ def losses(net: Net, batch: dict, taught, targets, weights, embeddings=None) -> 
     if alpha:
         layers = net.layer_losses(output.hidden_states, targets, batch["attention_mask"])
     if beta:
-        soft = net.soft_loss(output.logits, taught.logits)
+        soft = net.soft_loss(output.logits, answers.logits)
     if gamma:
         hard = net.hard_loss(output.logits, batch["labels"])
     return Losses(layers, soft, hard, total_loss(layers, soft, hard, weights))

@@ -23,7 +23,7 @@ class Recipe:
         layer_loss: "cos_nce" or "mse".
         perturb: Eqs. (7)-(8) on or off.
         general: start from a generally distilled student.
-        says: what it is for, in one line.
+        summary: what it is for, in one line.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Recipe:
     layer_loss: str = "cos_nce"
     perturb: bool = True
     general: bool = True
-    says: str = ""
+    summary: str = ""
 
     @property
     def uses_teacher(self) -> bool:
@@ -48,28 +48,30 @@ def _both(weights):
 RECIPES: dict[str, Recipe] = {
     r.name: r
     for r in (
-        Recipe("lrc", "LRC-BERT", says="the whole method"),
-        Recipe("lrc_1", "LRC-BERT₁", general=False, says="no general distillation"),
-        Recipe("lrc_c", "LRC-BERT_C", **_both((0, 1, 3)), says="COS-NCE removed, whole run"),
+        Recipe("lrc", "LRC-BERT", summary="the whole method"),
+        Recipe("lrc_1", "LRC-BERT₁", general=False, summary="no general distillation"),
+        Recipe("lrc_c", "LRC-BERT_C", **_both((0, 1, 3)), summary="COS-NCE removed, whole run"),
         Recipe(
             "lrc_c_last20",
             "LRC-BERT_C (last 20 %)",
             stage1=(0, 0, 0),
             stage2=(0, 1, 3),
-            says="COS-NCE removed, stage 1 then has no loss and is skipped",
+            summary="COS-NCE removed, stage 1 then has no loss and is skipped",
         ),
-        Recipe("lrc_s", "LRC-BERT_S", stage2=(1, 0, 3), says="soft loss removed"),
-        Recipe("lrc_h", "LRC-BERT_H", stage2=(1, 1, 0), says="hard loss removed"),
-        Recipe("lrc_2", "LRC-BERT₂", **_both((1, 1, 3)), says="one stage, all losses throughout"),
-        Recipe("lrc_g", "LRC-BERT_g", perturb=False, says="gradient perturbation removed"),
-        Recipe("bert_m", "BERT_M", layer_loss="mse", says="MSE instead of COS-NCE"),
+        Recipe("lrc_s", "LRC-BERT_S", stage2=(1, 0, 3), summary="soft loss removed"),
+        Recipe("lrc_h", "LRC-BERT_H", stage2=(1, 1, 0), summary="hard loss removed"),
+        Recipe(
+            "lrc_2", "LRC-BERT₂", **_both((1, 1, 3)), summary="one stage, all losses throughout"
+        ),
+        Recipe("lrc_g", "LRC-BERT_g", perturb=False, summary="gradient perturbation removed"),
+        Recipe("bert_m", "BERT_M", layer_loss="mse", summary="MSE instead of COS-NCE"),
         Recipe(
             "finetune",
             "fine-tuned student",
             **_both((0, 0, 1)),
             perturb=False,
             general=False,
-            says="no teacher: the control",
+            summary="no teacher: the control",
         ),
     )
 }

@@ -23,7 +23,7 @@ from lrc_lib.losses import reduce_states
 from lrc_lib.models import model_inputs
 
 
-class Taught(NamedTuple):
+class TeacherOutput(NamedTuple):
     """A teacher's answers for one batch.
 
     states: per mapped layer (B, l, D), reduced as the run's representation says (l = L or 1), or
@@ -58,7 +58,7 @@ class LiveTeacher:
         return self.model
 
     @torch.no_grad()
-    def __call__(self, rows, batch, weights=(1, 1, 0)) -> Taught | None:
+    def __call__(self, rows, batch, weights=(1, 1, 0)) -> TeacherOutput | None:
         """The answers for a batch, as far as the weights (alpha, beta, gamma) need them."""
         if not (weights[0] or weights[1]):
             return None
@@ -70,7 +70,7 @@ class LiveTeacher:
             for n in self.layers
             if layers
         ]
-        return Taught(states, output.logits.float())
+        return TeacherOutput(states, output.logits.float())
 
 
 class CachedTeacher:
@@ -96,7 +96,7 @@ class CachedTeacher:
         """The model that a training step with a layer loss runs; None if its states are cached."""
         return self.live.model if self.states is None else None
 
-    def __call__(self, rows, batch, weights=(1, 1, 0)) -> Taught | None:
+    def __call__(self, rows, batch, weights=(1, 1, 0)) -> TeacherOutput | None:
         """The answers for a batch, as far as the weights (alpha, beta, gamma) need them."""
         if not (weights[0] or weights[1]):
             return None
@@ -105,7 +105,7 @@ class CachedTeacher:
         rows, device = np.asarray(rows), batch["input_ids"].device
         states = self._states(rows, batch["input_ids"].shape[1], device) if weights[0] else []
         logits = self.logits[torch.from_numpy(rows).to(device, non_blocking=True)]
-        return Taught(states, logits)
+        return TeacherOutput(states, logits)
 
     def _states(self, rows: np.ndarray, length: int, device: torch.device) -> list[Tensor]:
         starts, ends = self.offsets[rows], self.offsets[rows + 1]
@@ -177,10 +177,10 @@ def build_cache(teacher: LiveTeacher, encoded: Encoded, folder: Path, device, st
         vectors = np.lib.format.open_memmap(partial / "states.npy", "w+", np.float16, shape)
     logits = np.zeros((len(encoded), teacher.model.config.num_labels), dtype=np.float32)
     for rows in by_length(encoded, 32):
-        taught = teacher(rows, collate(encoded, rows, device), (int(states), 1, 0))
-        logits[rows] = taught.logits.cpu().numpy()
+        answers = teacher(rows, collate(encoded, rows, device), (int(states), 1, 0))
+        logits[rows] = answers.logits.cpu().numpy()
         if states:
-            stacked = torch.stack(taught.states, dim=2).half().cpu().numpy()  # (B, l, M, D)
+            stacked = torch.stack(answers.states, dim=2).half().cpu().numpy()  # (B, l, M, D)
             for row, index in zip(stacked, rows, strict=True):
                 vectors[offsets[index] : offsets[index + 1]] = row[: kept[index]]
     if states:

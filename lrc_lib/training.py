@@ -24,7 +24,7 @@ from lrc_lib.data.manifest import write_manifest
 from lrc_lib.distil import Losses, Net, step_losses
 from lrc_lib.errors import InputError, TrainingError, UnavailableError
 from lrc_lib.models import trim_vocabulary
-from lrc_lib.schedule import Recipe, boundary_step, learning_rate_factor
+from lrc_lib.schedule import Recipe, boundary_step, learning_rate_factor, loss_weights
 
 FLUSH_STEPS = 20  # losses are read back from the device and written after this many steps
 CHECKPOINT_SECONDS = 60
@@ -35,8 +35,8 @@ def train(net: Net, teacher: Callable, trainer: "Trainer") -> None:
     """Train `net` in place, from the trainer's first step (or its checkpoint) to the last.
 
     Args:
-        teacher: f(row numbers, batch, weights) -> `lrc_lib.teacher.Taught`, or None where no weight
-            needs an answer.
+        teacher: f(row numbers, batch, weights) -> `lrc_lib.teacher.TeacherOutput`, or None where no
+            weight needs an answer.
         trainer: see `Trainer`.
 
     Raises:
@@ -44,11 +44,11 @@ def train(net: Net, teacher: Callable, trainer: "Trainer") -> None:
         UnavailableError: a checkpoint cannot be written.
     """
     for step, rows in trainer.steps():
-        weights = trainer.recipe.stage2 if step >= trainer.boundary else trainer.recipe.stage1
+        weights = trainer.weights(step)  # (alpha, beta, gamma) of this step's stage
         rows, batch = trainer.batch(rows)
         with trainer.autocast():  # bfloat16 or nothing; the losses stay in float32
-            taught = teacher(rows, batch, weights)
-            clean, loss = step_losses(net, batch, taught, weights)
+            answers = teacher(rows, batch, weights)
+            clean, loss = step_losses(net, batch, answers, weights)
         loss.backward()
         trainer.update(step)
         trainer.record(step, rows, clean, loss)
@@ -112,7 +112,7 @@ class Group:
         yield folder
 
 
-ALONE = Group()
+ONE_PROCESS = Group()
 
 
 class Trainer:
@@ -156,7 +156,7 @@ class Trainer:
         stage1: Path | None = None,
         score: Callable[[], float] | None = None,
         ids: Sequence[np.ndarray] = (),
-        group: Group = ALONE,
+        group: Group = ONE_PROCESS,
         autocast: Callable = nullcontext,
     ):
         self.net, self.encoded, self.recipe, self.settings = net, encoded, recipe, settings
@@ -202,6 +202,10 @@ class Trainer:
         return rows, self.collate(self.encoded, rows, self.device, longest)
 
     # ---- update
+
+    def weights(self, step: int) -> tuple[float, float, float]:
+        """(alpha, beta, gamma) at a 0-based step."""
+        return loss_weights(step, self.total, self.recipe, self.settings.stage_boundary)
 
     def rate(self, step: int) -> float:
         """The learning rate at a 0-based step."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lrc_lib.data.batches import collate
-from lrc_lib.distil import losses
+from lrc_lib.distil import pass_losses
 from lrc_lib.training import Trainer
 
 SHAPES = 4  # lengths that batches are padded to: few, so that graphs are reused
@@ -50,7 +50,7 @@ def compiled(teacher, trainer: Trainer):
 
 
 def _collate_few_lengths(*args, pad_to: int) -> dict:
-    torch.compiler.cudagraph_mark_step_begin()  # what the last step's graphs left may be overwritten
+    torch.compiler.cudagraph_mark_step_begin()  # the last step is over
     return collate(*args, pad_to=pad_to)
 
 
@@ -65,7 +65,7 @@ def _uncompile(layers) -> None:
 
 
 def _try_every_shape(teacher, trainer: Trainer) -> None:
-    """What a step of each stage computes, twice per shape: CUDA graphs are recorded the second time.
+    """Compute a step of each stage, twice per shape: CUDA graphs are recorded the second time.
 
     Changes no weight, and draws no random number of the training run's.
     """
@@ -81,13 +81,15 @@ def _try_every_shape(teacher, trainer: Trainer) -> None:
         for rows, weights in itertools.product(shapes, [*stages] * 2):
             rows, batch = trainer.batch(rows)
             with trainer.autocast():
-                taught = teacher(rows, batch, weights)
-                states = taught.states if weights[0] else []
+                answers = teacher(rows, batch, weights)
+                states = answers.states if weights[0] else []
                 targets = net.layer_targets(states, batch["attention_mask"])
                 embeddings = net.embed(batch)
-                clean = losses(net, batch, taught, targets, weights, embeddings).total
+                clean = pass_losses(net, batch, answers, targets, weights, embeddings).total
                 (gradient,) = torch.autograd.grad(clean, embeddings)
-                moved = losses(net, batch, taught, targets, weights, embeddings + gradient).total
+                moved = pass_losses(
+                    net, batch, answers, targets, weights, embeddings + gradient
+                ).total
             moved.backward()
             net.zero_grad(set_to_none=True)
 
