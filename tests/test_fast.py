@@ -322,7 +322,7 @@ def test_memory_advice_names_the_fields_of_the_kind_of_run(tiny_spec):
         (tiny_spec.general_spec(), "general_max_length=64"),
         (RunSpec(data="hub", task="rte"), "max_length=64"),
     ):
-        with pytest.raises(TrainingError, match=field), runner.memory_advice(spec):
+        with pytest.raises(TrainingError, match=field), device.memory_advice(spec):
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
 

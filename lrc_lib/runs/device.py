@@ -1,4 +1,4 @@
-"""On which device and with which precision a run is computed.
+"""On which device and with which precision a run is computed, and what to do without memory.
 
 Only the precision changes a result (by rounding), so only it is part of a run's id. Losses stay in
 float32 whatever the precision (`lrc_lib.losses`).
@@ -9,7 +9,8 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
-from lrc_lib.errors import InputError
+from lrc_lib.errors import InputError, TrainingError
+from lrc_lib.runs.spec import RunSpec, usable_length
 
 
 def resolve_device(device: str = "auto") -> torch.device:
@@ -80,3 +81,29 @@ def matmuls(precision: str):
         yield
     finally:
         torch.set_float32_matmul_precision(usual)
+
+
+@contextmanager
+def memory_advice(spec: RunSpec):
+    """Turns an out-of-memory error of a GPU into one that names the next smaller settings."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        prefix = {"teacher": "teacher_", "general": "general_"}.get(spec.kind, "")
+        rows = getattr(spec, f"{prefix}batch_size")
+        longest = "general_max_length" if spec.kind == "general" else "max_length"
+        tokens = usable_length(spec)
+        ways = [f"--set {longest}={max(8, tokens // 2)} (now {tokens}; longer texts are cut)"]
+        if rows > 2:
+            more = "" if spec.kind == "teacher" else "; fewer negatives: another experiment"
+            ways.insert(0, f"--set {prefix}batch_size={max(2, rows // 2)} (now {rows}{more})")
+        if spec.kind != "teacher" and spec.cache_gb:
+            ways.append(
+                f"--set cache_gb={spec.cache_gb / 2:g} (now {spec.cache_gb:g}; cached teacher "
+                "outputs lie in its memory where they fit)"
+            )
+        raise TrainingError(
+            f"The GPU has not enough memory for {spec.name}. Try, one after the other: "
+            f"{', '.join(ways)}. Or fewer processes (--jobs 1). "
+            f"The error was: {str(error).strip().splitlines()[0]}"
+        ) from error

@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from lrc_lib.data.batches import encode
 from lrc_lib.distil import Net, build_net
-from lrc_lib.errors import InputError, LrcError, TrainingError
+from lrc_lib.errors import InputError, LrcError
 from lrc_lib.evaluate import compute_metrics, majority_metrics, predict
 from lrc_lib.models import (
     Projection,
@@ -35,7 +35,13 @@ from lrc_lib.models import (
 from lrc_lib.runs.augmentation import augmented_rows
 from lrc_lib.runs.card import model_card
 from lrc_lib.runs.compilation import compiled
-from lrc_lib.runs.device import autocast, check_precision, matmuls, resolve_device
+from lrc_lib.runs.device import (
+    autocast,
+    check_precision,
+    matmuls,
+    memory_advice,
+    resolve_device,
+)
 from lrc_lib.runs.dropout import cheap_dropout
 from lrc_lib.runs.processes import check_processes, current
 from lrc_lib.runs.progress import default_progress
@@ -156,8 +162,7 @@ def fine_tune_teacher(spec: RunSpec, out: Path, folder: Path, device, report) ->
             epochs=spec.teacher_epochs, batch_size=spec.teacher_batch_size,
             learning_rate=spec.teacher_lr, seed=spec.teacher_seed,
         )  # fmt: skip
-        with computing(spec, no_teacher, trainer):
-            train(net, no_teacher, trainer)
+        train_as(spec, net, no_teacher, trainer)
     else:
         _check_head(spec, task)
         (folder / "history.jsonl").touch()
@@ -186,8 +191,7 @@ def distil_general(spec: RunSpec, out: Path, folder: Path, device, report) -> di
         epochs=spec.general_epochs, batch_size=spec.general_batch_size,
         learning_rate=spec.general_lr, seed=spec.general_seed,
     )  # fmt: skip
-    with computing(spec, teacher, trainer):
-        train(net, teacher, trainer)
+    train_as(spec, net, teacher, trainer)
     saved = save(net, tokenizer, folder, spec.general_epochs, trainer.total)
     return {"splits": {}} | facts | saved
 
@@ -214,8 +218,7 @@ def distil_augmented(spec: RunSpec, out: Path, folder: Path, device, report) -> 
         epochs=spec.augment_epochs, seed=spec.general_seed,
     )  # fmt: skip
     _say_if_live(trainer, line)
-    with computing(spec, teacher, trainer):
-        train(net, teacher, trainer)
+    train_as(spec, net, teacher, trainer)
     facts = {"splits": {}, "cache": line, "rows": len(texts), "general": start.id}
     facts["source"] = f"{data.source} {how.source}"
     return facts | save(net, tokenizer, folder, spec.augment_epochs, trainer.total)
@@ -248,8 +251,7 @@ def distil(spec: RunSpec, out: Path, folder: Path, device, report) -> dict:
         ids=[rows.ids, *(split.ids for split in dev.values() if best)],
     )  # fmt: skip
     _say_if_live(trainer, extra.get("cache", ""))
-    with computing(spec, teacher, trainer):
-        train(net, teacher, trainer)
+    train_as(spec, net, teacher, trainer)
     if best:
         extra["kept_step"] = trainer.best["step"]
     metrics, _ = evaluate(spec, net, data, rows, dev, device, folder)
@@ -430,38 +432,11 @@ def _check_head(spec: RunSpec, task) -> None:
         )
 
 
-@contextmanager
-def computing(spec: RunSpec, teacher, trainer: Trainer):
-    """The context in which a spec's training loop runs: precision, compilation, dropout."""
+def train_as(spec: RunSpec, net: Net, teacher, trainer: Trainer) -> None:
+    """`train` in the contexts that the spec names: TF32, compilation, dropout for a CPU."""
     with ExitStack() as stack:
         stack.enter_context(matmuls(spec.precision))
         fast = spec.compile == "on" and stack.enter_context(compiled(teacher, trainer))
         if not fast and trainer.device.type == "cpu" and spec.precision == "fp32":
-            stack.enter_context(cheap_dropout(trainer.net.model))
-        yield
-
-
-@contextmanager
-def memory_advice(spec: RunSpec):
-    """Turns an out-of-memory error of a GPU into one that names the next smaller settings."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        prefix = {"teacher": "teacher_", "general": "general_"}.get(spec.kind, "")
-        rows = getattr(spec, f"{prefix}batch_size")
-        longest = "general_max_length" if spec.kind == "general" else "max_length"
-        tokens = usable_length(spec)
-        ways = [f"--set {longest}={max(8, tokens // 2)} (now {tokens}; longer texts are cut)"]
-        if rows > 2:
-            more = "" if spec.kind == "teacher" else "; fewer negatives: another experiment"
-            ways.insert(0, f"--set {prefix}batch_size={max(2, rows // 2)} (now {rows}{more})")
-        if spec.kind != "teacher" and spec.cache_gb:
-            ways.append(
-                f"--set cache_gb={spec.cache_gb / 2:g} (now {spec.cache_gb:g}; cached teacher "
-                "outputs lie in its memory where they fit)"
-            )
-        raise TrainingError(
-            f"The GPU has not enough memory for {spec.name}. Try, one after the other: "
-            f"{', '.join(ways)}. Or fewer processes (--jobs 1). "
-            f"The error was: {str(error).strip().splitlines()[0]}"
-        ) from error
+            stack.enter_context(cheap_dropout(net.model))
+        train(net, teacher, trainer)
