@@ -30,15 +30,15 @@ class Ours:
         self.teach = work.live() if live else None
 
     def run(self):  # eager, since that is what FLOPs can be counted of
-        make = partial(self.work.job, self.recipe, self.teach, **self.values)
-        seconds_of_training(make, time.perf_counter)
+        job = self.work.job(self.recipe, self.teach, **self.values)
+        seconds_of_training(job, time.perf_counter)
 
     def seconds(self, clock) -> float:
         epochs = -(-STEADY_STEPS // self.steps) if self.steady else 1
-        make = partial(self.work.job, self.recipe, self.teach, epochs, **self.values, **self.how)
+        job = self.work.job(self.recipe, self.teach, epochs, **self.values, **self.how)
         if self.steady:
-            return steady_seconds(make(), clock) * self.steps
-        return seconds_of_training(make, clock)
+            return steady_seconds(job, clock) * self.steps
+        return seconds_of_training(job, clock)
 
 
 def gpu_variants(work: Workload, recipe: Recipe) -> dict:

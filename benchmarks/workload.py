@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -99,29 +100,40 @@ class Workload:
         spec = self.spec.replace(**values)
         torch.manual_seed(0)
         student = new_student(spec, self.tokenizer, 2)
-        net = student_net(spec, recipe, student, self.teacher)
+        net = student_net(spec, recipe, student, self.teacher).to(self.device)
         folder = Path(tempfile.mkdtemp(dir=self.folder))
-        trainer = new_trainer(
-            spec, net, self.encoded, recipe, folder, self.device, lambda *_: None, epochs=epochs
-        )
-        return Job(spec, net, teacher or self.cached, trainer)
+        return Job(spec, net, teacher or self.cached, self.encoded, recipe, folder, epochs)
 
 
 @dataclass
 class Job:
-    """A training run that is ready to start, as `lrc_lib.runs.run` prepares it."""
+    """A training run that is ready to start, as `lrc_lib.runs.run` prepares it.
+
+    Its trainer (optimiser, trimmed vocabulary) is made when it is first asked for.
+    """
 
     spec: RunSpec
     net: Net
     teacher: Callable
-    trainer: Trainer
+    encoded: Encoded
+    recipe: Recipe
+    folder: Path
+    epochs: int
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        device = next(self.net.parameters()).device
+        return new_trainer(
+            self.spec, self.net, self.encoded, self.recipe, self.folder, device,
+            lambda *_: None, epochs=self.epochs,
+        )  # fmt: skip
 
     def train(self) -> None:
         train_as(self.spec, self.net, self.teacher, self.trainer)
 
     def history(self) -> list[dict]:
         """A dict per step."""
-        return [json.loads(line) for line in (self.trainer.folder / "history.jsonl").open()]
+        return [json.loads(line) for line in (self.folder / "history.jsonl").open()]
 
 
 def _joined(parts: list[Encoded]) -> Encoded:
@@ -144,16 +156,15 @@ def steady_seconds(job: Job, clock) -> float:
     return (ended - begun) / (last - first)
 
 
-def seconds_of_training(make, clock) -> float:
-    """Seconds of the loop of the `Job` that `make` gives, with its set-up, up to the last step:
-    the final checkpoint does not count."""
+def seconds_of_training(job: Job, clock) -> float:
+    """Seconds of the loop, with its set-up, up to the last step: the final checkpoint does not
+    count."""
     last = begun = clock()
 
     def report(step, total, line):
         nonlocal last
         last = clock()
 
-    job = make()
     job.trainer.report = report
     job.train()
     return last - begun
