@@ -25,7 +25,7 @@ class UnavailableError(LrcError, OSError):
 
 
 class TrainingError(LrcError, RuntimeError):
-    """A run that cannot go on, e.g. a loss that is not a number: exit code 1."""
+    """A run that cannot continue, e.g. a loss that is not a number: exit code 1."""
 
 
 def nearest(word: str, options) -> str:

@@ -1,9 +1,9 @@
 """Equations (7)-(8): gradient perturbation of the embedding output. Taught in notebook 04.
 
-The loss is differentiated once with respect to the embeddings, the embeddings take a step of
-fixed length along that gradient (upwards: towards a *higher* loss), and only the loss at the moved
+The loss is differentiated once with respect to the embeddings. The embeddings take a step of fixed
+length along that gradient (upwards: towards a *higher* loss), and only the loss at the moved
 embeddings trains the student. `emb` is the output of the embedding layer, after its LayerNorm and
-dropout; transformers' `inputs_embeds` is another place (before position, type and LayerNorm).
+dropout. The `inputs_embeds` of transformers are another place: before position, type and LayerNorm.
 """
 
 import torch

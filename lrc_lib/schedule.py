@@ -1,4 +1,4 @@
-"""What the loss weighs and how large a step is, as functions of the step; and the recipes.
+"""The loss weights and the learning rate, as functions of the step; and the recipes.
 
 A recipe is one of the paper's systems, as data: adding one is adding a row to `RECIPES`.
 Taught in notebooks/04_two_stage_distillation and 05_ablations.
