@@ -1,5 +1,7 @@
 """Checks of notebooks/04_two_stage_distillation on the two passes: Eqs. (7) and (8)."""
 
+from functools import partial
+
 import torch
 
 from lrc_lib.course.check import core
@@ -21,10 +23,6 @@ def _moved(perturb):
     return core.tensor(perturb, *_scene()[1:])
 
 
-def _normed(g, axes=(1, 2), least=1e-12):
-    return g / g.square().sum(dim=axes, keepdim=True).sqrt().clamp_min(least)
-
-
 def _by(step, through=False):
     """A `perturb` that adds `step(gradient)`; the second backward runs `through` it, or not."""
 
@@ -35,10 +33,13 @@ def _by(step, through=False):
     return perturb
 
 
-def _by_backward(emb, loss):
-    emb.retain_grad()
+def _normed(g):
+    return g / g.norm(dim=(1, 2), keepdim=True)  # 0 / 0 where there is no gradient
+
+
+def _with_backward(emb, loss):
     loss.backward(retain_graph=True)
-    return emb + _normed(emb.grad).detach()
+    return perturb_embeddings(emb, loss)
 
 
 TOUCHED = (
@@ -56,20 +57,20 @@ THROUGH = (
 STILL = "A text whose gradient is zero gives NaN: 0 / 0. Keep its norm off zero."
 PERTURB = {
     "You walk downhill: Eq. (7) adds the gradient, towards a higher loss.":
-        _by(lambda g: -_normed(g)),
+        partial(perturb_embeddings, epsilon=-1.0),
     "One norm for the whole batch: here each text has its own step of length 1.":
-        _by(lambda g: g / g.norm()),
+        partial(perturb_embeddings, norm="tensor"),
     "One norm for each token: here each text has its own step of length 1.":
-        _by(lambda g: _normed(g, 2)),
+        partial(perturb_embeddings, norm="token"),
     "The gradient is not divided by its norm: the step has to have length 1.": _by(lambda g: g),
     "That is the sign of the gradient (FGSM): Eq. (7) keeps its direction.": _by(torch.sign),
     "You return the step alone: add it to the embeddings.":
-        lambda emb, loss: _normed(torch.autograd.grad(loss, emb)[0]),
+        lambda emb, loss: perturb_embeddings(emb, loss) - emb,
     "Nothing moved.": lambda emb, loss: emb,
-    TOUCHED: _by_backward,
+    TOUCHED: _with_backward,
     CUT_OFF: lambda emb, loss: perturb_embeddings(emb, loss).detach(),
     THROUGH: _by(_normed, through=True),
-    STILL: _by(lambda g: _normed(g, least=0.0)),
+    STILL: _by(_normed),
 }  # fmt: skip
 
 
@@ -95,23 +96,20 @@ def ex_04_3(perturb):
 
 def _train(step):
     """`step` twice on a new student: (its first pair of losses, embedding and other weights)."""
-    embed = torch.nn.utils.skip_init(torch.nn.Embedding, 11, 6)
-    rest = torch.nn.utils.skip_init(torch.nn.Linear, 6, 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        embed, rest = torch.nn.Embedding(11, 6), torch.nn.Linear(6, 1)
+        batches = [(torch.randint(11, (4, 5)), torch.randn(4, 5)) for _ in range(2)]
     weights = [embed.weight, *rest.parameters()]
-    with torch.no_grad():
-        for index, weight in enumerate(weights):
-            weight.copy_(draws(*weight.shape, seed=index))
-    optimizer = torch.optim.SGD(weights, lr=0.3)
-    losses = []
-    for seed in (0, 1):
-        tokens = torch.randint(11, (4, 5), generator=torch.Generator().manual_seed(seed))
-        wanted = draws(4, 5, seed=seed + 5)
+    optimizer, losses = torch.optim.SGD(weights, lr=1.0), []
+    for tokens, wanted in batches:
 
         def loss_of(emb, wanted=wanted):
             return (rest(emb).squeeze(-1).tanh() - wanted).square().mean()
 
         what = "the clean and the perturbed loss"
-        losses.append(core.pair(step, what, embed, loss_of, tokens, optimizer))
+        both = core.pair(step, what, embed, loss_of, tokens, optimizer)
+        losses.append([core.single(loss, core.name_of(step), what) for loss in both])
     return losses[0], torch.cat([weight.detach().flatten() for weight in weights])
 
 
@@ -123,19 +121,11 @@ def _two_pass(kind=""):
             optimizer.zero_grad()
         emb = embed(tokens)
         clean = loss_of(emb)
-        if kind in ("both passes", "two updates"):
+        if kind in ("first pass", "both passes"):
             clean.backward(retain_graph=True)
-        if kind == "two updates":
-            optimizer.step()
-            optimizer.zero_grad()
-            emb = embed(tokens)
-            clean = loss_of(emb)
-        move = _by(lambda g: -_normed(g) if kind == "downhill" else _normed(g), kind == "through")
-        moved = move(emb, clean)
+        moved = _by(_normed, kind == "through")(emb, clean)
         perturbed = loss_of(moved.detach() if kind == "cut off" else moved)
-        if kind == "first pass":
-            clean.backward()
-        elif kind != "no update":
+        if kind != "first pass":
             perturbed.backward()
         optimizer.step()
         losses = clean.item(), perturbed.item()
@@ -150,14 +140,11 @@ TWO_PASS = {
     "Both passes leave gradients and they add up: the first needs the gradient at the embeddings "
     "alone (torch.autograd.grad).":
         _two_pass("both passes"),
-    "You update after each pass: only the second pass updates.": _two_pass("two updates"),
     "The second backward runs through the step as well: is it detached?": _two_pass("through"),
     "The embedding layer learns nothing: detach the step, not the embeddings.":
         _two_pass("cut off"),
     "Gradients of the last step are still there: zero_grad() before backward().":
         _two_pass("stale gradients"),
-    "The second pass starts downhill: Eq. (7) adds the gradient.": _two_pass("downhill"),
-    "The weights did not move: backward() on the second loss, then step().": _two_pass("no update"),
     "Return the clean loss first, then the perturbed one.": _two_pass("reversed"),
 }  # fmt: skip
 
