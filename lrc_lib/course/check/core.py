@@ -2,9 +2,8 @@
 
 An exercise is described by a right function and a catalogue of typical mistakes, {sentence: wrong
 function}. `compare` runs the reader's function and the right one; where they differ, it looks for
-the wrong function that returns the same numbers. An exercise with many right answers has rules,
-{sentence: (wrong function, condition)}, and `apply_rules` finds the first condition that holds.
-The tests run every wrong function and expect its sentence.
+the wrong function that returns the same numbers. The tests run every wrong function and expect its
+sentence. An exercise with many right answers measures an answer, and `refuse` names what is wrong.
 
 A check raises `Mistake` with a sentence; `exercise` turns it into a printed line and a `Result`.
 No answer may end in a traceback into this package.
@@ -13,7 +12,6 @@ No answer may end in a traceback into this package.
 import functools
 import inspect
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -52,8 +50,8 @@ def exercise(*catalogues):
     """Makes a check of a function `ex_NN_M(*answers)` that returns praise or raises `Mistake`.
 
     Args:
-        catalogues: the typical mistakes of each answer, in the order of the parameters; the tests
-            read them as `check.ex_NN_M.mistakes`, {parameter: catalogue}.
+        catalogues: the typical mistakes of each answer that `compare` looks at, in the order of
+            the parameters; the tests read them as `check.ex_NN_M.mistakes`.
     """
 
     def make(judge):
@@ -75,7 +73,7 @@ def exercise(*catalogues):
             print(f"{int(notebook)}.{number}: {verdict}. {result.message}")
             return result
 
-        check.mistakes = dict(zip(wanted, catalogues, strict=True))
+        check.mistakes = catalogues
         return check
 
     return make
@@ -217,17 +215,11 @@ def compare(answer, right, mistakes: dict, *inputs, what, probe=tensor, rtol=RTO
     )
 
 
-def apply_rules(rules: dict, **facts) -> None:
-    """`Mistake` with the first sentence whose condition holds.
-
-    Args:
-        rules: {sentence: (a wrong function, condition)}. The condition gets the facts as
-            attributes; the sentence may name them in braces.
-        facts: what was measured of an answer.
-    """
-    for sentence, (_, holds) in rules.items():
-        if holds(SimpleNamespace(**facts)):
-            raise Mistake(sentence.format(**facts))
+def refuse(mistakes: dict) -> None:
+    """`Mistake` with the first sentence of {sentence: whether it holds} that does hold."""
+    for sentence, holds in mistakes.items():
+        if holds:
+            raise Mistake(sentence)
 
 
 def close(found, other, rtol=RTOL, atol=ATOL) -> bool:

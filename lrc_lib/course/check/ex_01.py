@@ -239,29 +239,7 @@ def ex_01_5(in_batch):
     return f"No loop, and no tensor larger than {largest} numbers for 64 samples of width 4."
 
 
-def _alike(direction, cosine):
-    """Fifteen times one vector with this cosine to `direction`, (D,) -> (15, D)."""
-    t, aside = unit(direction), draws(len(direction), seed=3)
-    aside = unit(aside - (aside @ t) * t)
-    return (cosine * t + (1 - cosine**2) ** 0.5 * aside).expand(15, -1)
-
-
-OFF = "The optimum is {angle:.2f} degrees off. "
-MISLEADING = {
-    OFF + "Your negatives cancel: their mean has length {length:.2f}, not 1.":
-        (lambda t: draws(15, len(t)), lambda f: f.length < 0.9),
-    OFF + "On the teacher's own line negatives cannot turn v.":
-        (lambda t: _alike(t, -1), lambda f: abs(f.cosine) > 0.99),
-    OFF + "Orthogonal is near: what if they lean a little towards the teacher?":
-        (lambda t: _alike(t, 0), lambda f: abs(f.cosine) < 0.01),
-    OFF + "Cosine to the teacher {cosine:.2f}: they lean too far towards it.":
-        (lambda t: _alike(t, 0.7), lambda f: f.cosine > 1 / 3),
-    OFF + "Cosine to the teacher {cosine:.2f}: they lean too far away from it.":
-        (lambda t: _alike(t, -0.7), lambda f: True),
-}  # fmt: skip
-
-
-@exercise(MISLEADING)
+@exercise()
 def ex_01_6(misleading):
     """Fifteen negatives that move the optimum 19 degrees off, (D,) -> (15, D)."""
     teacher = draws(12)
@@ -272,7 +250,18 @@ def ex_01_6(misleading):
     angle = math.degrees(torch.acos(1 - g(1.5 * t - 0.5 * mean, t)))
     if angle < 19:
         cosine, length = float(t @ unit(mean)), float(mean.norm())
-        core.apply_rules(MISLEADING, angle=angle, cosine=cosine, length=length)
+        off, leans = (
+            f"The optimum is {angle:.2f} degrees off.",
+            f"Cosine to the teacher {cosine:.2f}",
+        )
+        core.refuse({
+            f"{off} Your negatives cancel: their mean has length {length:.2f}, not 1.": length < 0.9,
+            f"{off} On the teacher's own line negatives cannot turn v.": abs(cosine) > 0.99,
+            f"{off} Orthogonal is near: what if they lean a little towards the teacher?":
+                abs(cosine) < 0.01,
+            f"{off} {leans}: they lean too far towards it.": cosine > 1 / 3,
+            f"{off} {leans}: they lean too far away from it.": True,
+        })  # fmt: skip
     return (
         f"The optimum is {angle:.2f} degrees off. No negatives reach more than arcsin(1/3), "
         f"{math.degrees(math.asin(1 / 3)):.2f}."

@@ -104,24 +104,18 @@ def _settled(beta):
     return _settles(2, loss_of)
 
 
-BETA = {
-    "A weight of {beta:.3g} would push away from the teacher: beta is positive.":
-        (lambda settled: -5.0, lambda f: f.beta <= 0),
-    "That is a probability: return the weight at which it is reached.":
-        (lambda settled: 0.9, lambda f: abs(f.beta - 0.9) < 0.01),
-    "At beta = {beta:.3g} it settles at {at:.3f}: the teacher needs more weight.":
-        (lambda settled: 3.0, lambda f: f.at < 0.895),
-    "At beta = {beta:.3g} it settles at {at:.3f}: that is more than asked.":
-        (lambda settled: 1000.0, lambda f: f.at > 0.905),
-}  # fmt: skip
-
-
-@exercise(BETA)
+@exercise()
 def ex_04_6(find_beta):
     """The beta at which `settled(beta)` is 0.9."""
     beta = core.number(find_beta, _settled, what="the weight beta")
-    core.apply_rules(BETA, beta=beta, at=_settled(beta))
-    return f"At beta = {beta:.1f} it settles at {_settled(beta):.3f}, with a teacher that is right."
+    at = _settled(beta)
+    core.refuse({
+        f"A weight of {beta:.3g} would push away from the teacher: beta is positive.": beta <= 0,
+        "That is a probability: return the weight at which it is reached.": abs(beta - 0.9) < 0.01,
+        f"At beta = {beta:.3g} it settles at {at:.3f}: the teacher needs more weight.": at < 0.895,
+        f"At beta = {beta:.3g} it settles at {at:.3f}: that is more than asked.": at > 0.905,
+    })  # fmt: skip
+    return f"At beta = {beta:.1f} it settles at {at:.3f}, with a teacher that is right."
 
 
 def _log_losses(logits, labels):

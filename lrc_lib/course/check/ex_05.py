@@ -113,52 +113,35 @@ def _task(seed: int):
     return train, calls, drop
 
 
-def _search(boundaries):
-    """Trains with each of these boundaries and chooses the best one."""
-    return lambda train, budget: max(boundaries, key=train)
-
-
-MISUSED = {
-    "You train with boundary {outside[0]:.3g}: it is a share, 0 <= b < 1.":
-        (_search([10, 50, 90]), lambda f: f.outside),
-    "You trained {runs} times: the budget is 6 training runs.":
-        (_search(np.arange(20) / 20), lambda f: f.runs > BUDGET),
-    "You return {chosen:.4g}: a boundary is a share of the steps, not a score, a step or the "
-    "number of a candidate.": (
-        lambda train, budget: max(train(b) for b in (0.1, 0.5, 0.9)),
-        lambda f: not 0 <= f.chosen < 1,
-    ),
-    "You never trained: what holds on the paper's MNLI may not hold here.":
-        (lambda train, budget: 0.8, lambda f: not f.runs),
-}  # fmt: skip
-LOST = "Over 200 made-up tasks your choice is {loss:.1f} points below the best boundary. "
-POOR = {
-    LOST + "You tried one boundary only: nothing to compare it with.":
-        (_search([0.8, 0.8, 0.8]), lambda f: all(len(set(calls)) == 1 for calls in f.tried)),
-    LOST + "You tried one side only: the best may lie anywhere in [0, 0.95].": (
-        _search([0.7, 0.75, 0.8, 0.85, 0.9, 0.95]),
-        lambda f: min(map(min, f.tried)) > 0.4 or max(map(max, f.tried)) < 0.5,
-    ),
-    LOST + "Spread the training runs first, then try the neighbours of the best one.":
-        (_search([0.1, 0.9]), lambda f: f.loss > 0.6),
-}  # fmt: skip
-
-
-@exercise(MISUSED | POOR)
+@exercise()
 def ex_05_4(choose_boundary):
     """The stage boundary from `budget` training runs, (train, budget) -> share of the steps."""
     lost, fixed, tried = [], [], []
     for seed in range(TASKS):
         train, calls, drop = _task(seed)
         chosen = core.number(choose_boundary, train, BUDGET, what="the boundary")
-        outside = [b for b in calls if not 0 <= b < 1]
-        core.apply_rules(MISUSED, outside=outside, runs=len(calls), chosen=chosen)
+        core.refuse({
+            "You train outside of 0 <= boundary < 1: it is a share.":
+                any(not 0 <= boundary < 1 for boundary in calls),
+            f"You trained {len(calls)} times: the budget is 6 training runs.": len(calls) > BUDGET,
+            f"You return {chosen:.4g}: a boundary is a share of the steps, not a score, a step or "
+            "the number of a candidate.": not 0 <= chosen < 1,
+            "You never trained: what holds on the paper's MNLI may not hold here.": not calls,
+        })  # fmt: skip
         lost.append(drop(chosen))
         fixed.append(drop(PAPER_BOUNDARY))
         tried.append(calls)
     loss = np.mean(lost)
     if loss > 0.6:
-        core.apply_rules(POOR, loss=loss, tried=tried)
+        behind = f"Over 200 made-up tasks your choice is {loss:.1f} points below the best boundary."
+        one_side = min(map(min, tried)) > 0.4 or max(map(max, tried)) < 0.5
+        core.refuse({
+            f"{behind} You tried one boundary only: nothing to compare it with.":
+                all(len(set(calls)) == 1 for calls in tried),
+            f"{behind} You tried one side only: the best may lie anywhere in [0, 0.95].": one_side,
+            f"{behind} Spread the training runs first, then try the neighbours of the best one.":
+                True,
+        })  # fmt: skip
     return (
         f"On {TASKS} made-up tasks you lose {loss:.2f} points to the best boundary; always taking "
         f"{PAPER_BOUNDARY} loses {np.mean(fixed):.2f}."
