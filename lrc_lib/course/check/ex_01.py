@@ -99,8 +99,6 @@ BEST = {
     "That is the teacher's own direction. The negatives push as well, so the bottom of the loss "
     "lies elsewhere.": lambda t, n: t,
     "The negatives pull there: their sign is turned.": lambda t, n: _v(unit(t), -unit(n)),
-    "You weigh pull and push alike: collect the cosines of Eq. (1), they stand 3 to 1.":
-        lambda t, n: _v(unit(t), 3 * unit(n)),
     "Long negatives decide your mean: bring each to length 1 before you average.":
         lambda t, n: _v(unit(t), n),
     "Your teacher keeps its length: bring it to length 1 first.": lambda t, n: _v(t, unit(n)),
@@ -138,23 +136,13 @@ def _law(student, teacher, pool, k, repeats, added=1):
     return added * push.mean() + g(teacher, student), added * push.std() / k**0.5
 
 
-def _spoiled(change):
-    """A study with the right mean and a spread of `change`(spread, repeats)."""
-
-    def mean_and_spread(student, teacher, pool, k, repeats):
-        mean, spread = _law(student, teacher, pool, k, repeats)
-        return mean, change(spread, repeats)
-
-    return mean_and_spread
-
-
 SPREADS = {
-    "The spread is 0: draw new negatives in every repeat, at random.": _spoiled(lambda sd, n: 0.0),
+    "The spread is 0: draw new negatives in every repeat, at random.": lambda *inputs: (2.0, 0.0),
     "You add the negatives up where Eq. (1) takes their mean.":
         lambda s, t, pool, k, repeats: _law(s, t, pool, k, repeats, added=k),
-    "That is the variance: the spread is its root.": _spoiled(lambda sd, n: sd**2),
+    "That is the variance: the spread is its root.": lambda *inputs: (2.0, _law(*inputs)[1] ** 2),
     "That is the standard error of the mean: return the spread.":
-        _spoiled(lambda sd, n: sd / n**0.5),
+        lambda *inputs: (2.0, _law(*inputs)[1] / inputs[-1] ** 0.5),
     "Your spread does not fall with K: average over K negatives in each repeat.":
         lambda s, t, pool, k, repeats: _law(s, t, pool, 1, repeats),
 }  # fmt: skip
@@ -213,8 +201,6 @@ IN_BATCH = {
         in_batch_with(lambda u, t, c: 0.5 * (u @ t.sum(0)) / len(t)),
     "You divide by B: a sample has B - 1 negatives.":
         in_batch_with(lambda u, t, c: 0.5 * (u @ t.sum(0) - c) / len(t)),
-    "You divide by B - 1, but all B are summed.":
-        in_batch_with(lambda u, t, c: 0.5 * (u @ t.sum(0)) / (len(t) - 1)),
     "Normalise before you sum: long teachers weigh more in your S.": _long_teachers,
     "The push is not halved.": in_batch_with(lambda u, t, c: (u @ t.sum(0) - c) / (len(t) - 1)),
     "You averaged over the batch: return one loss for each of the B samples.": in_batch_cos_nce,
@@ -250,17 +236,16 @@ def ex_01_6(misleading):
     angle = math.degrees(torch.acos(1 - g(1.5 * t - 0.5 * mean, t)))
     if angle < 19:
         cosine, length = float(t @ unit(mean)), float(mean.norm())
-        off, leans = (
-            f"The optimum is {angle:.2f} degrees off.",
-            f"Cosine to the teacher {cosine:.2f}",
-        )
+        off = f"The optimum is {angle:.2f} degrees off."
+        leans = f"{off} Cosine to the teacher {cosine:.2f}: they lean too far"
         core.refuse({
-            f"{off} Your negatives cancel: their mean has length {length:.2f}, not 1.": length < 0.9,
+            f"{off} Your negatives cancel: their mean has length {length:.2f}, not 1.":
+                length < 0.9,
             f"{off} On the teacher's own line negatives cannot turn v.": abs(cosine) > 0.99,
             f"{off} Orthogonal is near: what if they lean a little towards the teacher?":
                 abs(cosine) < 0.01,
-            f"{off} {leans}: they lean too far towards it.": cosine > 1 / 3,
-            f"{off} {leans}: they lean too far away from it.": True,
+            f"{leans} towards it.": cosine > 1 / 3,
+            f"{leans} away from it.": True,
         })  # fmt: skip
     return (
         f"The optimum is {angle:.2f} degrees off. No negatives reach more than arcsin(1/3), "

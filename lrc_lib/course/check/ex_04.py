@@ -19,8 +19,6 @@ HARD = {
         lambda x, y, t: _hard(x / t, y, target="one_hot"),
     "The temperature is missing in the target's softmax.": lambda x, y, t: _hard(x, y, 1.0),
     "You multiply by the temperature: Eq. (5) divides.": lambda x, y, t: _hard(x, y, 1 / t),
-    "The sign is missing: a log probability is negative, a loss is not.":
-        lambda x, y, t: -_hard(x, y, t),
     "You averaged over the batch: return one loss for each of the B rows.": hard_label_loss,
 }  # fmt: skip
 
@@ -78,7 +76,6 @@ CAP = {
     "The temperature is missing: divide the one-hot target by it.": lambda c, t: _cap(c, 1.0),
     "You multiply by the temperature: Eq. (5) divides.": lambda c, t: _cap(c, 1 / t),
     "That is right for two classes only: each has a share.": lambda c, t: _cap(2, t),
-    "That is left for the other classes: take it from 1.": lambda c, t: 1 - _cap(c, t),
 }  # fmt: skip
 
 

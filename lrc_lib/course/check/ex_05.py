@@ -8,11 +8,6 @@ from lrc_lib.course.check import core
 from lrc_lib.course.check.core import compare, exercise
 
 
-def _whole(a, b):
-    """The difference of two accuracies on the whole dev set, in points."""
-    return 100 * (a.mean() - b.mean())
-
-
 def _draws(a, b, rows):
     return 100 * (a[rows].mean(1) - b[rows].mean(1))
 
@@ -22,10 +17,8 @@ DRAWS = {
     "The sign is turned: a minus b.": lambda a, b, rows: _draws(b, a, rows),
     "You averaged over the draws: each draw is one row of the table, axis 1.":
         lambda a, b, rows: 100 * (a[rows].mean(0) - b[rows].mean(0)),
-    "That is the difference on the whole dev set, not one for each draw.":
-        lambda a, b, rows: _whole(a, b),
     "Every draw gives the whole dev set's difference: index with `rows`.":
-        lambda a, b, rows: np.full(len(rows), _whole(a, b)),
+        lambda a, b, rows: np.full(len(rows), 100 * (a.mean() - b.mean())),
 }  # fmt: skip
 
 
