@@ -10,7 +10,6 @@ No answer may end in a traceback into this package.
 """
 
 import functools
-import inspect
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,22 +80,11 @@ def call(answer, *inputs):
         )
     name = name_of(answer)
     try:
-        inspect.signature(answer).bind(*inputs)
-    except TypeError:
-        raise Mistake(
-            f"`{name}` is called with {len(inputs)} argument(s), but its first line reads "
-            f"{name}{inspect.signature(answer)}. Keep the first line of the stub."
-        ) from None
-    except ValueError:  # a built-in that does not tell its signature
-        pass
-    try:
         value = answer(*map(_copy, inputs))
     except NotImplementedError:
         raise Mistake(
             f"No answer yet: write the body of `{name}` in place of `raise NotImplementedError`."
         ) from None
-    except Mistake:
-        raise
     except Exception as error:
         raise Mistake(f"`{name}` raised {type(error).__name__}{_line(error)}: {error}") from None
     if value is None or value is ...:

@@ -33,7 +33,7 @@ def fan(centre: float, spread: float, count: int = 15) -> np.ndarray:
 
 
 def frame(direction: float, height: float) -> np.ndarray:
-    """East, north and outwards at a point of the unit sphere: (3, 3), one unit vector a row."""
+    """East, north and outwards at a point of the unit sphere: (3, 3), one unit vector per row."""
     a, b = np.radians([direction, height])
     east = np.array([-np.sin(a), np.cos(a), 0.0])
     out = np.array([np.cos(b) * np.cos(a), np.cos(b) * np.sin(a), np.sin(b)])
