@@ -78,9 +78,3 @@ def test_an_interval_is_drawn_where_it_lies_and_a_missing_one_not_at_all():
     assert list(ours[:2]) == [80.0, 75.0] and list(paper[[0, 2]]) == [83.4, 70.0]
     assert [label.get_text() for label in ax.get_yticklabels()] == list(ROWS["label"])
     assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first row is at the top"
-
-
-def test_bars_are_as_high_as_their_numbers():
-    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, np.nan]}, index=["x", "y"])
-    bars = plots.grouped_bars(frame, "score").axes[0].containers
-    assert [[bar.get_height() for bar in group] for group in bars] == [[1.0, 2.0], [3.0]]
