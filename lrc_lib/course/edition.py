@@ -35,41 +35,24 @@ def make_edition(kind: str, out, force: bool = False) -> list[Path]:
     Raises:
         InputError: `out` is not empty, no folder, or the notebooks' own.
     """
-    source, out = [notebook_path(name) for name in NOTEBOOKS], Path(out).expanduser().resolve()
-    if out == source[0].parent:
+    sources, out = [notebook_path(name) for name in NOTEBOOKS], Path(out).expanduser().resolve()
+    if out == sources[0].parent:
         raise InputError(f"{out} holds the notebooks that editions are made from: give another.")
-    out = folder_for(out, force, "notebooks")
     try:
-        for path in source:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()) and not force:
+            raise InputError(
+                f"The folder {out} is not empty. Give another, or --force to write into it, over "
+                "notebooks of the same names."
+            )
+        for path in sources:
             notebook = json.loads(path.read_text(encoding="utf-8"))
             {"student": to_student, "instructor": to_instructor}[kind](notebook)
             text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
             (out / path.name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"Cannot write into {out}: {error}") from None
-    return [out / path.name for path in source]
-
-
-def folder_for(out, force: bool, what: str) -> Path:
-    """The folder `out`, made where there is none.
-
-    Args:
-        force: it may hold files already, and `what` of the same names will be written over.
-
-    Raises:
-        InputError: it is not empty, or cannot be a folder.
-    """
-    out = Path(out).expanduser().resolve()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()) and not force:
-            raise InputError(
-                f"The folder {out} is not empty. Give another, or --force to write into it, over "
-                f"{what} of the same names."
-            )
-    except OSError as error:
-        raise InputError(f"Cannot write into {out}: {error}") from None
-    return out
+    return [out / path.name for path in sources]
 
 
 def to_student(notebook: dict) -> None:

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from lrc_lib.course.palette import BLACK, BLUE, COLOURS, GREEN, GREY, HATCHES, LINES, VERMILION, ink
-from lrc_lib.losses import angular_distance, cos_nce
+from lrc_lib.losses import angular_distance
 
 
 def _axes(columns=1, width=None, height=3.6, **options):
@@ -84,46 +84,6 @@ def distance_to_negative(positive: float, negative: float) -> Figure:
     return fig
 
 
-def loss_on_circle(teacher, negatives, title: str = "") -> Figure:
-    """COS-NCE for every direction a student can take in the plane, its optimum marked. (Eq. 1)
-
-    Args:
-        teacher: (2,). negatives: (K, 2). Only their directions count.
-
-    Taught in: notebooks/01_cos_nce_geometry.
-    """
-    t, n = (torch.as_tensor(np.asarray(x, dtype=float)) for x in (teacher, negatives))
-    t, n = t / t.norm(), n / n.norm(dim=1, keepdim=True)
-    mean = n.mean(0)
-    best = (1.5 * t - 0.5 * mean) / (1.5 * t - 0.5 * mean).norm()
-    degrees = np.linspace(-180, 180, 721)
-    circle = torch.from_numpy(np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))]))
-    students = circle.T
-    losses = cos_nce(students, t.expand(721, 2), n.expand(721, *n.shape), reduction="none")
-    fig, (left, right) = _axes(2, height=3.4)
-    left.plot(*circle, color=GREY, lw=1, ls="-")
-    left.plot(*n.T, "s", color=VERMILION, markersize=5, alpha=0.6)
-    right.plot(degrees, losses, color=BLACK, ls="-")
-    for vector, colour, style, marker, name, shift, text in (
-        (t, BLUE, "-", "o", r"$\hat t$", (6, 2), "teacher"),
-        (best, GREEN, "-.", "D", "$u^*$", (6, -8), "optimum"),
-        (mean, VERMILION, "--", "s", r"$\bar n$", (8, -14), "mean negative"),
-    ):
-        if vector.norm() < 1e-6:  # negatives all round: their mean has no direction
-            continue
-        _arrow(left, vector, colour, name, style, shift)
-        where = float(torch.rad2deg(torch.atan2(vector[1], vector[0])))
-        height = np.interp(where, degrees, losses)
-        right.axvline(where, color=colour, ls=style, lw=1.2)
-        right.plot(where, height, marker, color=colour, label=f"{text}: {height:.3f}", markersize=8)
-    left.set(xlim=(-1.25, 1.6), ylim=(-1.25, 1.25), title=title or "directions", aspect="equal")
-    left.axis("off")
-    right.legend(title=r"$\mathcal{L}_C$ of a student at the", loc="upper left", fontsize=9)
-    right.set(xlabel="direction of the student (degrees)", ylabel=r"$\mathcal{L}_C$")
-    right.set(ylim=(0, 5.6), yticks=range(5), xticks=range(-180, 181, 90))
-    return fig
-
-
 def k_changes_variance(k, mean, spread, infonce_mean, infonce_spread) -> Figure:
     """Mean and spread (sd over draws) of COS-NCE and InfoNCE against the number of negatives.
 
@@ -149,7 +109,7 @@ def k_changes_variance(k, mean, spread, infonce_mean, infonce_spread) -> Figure:
     return fig
 
 
-def curves(series, xlabel, ylabel, boundary=None, title="", log_x=False, log_y=False) -> Figure:
+def curves(series, xlabel: str, ylabel: str, boundary=None) -> Figure:
     """One line per series, each with its own colour and line style.
 
     Args:
@@ -161,8 +121,7 @@ def curves(series, xlabel, ylabel, boundary=None, title="", log_x=False, log_y=F
         ax.plot(x, y, color=colour, ls=line, label=label)
     if boundary is not None:
         _mark(ax, boundary, "stage 2")
-    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    ax.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.legend()
     return fig
 
@@ -174,32 +133,29 @@ def _mark(ax, x, label, **look):
     ax.annotate(f" {label}", (x, 0.98), xycoords=where, color=GREY, va="top", **look)
 
 
-def training_curves(history, columns, boundary=None, window=1, names=None, log_y=False) -> Figure:
+def training_curves(history, titles, boundary=None, window=1) -> Figure:
     """A run's history: one panel per column, the running mean over `window` rows in front.
 
     Args:
-        history: data frame with "step" and `columns`; missing values leave gaps.
-        columns: column names, at most 4.
+        history: data frame with "step" and the columns; missing values leave gaps.
+        titles: {column: title of its panel}, at most 4.
         boundary: first step of stage 2.
-        names: {column: title}.
 
     Taught in: notebooks/04_two_stage_distillation.
     """
-    fig, axes = _axes(len(columns), squeeze=False)
-    for ax, column, colour in zip(axes[0], columns, COLOURS, strict=False):
+    fig, axes = _axes(len(titles), squeeze=False)
+    for ax, (column, title), colour in zip(axes[0], titles.items(), COLOURS, strict=False):
         values = history[column].astype(float)
-        if window > 1:
-            ax.plot(history["step"], values, color=colour, alpha=0.25, lw=0.8, ls="-")
-            values = values.rolling(window, center=True, min_periods=1).mean().where(values.notna())
-        ax.plot(history["step"], values, color=colour, ls="-")
+        mean = values.rolling(window, center=True, min_periods=1).mean().where(values.notna())
+        ax.plot(history["step"], values, color=colour, alpha=0.25, lw=0.8, ls="-")
+        ax.plot(history["step"], mean, color=colour, ls="-")
         if boundary is not None:
             _mark(ax, boundary, "stage 2")
-        ax.set(xlabel="step", title=(names or {}).get(column, column))
-        ax.set_yscale("log" if log_y else "linear")
+        ax.set(xlabel="step", title=title)
     return fig
 
 
-def smoothed_curves(panels, xlabel: str, ylabel: str, log_y: bool = False) -> Figure:
+def smoothed_curves(panels, xlabel: str, ylabel: str) -> Figure:
     """Panels side by side, each series thin as it is and thick as its running mean.
 
     Args:
@@ -215,13 +171,13 @@ def smoothed_curves(panels, xlabel: str, ylabel: str, log_y: bool = False) -> Fi
         ):
             ax.plot(x, values, color=colour, ls="-", lw=0.6, alpha=0.3)
             ax.plot(x, mean, color=colour, ls=line, lw=2.2, label=label)
-        ax.set(xlabel=xlabel, title=title, yscale="log" if log_y else "linear")
+        ax.set(xlabel=xlabel, title=title)
     axes[0, 0].set_ylabel(ylabel)
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
 
-def interval_dots(frame, xlabel: str = "", title: str = "") -> Figure:
+def interval_dots(frame, xlabel: str) -> Figure:
     """One row per system: our value with its interval, and the paper's number as a diamond.
 
     Args:
@@ -237,7 +193,7 @@ def interval_dots(frame, xlabel: str = "", title: str = "") -> Figure:
     if "paper" in numbers and numbers["paper"].notna().any():
         diamond = {"marker": "D", "color": VERMILION, "markerfacecolor": "none"}
         seaborn.pointplot(x="paper", label="the paper's", **diamond, **dots)
-    ax.set(xlabel=xlabel, ylabel="", title=title, ylim=(len(frame) - 0.5, -0.5))
+    ax.set(xlabel=xlabel, ylabel="", ylim=(len(frame) - 0.5, -0.5))
     ax.get_legend().remove()
     fig.legend(loc="outside lower right", ncols=2, fontsize=9)
     return fig
@@ -251,13 +207,13 @@ def _outlines(ax, groups, bins, stat):
         seaborn.histplot(x=values, bins=edges, stat=stat, element="step", fill=False, ax=ax, **look)
 
 
-def histogram_by_correctness(values, correct, xlabel: str, title: str = "", bins=30) -> Figure:
+def histogram_by_correctness(values, correct, xlabel: str, title: str = "") -> Figure:
     """Two outlined histograms on one axis, each with area 1: right and wrong predictions.
 
     Args:
         values: (n,) numbers. correct: (n,) booleans.
     """
-    values, correct = np.asarray(values, dtype=float), np.asarray(correct, dtype=bool)
+    values, correct = np.asarray(values), np.asarray(correct)
     fig, ax = _axes(width=7)
     groups = {"right": values[correct], "wrong": values[~correct]}
     labelled = {
@@ -265,13 +221,13 @@ def histogram_by_correctness(values, correct, xlabel: str, title: str = "", bins
         for name, group in groups.items()
         if len(group)
     }
-    _outlines(ax, labelled, bins, "density")
+    _outlines(ax, labelled, 30, "density")
     ax.set(xlabel=xlabel, ylabel="density", title=title)
     ax.legend()
     return fig
 
 
-def outlined_histograms(groups, xlabel: str, marks=None, title: str = "", bins=25) -> Figure:
+def outlined_histograms(groups, xlabel: str, marks=None) -> Figure:
     """The outlines of several histograms over one axis, as shares of their rows.
 
     Args:
@@ -282,10 +238,10 @@ def outlined_histograms(groups, xlabel: str, marks=None, title: str = "", bins=2
     """
     fig, ax = _axes(width=8)
     labelled = {f"{label}: mean {np.mean(v):.3f}": v for label, v in groups.items()}
-    _outlines(ax, labelled, bins, "probability")
+    _outlines(ax, labelled, 25, "probability")
     for label, x in (marks or {}).items():
         _mark(ax, x, label, rotation=90)
-    ax.set(xlabel=xlabel, ylabel="share of the rows", title=title)
+    ax.set(xlabel=xlabel, ylabel="share of the rows")
     fig.legend(loc="outside lower center", ncols=3)
     return fig
 

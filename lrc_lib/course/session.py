@@ -41,7 +41,6 @@ class Session:
         seeds: range(number of seeds).
         device: a `torch.device`.
         out: the folder of runs and results.
-        interactive: False under `reproduce.py`: no widgets then.
     """
 
     def __init__(self, notebook, profile, device, out, parameters):
@@ -49,11 +48,10 @@ class Session:
         self.tasks, self.task = profile.tasks, profile.tasks[0]
         self.seeds = range(profile.seeds)
         self.device = resolve_device(device)
-        self.interactive = not os.environ.get("LRC_HEADLESS")
         self._begun = time.perf_counter()
         self._record = {"parameters": parameters, "runs": [], "figures": [], "tables": []}
         self._record |= {"findings": [], "numbers": {}}
-        if not self.interactive:
+        if os.environ.get("LRC_HEADLESS"):
             matplotlib.use("agg")
         use_style()
         print(

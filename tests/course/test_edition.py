@@ -101,7 +101,7 @@ def test_without_an_answer_every_check_says_so_and_the_notebook_runs_on(smoke, e
 
 @pytest.fixture(scope="module")
 def store(smoke, tmp_path_factory):
-    """A copy of the smoke run's store, to write results beside it."""
+    """A copy of the smoke run's store, to write results next to it."""
     out = tmp_path_factory.mktemp("instructor")
     shutil.copytree(smoke[0] / "runs", out / "runs")
     return out

@@ -128,11 +128,11 @@ def test_only_the_sliders_that_matter_are_shown(build):
 
 
 def test_a_fan_is_centred_and_of_length_1():
-    x, y = explorers.fan(70, 60, 15).T
+    x, y = cos_nce.fan(70, 60, 15).T
     assert np.hypot(x, y) == pytest.approx(np.ones(15))
     angles = np.degrees(np.arctan2(y, x))
     assert (angles.min(), angles.mean(), angles.max()) == pytest.approx((40, 70, 100))
-    assert explorers.fan(90, 180, 1)[0] == pytest.approx((0, 1), abs=1e-12)
+    assert cos_nce.fan(90, 180, 1)[0] == pytest.approx((0, 1), abs=1e-12)
 
 
 @pytest.mark.parametrize("width", [2, 3])

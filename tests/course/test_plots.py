@@ -11,13 +11,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from lrc_lib.course import palette, plots
-from lrc_lib.course.explorers import fan
-from lrc_lib.losses import cos_nce
 
 STEPS = np.arange(50)
 HISTORY = pd.DataFrame(
     {"step": STEPS, "loss": np.exp(-STEPS / 9), "soft": np.where(STEPS < 40, np.nan, 0.3)}
 )
+TITLES = {"loss": "loss", "soft": "soft label"}
 ROWS = pd.DataFrame(
     {
         "label": ["LRC-BERT", "no <b>teacher</b>", "not run"],
@@ -31,13 +30,11 @@ ROWS = pd.DataFrame(
 DRAWN = {
     "euclid_vs_angle": lambda: plots.euclid_vs_angle((2.4, 1.1), (-1, 1.5), (1, 0.4), (2, 2)),
     "distance_to_negative": lambda: plots.distance_to_negative(0.35, 1.35),
-    "loss_on_circle": lambda: plots.loss_on_circle((1, 0), fan(70, 60)),
-    "loss_on_circle, no mean": lambda: plots.loss_on_circle((1, 0), [(0, 1), (0, -1)]),
     "k_changes_variance": lambda: plots.k_changes_variance([1, 3], [1, 1], [2, 1], [0, 1], [1, 1]),
     "curves": lambda: plots.curves({"a": (STEPS, STEPS), "b": (STEPS, 2 * STEPS)}, "x", "y", 40),
-    "training_curves": lambda: plots.training_curves(HISTORY, ["loss", "soft"], 40, window=5),
+    "training_curves": lambda: plots.training_curves(HISTORY, TITLES, 40, window=5),
     "interval_dots": lambda: plots.interval_dots(ROWS, "accuracy"),
-    "interval_dots, no paper": lambda: plots.interval_dots(ROWS.drop(columns="paper")),
+    "interval_dots, no paper": lambda: plots.interval_dots(ROWS.drop(columns="paper"), "score"),
     "histogram": lambda: plots.histogram_by_correctness(STEPS / 50, STEPS % 3 == 0, "angle"),
     "histogram, all right": lambda: plots.histogram_by_correctness(STEPS, STEPS >= 0, "angle"),
     "outlined_histograms": lambda: plots.outlined_histograms({"a": STEPS, "b": STEPS + 9}, "sure"),
@@ -67,35 +64,10 @@ def test_svg_is_the_same_twice():
         assert svg() == svg()
 
 
-def test_lines_differ_in_more_than_colour():
-    series = {str(i): (STEPS, i * STEPS) for i in range(7)}
-    lines = plots.curves(series, "x", "y").axes[0].lines
-    assert len({line.get_color() for line in lines}) == 7
-    assert len({str(line._unscaled_dash_pattern) for line in lines}) == 7
-
-
-def test_the_circle_marks_the_lowest_point_of_its_curve():
-    curve, *marks = plots.loss_on_circle((1, 0), fan(70, 60)).axes[1].lines
-    lowest = curve.get_xdata()[np.argmin(curve.get_ydata())]
-    optimum = [m.get_xdata()[0] for m in marks if str(m.get_label()).startswith("optimum")]
-    assert optimum == pytest.approx([lowest], abs=0.5)
-    assert lowest < -5, "negatives above the teacher push the optimum below it"
-
-
 def test_a_running_mean_leaves_gaps_where_nothing_was_measured():
-    _, soft = plots.training_curves(HISTORY, ["loss", "soft"], window=9).axes
+    _, soft = plots.training_curves(HISTORY, TITLES, window=9).axes
     smooth = soft.lines[-1].get_ydata()
     assert np.isnan(smooth[:40]).all() and smooth[40:] == pytest.approx(0.3)
-
-
-def test_the_curve_is_the_library_s_loss():
-    import torch
-
-    curve = plots.loss_on_circle((1, 0), fan(70, 60)).axes[1].lines[0]
-    at_teacher = np.interp(0, curve.get_xdata(), curve.get_ydata())
-    one = torch.tensor([[1.0, 0.0]]).double()
-    expected = cos_nce(one, one, torch.from_numpy(fan(70, 60))[None])
-    assert at_teacher == pytest.approx(float(expected))
 
 
 def test_an_interval_is_drawn_where_it_lies_and_a_missing_one_not_at_all():
@@ -106,9 +78,3 @@ def test_an_interval_is_drawn_where_it_lies_and_a_missing_one_not_at_all():
     assert list(ours[:2]) == [80.0, 75.0] and list(paper[[0, 2]]) == [83.4, 70.0]
     assert [label.get_text() for label in ax.get_yticklabels()] == list(ROWS["label"])
     assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first row is at the top"
-
-
-def test_bars_are_as_high_as_their_numbers():
-    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, np.nan]}, index=["x", "y"])
-    bars = plots.grouped_bars(frame, "score").axes[0].containers
-    assert [[bar.get_height() for bar in group] for group in bars] == [[1.0, 2.0], [3.0]]

@@ -46,7 +46,7 @@ def result(tmp_path):
 
 def test_start_says_what_it_is_about(session, tiny_spec, capsys, tiny_profile, tmp_path):
     assert session.task == tiny_spec.task and session.tasks == (tiny_spec.task,)
-    assert list(session.seeds) == [0, 1] and not session.interactive
+    assert list(session.seeds) == [0, 1]
     assert str(session.device) == "cpu" and session.out == tmp_path
     notebook.start(NAME, profile=tiny_profile, out=str(tmp_path))
     said = capsys.readouterr().out

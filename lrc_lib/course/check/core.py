@@ -1,24 +1,23 @@
 """What all checks share: calling a reader's function safely, and naming the mistake in its answer.
 
 An exercise is described by a right function and a catalogue of typical mistakes, {sentence: wrong
-function}. `compare` runs the reader's function and the right one; where they differ it looks for
-the catalogued function that returns the same numbers. Where there are many right answers, the
-catalogue holds rules, {sentence: (wrong function, condition)}, and `apply_rules` finds the first
-condition that holds. The tests run every wrong function and expect its sentence.
+function}. `compare` runs the reader's function and the right one; where they differ, it looks for
+the wrong function that returns the same numbers. The tests run every wrong function and expect its
+sentence. An exercise with many right answers measures an answer, and `refuse` names what is wrong.
 
 A check raises `Mistake` with a sentence; `exercise` turns it into a printed line and a `Result`.
-Nothing that a reader hands over may end in a traceback into this package.
+No answer may end in a traceback into this package.
 """
 
 import functools
-import inspect
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from lrc_lib.losses import unit
 
 # For a right answer: float32 is exact enough, and no typical mistake is this close.
 RTOL, ATOL = 1e-4, 1e-5
@@ -50,22 +49,16 @@ def exercise(*catalogues):
     """Makes a check of a function `ex_NN_M(*answers)` that returns praise or raises `Mistake`.
 
     Args:
-        catalogues: the typical mistakes of each answer, in the order of the parameters; the tests
-            read them as `check.ex_NN_M.mistakes`, {parameter: catalogue}.
+        catalogues: the typical mistakes of each answer that `compare` looks at, in the order of
+            the parameters; the tests read them as `check.ex_NN_M.mistakes`.
     """
 
     def make(judge):
         _, notebook, number = judge.__name__.split("_")
-        wanted = list(inspect.signature(judge).parameters)
 
         @functools.wraps(judge)
         def check(*answers) -> Result:
             try:
-                if len(answers) != len(wanted):
-                    raise Mistake(
-                        f"check.{judge.__name__} looks at {len(wanted)} function(s), "
-                        f"{', '.join(wanted)}, and got {len(answers)}."
-                    )
                 result = Result(True, judge(*answers))
             except Mistake as mistake:
                 result = Result(False, str(mistake))
@@ -73,7 +66,7 @@ def exercise(*catalogues):
             print(f"{int(notebook)}.{number}: {verdict}. {result.message}")
             return result
 
-        check.mistakes = dict(zip(wanted, catalogues, strict=True))
+        check.mistakes = catalogues
         return check
 
     return make
@@ -87,22 +80,11 @@ def call(answer, *inputs):
         )
     name = name_of(answer)
     try:
-        inspect.signature(answer).bind(*inputs)
-    except TypeError:
-        raise Mistake(
-            f"`{name}` is called with {len(inputs)} argument(s), but its first line reads "
-            f"{name}{inspect.signature(answer)}. Keep the first line of the stub."
-        ) from None
-    except ValueError:  # a built-in that does not tell its signature
-        pass
-    try:
         value = answer(*map(_copy, inputs))
     except NotImplementedError:
         raise Mistake(
             f"No answer yet: write the body of `{name}` in place of `raise NotImplementedError`."
         ) from None
-    except Mistake:
-        raise
     except Exception as error:
         raise Mistake(f"`{name}` raised {type(error).__name__}{_line(error)}: {error}") from None
     if value is None or value is ...:
@@ -126,34 +108,23 @@ def array(answer, *inputs, nan: str = "") -> np.ndarray:
 
 def number(answer, *inputs, what: str) -> float:
     """As `call`, for a function that has to return one number; `what` says which."""
-    value = array(answer, *inputs)
-    if value.shape:
-        raise Mistake(f"Return one number, {what}, not {value.size} of them.")
-    return float(value)
+    return single(call(answer, *inputs), name_of(answer), what)
+
+
+def pair(answer, what: str, *inputs) -> list:
+    """As `call`, for a function that has to return two things; `what` says which."""
+    value = call(answer, *inputs)
+    try:
+        first, second = value
+    except (TypeError, ValueError):
+        raise Mistake(f"`{name_of(answer)}` returned {_kind(value)}: return {what}.") from None
+    return [first, second]
 
 
 def directions(answer, *inputs) -> Tensor:
     """As `tensor`, for vectors whose length does not matter: each at length 1."""
     found = tensor(answer, *inputs)
     return unit(found) if found.dim() else found
-
-
-def parts(answer, count: int, what: str, *inputs) -> list:
-    """As `call`, for a function that has to return `count` things; `what` says which."""
-    value = call(answer, *inputs)
-    if not isinstance(value, tuple | list | Tensor | np.ndarray) or (
-        getattr(value, "ndim", 1) == 0 or len(value) != count
-    ):
-        raise Mistake(f"`{name_of(answer)}` returned {_kind(value)}: return {what}.")
-    return list(value)
-
-
-def pair(answer, what: str, *inputs) -> Tensor:
-    """As `parts`, for a function that has to return two numbers."""
-    found = [as_tensor(x, name_of(answer)) for x in parts(answer, 2, what, *inputs)]
-    if any(x.dim() for x in found):
-        raise Mistake(f"Return two numbers: {what}.")
-    return torch.stack(found)
 
 
 def as_tensor(value, name: str, nan: str = "") -> Tensor:
@@ -163,33 +134,38 @@ def as_tensor(value, name: str, nan: str = "") -> Tensor:
             f"`{name}` returned a NumPy array: stay in torch from input to output, so that "
             "gradients can pass."
         )
-    if isinstance(value, bool | int | float | np.number):
-        value = torch.tensor(float(value))
-    if not isinstance(value, Tensor):
+    if not isinstance(value, Tensor | bool | int | float | np.number):
         raise Mistake(f"`{name}` returned {_kind(value)}: return a tensor.")
-    value = value.detach().cpu()
-    if value.is_complex():
-        raise Mistake(f"`{name}` returned complex numbers: return real ones.")
-    value = value.to(torch.get_default_dtype())
-    _finite(value.numpy(), name, nan)
-    return value
+    return torch.from_numpy(as_array(value, name, nan)).to(torch.get_default_dtype())
 
 
 def as_array(value, name: str, nan: str = "") -> np.ndarray:
     """`value` as an array of floats; `Mistake` if it is no such thing."""
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().numpy()
     try:
-        value = np.asarray(value).astype(float, casting="same_kind")
+        found = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+        found = np.asarray(found).astype(float, casting="same_kind")
     except (TypeError, ValueError):
         raise Mistake(
-            f"`{name}` returned {_kind(value)}: return numbers, or a NumPy array of them."
+            f"`{name}` returned {_kind(value)}: return real numbers, or an array of them."
         ) from None
-    _finite(value, name, nan)
-    return value
+    if not np.isfinite(found).all():
+        raise Mistake(
+            nan
+            or f"`{name}` returned NaN or infinity for ordinary numbers: look for 0 / 0, log of 0 "
+            "or an overflow."
+        )
+    return found
 
 
-def compare(answer, right, mistakes: dict, *inputs, what: str, probe=tensor, atol=ATOL):
+def single(value, name: str, what: str) -> float:
+    """`value` as one number; `Mistake` if it is no such thing."""
+    found = as_array(value, name)
+    if found.shape:
+        raise Mistake(f"Return one number, {what}, not {found.size} of them.")
+    return float(found)
+
+
+def compare(answer, right, mistakes: dict, *inputs, what, probe=tensor, rtol=RTOL, atol=ATOL):
     """The right result, if `answer` has the same; else `Mistake` with the sentence that fits best.
 
     Args:
@@ -198,12 +174,18 @@ def compare(answer, right, mistakes: dict, *inputs, what: str, probe=tensor, ato
         inputs: handed to all of these functions.
         what: what the numbers are, for the sentence when no mistake is recognised.
         probe: `probe(function, *inputs)` gives the tensor or array that is compared.
-        atol: how far two equal numbers may differ, besides a relative `RTOL`.
+        rtol, atol: how far two equal numbers may differ, as in `numpy.allclose`.
     """
     found, wanted = probe(answer, *inputs), probe(right, *inputs)
-    if close(found, wanted, atol):
+    if close(found, wanted, rtol, atol):
         return wanted
-    recognise(found, mistakes, *inputs, probe=probe, atol=atol)
+    for sentence, wrong in mistakes.items():
+        try:
+            same = close(found, probe(wrong, *inputs), rtol, atol)
+        except Mistake:  # a mistake that is not about numbers
+            continue
+        if same:
+            raise Mistake(sentence)
     found, right = _numbers(found), _numbers(wanted)
     if found.shape != right.shape:
         raise Mistake(f"The shape is {found.shape}, but for {what} it has to be {right.shape}.")
@@ -215,39 +197,17 @@ def compare(answer, right, mistakes: dict, *inputs, what: str, probe=tensor, ato
     )
 
 
-def recognise(found, mistakes: dict, *inputs, probe, atol=ATOL) -> None:
-    """`Mistake` with the sentence of the first catalogued function that also gives `found`."""
-    for sentence, wrong in mistakes.items():
-        try:
-            same = close(found, probe(wrong, *inputs), atol)
-        except Mistake:  # a mistake that is not about numbers
-            continue
-        if same:
+def refuse(mistakes: dict) -> None:
+    """`Mistake` with the first sentence of {sentence: whether it holds} that does hold."""
+    for sentence, holds in mistakes.items():
+        if holds:
             raise Mistake(sentence)
 
 
-def apply_rules(rules: dict, **facts) -> None:
-    """`Mistake` with the first sentence whose condition holds.
-
-    Args:
-        rules: {sentence: (a wrong function, condition)}. The condition gets the facts as
-            attributes; the sentence may name them in braces.
-        facts: what was measured of an answer.
-    """
-    for sentence, (_, holds) in rules.items():
-        if holds(SimpleNamespace(**facts)):
-            raise Mistake(sentence.format(**facts))
-
-
-def close(found, other, atol=ATOL) -> bool:
-    """Whether both have the same shape and the same numbers, within the tolerance above."""
+def close(found, other, rtol=RTOL, atol=ATOL) -> bool:
+    """Whether both have the same shape and the same numbers, within the tolerances."""
     found, other = _numbers(found), _numbers(other)
-    return found.shape == other.shape and np.allclose(found, other, RTOL, atol)
-
-
-def near(value, expected, share=0.15) -> bool:
-    """Whether a number is within this share of another one."""
-    return abs(value / expected - 1) < share
+    return found.shape == other.shape and np.allclose(found, other, rtol, atol)
 
 
 class Watch(TorchFunctionMode):
@@ -265,31 +225,26 @@ class Watch(TorchFunctionMode):
         return out
 
 
-def watch(answer, *inputs) -> Watch:
-    """`call`s `answer` and returns what was counted."""
-    with Watch() as counts:
-        call(answer, *inputs)
-    return counts
+def no_loop(answer, few, many) -> int:
+    """The size of the largest tensor that `answer` makes of the inputs `many`.
 
-
-def no_loop(answer, few, many) -> None:
-    """`Mistake` if `answer` needs more torch calls for the larger inputs `many` than for `few`."""
-    first, second = watch(answer, *few).calls, watch(answer, *many).calls
-    if second > first:
+    `Mistake` if it needs more torch calls for `many` than for the smaller inputs `few`.
+    """
+    with Watch() as first:
+        call(answer, *few)
+    with Watch() as second:
+        call(answer, *many)
+    if second.calls > first.calls:
         raise Mistake(
-            f"{STILL_LOOPS}: {first} torch calls for a small input, {second} for a larger one. Let "
-            "the tensors carry the loop."
+            f"{STILL_LOOPS}: {first.calls} torch calls for a small input, {second.calls} for a "
+            "larger one. Let the tensors carry the loop."
         )
+    return second.largest
 
 
 def draws(*shape, seed: int = 0) -> Tensor:
     """Normal numbers of the default dtype, the same on every call."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def unit(vectors: Tensor) -> Tensor:
-    """`vectors` (..., D) at length 1."""
-    return torch.nn.functional.normalize(vectors, dim=-1)
 
 
 def name_of(answer) -> str:
@@ -299,15 +254,6 @@ def name_of(answer) -> str:
 
 def _numbers(x) -> np.ndarray:
     return np.asarray(x.detach().numpy() if isinstance(x, Tensor) else x, dtype=float)
-
-
-def _finite(value: np.ndarray, name: str, nan: str) -> None:
-    if not np.isfinite(value).all():
-        raise Mistake(
-            nan
-            or f"`{name}` returned NaN or infinity for ordinary numbers: look for 0 / 0, log of 0 "
-            "or an overflow."
-        )
 
 
 def _kind(value) -> str:

@@ -1,6 +1,6 @@
-"""Checks of notebooks/04_two_stage_distillation on labels: Eqs. (4) and (5)."""
+"""Checks of notebooks/04_two_stage_distillation: labels, Eqs. (4, 5); two passes, Eqs. (7, 8)."""
 
-import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -8,30 +8,18 @@ import torch.nn.functional as F
 from lrc_lib.course.check import core
 from lrc_lib.course.check.core import compare, draws, exercise
 from lrc_lib.losses import hard_label_loss, soft_label_loss
+from lrc_lib.perturbation import perturb_embeddings
 
-
-def _hard(logits, labels, tau):
-    return hard_label_loss(logits, labels, tau, reduction="none")
-
-
-def _softened(logits, labels, of_target, of_student):
-    """Eq. (5) with a temperature for the target, and one for the student."""
-    target = (F.one_hot(labels, logits.shape[1]) / of_target).softmax(-1)
-    return -(target * (logits / of_student).log_softmax(-1)).sum(-1)
-
-
+_hard = partial(hard_label_loss, reduction="none")
 HARD = {
     "That is the ordinary cross-entropy: Eq. (5) softens the one-hot target first.":
-        lambda x, y, t: F.cross_entropy(x, y, reduction="none"),
+        partial(_hard, target="one_hot"),
     "You softened the student as well: in Eq. (5) only the target has a temperature.":
-        lambda x, y, t: _softened(x, y, t, t),
-    "You softened the student in place of the target.": lambda x, y, t: _softened(x, y, 1.0, t),
+        lambda x, y, t: _hard(x / t, y, t),
+    "You softened the student in place of the target.":
+        lambda x, y, t: _hard(x / t, y, target="one_hot"),
     "The temperature is missing in the target's softmax.": lambda x, y, t: _hard(x, y, 1.0),
     "You multiply by the temperature: Eq. (5) divides.": lambda x, y, t: _hard(x, y, 1 / t),
-    "The sign is missing: a log probability is negative, a loss is not.":
-        lambda x, y, t: -_hard(x, y, t),
-    "You divided by the number of classes: sum over them.":
-        lambda x, y, t: _hard(x, y, t) / x.shape[1],
     "You averaged over the batch: return one loss for each of the B rows.": hard_label_loss,
 }  # fmt: skip
 
@@ -48,16 +36,14 @@ SOFT = {
     "reduction='mean' also divides by the number of classes: sum over them, average over rows.":
         lambda s, t, tau: soft_label_loss(s, t, tau) / s.shape[1],
     "You added up the rows: average over the batch.":
-        lambda s, t, tau: soft_label_loss(s, t, tau, "none").sum(),
+        lambda s, t, tau: soft_label_loss(s, t, tau) * len(s),
     "The two are exchanged: Eq. (4) weighs with the teacher's probabilities.":
         lambda s, t, tau: soft_label_loss(t, s, tau),
     "Hinton's factor tau squared is not in Eq. (4).":
         lambda s, t, tau: tau**2 * soft_label_loss(s, t, tau),
     "The temperature is gone.": lambda s, t, tau: soft_label_loss(s, t, 1.0),
     "Return one number for the batch, not one for each row.":
-        lambda s, t, tau: soft_label_loss(s, t, tau, "none"),
-    "The sign is turned: a divergence is not negative.":
-        lambda s, t, tau: -soft_label_loss(s, t, tau),
+        partial(soft_label_loss, reduction="none"),
 }  # fmt: skip
 
 
@@ -69,102 +55,233 @@ def ex_04_2(soft_fixed):
     return "Mean over rows, sum over classes: weights mean the same for any number of classes."
 
 
-def _settles(classes: int, temperature: float) -> float:
-    """P(gold) after gradient descent on Eq. (5) alone."""
-    logits = torch.zeros(1, classes, requires_grad=True)
-    optimizer = torch.optim.LBFGS([logits], max_iter=100, line_search_fn="strong_wolfe")
+def _scene(still: bool = False):
+    """A weight, embeddings (B, L, d) made of it, and a curved loss of them in one graph."""
+    weight = draws(3, 3, seed=7).requires_grad_()
+    emb = draws(4, 5, 3) @ weight
+    curve = draws(4, 5, 3, seed=1) * (torch.arange(4.0)[:, None, None] + 1)
+    if still:
+        curve[0] = 0  # the first text has no gradient
+    return weight, emb, (curve * emb.tanh()).sum()
 
-    def loss():
-        optimizer.zero_grad()
-        value = hard_label_loss(logits, torch.tensor([0]), temperature)
-        value.backward()
-        return value
 
-    optimizer.step(loss)
-    return logits.detach().softmax(-1)[0, 0].item()
+def _moved(perturb):
+    return core.tensor(perturb, *_scene()[1:])
+
+
+def _by(step, through=False):
+    """A `perturb` that adds `step(gradient)`; the second backward runs `through` it, or not."""
+
+    def perturb(emb, loss):
+        (g,) = torch.autograd.grad(loss, emb, retain_graph=True, create_graph=through)
+        return emb + (step(g) if through else step(g).detach())
+
+    return perturb
+
+
+def _normed(g):
+    return g / g.norm(dim=(1, 2), keepdim=True)  # 0 / 0 where there is no gradient
+
+
+def _with_backward(emb, loss):
+    loss.backward(retain_graph=True)
+    return perturb_embeddings(emb, loss)
+
+
+TOUCHED = (
+    "The numbers are right, but the weights have got a gradient from the first pass: "
+    "torch.autograd.grad(loss, emb) leaves them alone, loss.backward() does not."
+)
+CUT_OFF = (
+    "The numbers are right, but the result is cut off from the embedding layer, which then learns "
+    "nothing: detach the step, not the embeddings."
+)
+THROUGH = (
+    "The numbers are right, but the second backward would run through the step as well: is it "
+    "detached?"
+)
+STILL = "A text whose gradient is zero gives NaN: 0 / 0. Keep its norm off zero."
+PERTURB = {
+    "You walk downhill: Eq. (7) adds the gradient, towards a higher loss.":
+        partial(perturb_embeddings, epsilon=-1.0),
+    "One norm for the whole batch: here each text has its own step of length 1.":
+        partial(perturb_embeddings, norm="tensor"),
+    "One norm for each token: here each text has its own step of length 1.":
+        partial(perturb_embeddings, norm="token"),
+    "The gradient is not divided by its norm: the step has to have length 1.": _by(lambda g: g),
+    "That is the sign of the gradient (FGSM): Eq. (7) keeps its direction.": _by(torch.sign),
+    "You return the step alone: add it to the embeddings.":
+        lambda emb, loss: perturb_embeddings(emb, loss) - emb,
+    "Nothing moved.": lambda emb, loss: emb,
+    TOUCHED: _with_backward,
+    CUT_OFF: lambda emb, loss: perturb_embeddings(emb, loss).detach(),
+    THROUGH: _by(_normed, through=True),
+    STILL: _by(_normed),
+}  # fmt: skip
+
+
+@exercise(PERTURB)
+def ex_04_3(perturb):
+    """Eqs. (7) and (8) by sample, (B, L, d), scalar -> (B, L, d)."""
+    compare(perturb, perturb_embeddings, PERTURB, what="the moved embeddings", probe=_moved)
+    weight, emb, loss = _scene()
+    moved = core.call(perturb, emb, loss)
+    if weight.grad is not None:
+        raise core.Mistake(TOUCHED)
+    if not moved.requires_grad:
+        raise core.Mistake(CUT_OFF)
+    probe = draws(4, 5, 3, seed=2)
+    (reached,) = torch.autograd.grad((moved * probe).sum(), weight, allow_unused=True)
+    weight, emb, _ = _scene()
+    (straight,) = torch.autograd.grad((emb * probe).sum(), weight)
+    if reached is None or not core.close(reached, straight):
+        raise core.Mistake(THROUGH)
+    core.tensor(perturb, *_scene(still=True)[1:], nan=STILL)
+    return "One step of length 1 uphill for each text, detached, and no weight was touched."
+
+
+def _train(step):
+    """`step` twice on a new student: (its first pair of losses, embedding and other weights)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        embed, rest = torch.nn.Embedding(11, 6), torch.nn.Linear(6, 1)
+        batches = [(torch.randint(11, (4, 5)), torch.randn(4, 5)) for _ in range(2)]
+    weights = [embed.weight, *rest.parameters()]
+    optimizer, losses = torch.optim.SGD(weights, lr=1.0), []
+    for tokens, wanted in batches:
+
+        def loss_of(emb, wanted=wanted):
+            return (rest(emb).squeeze(-1).tanh() - wanted).square().mean()
+
+        what = "the clean and the perturbed loss"
+        both = core.pair(step, what, embed, loss_of, tokens, optimizer)
+        losses.append([core.single(loss, core.name_of(step), what) for loss in both])
+    return losses[0], torch.cat([weight.detach().flatten() for weight in weights])
+
+
+def _two_pass(kind=""):
+    """The two-pass step, done rightly or with one mistake."""
+
+    def step(embed, loss_of, tokens, optimizer):
+        if kind != "stale gradients":
+            optimizer.zero_grad()
+        emb = embed(tokens)
+        clean = loss_of(emb)
+        if kind in ("first pass", "both passes"):
+            clean.backward(retain_graph=True)
+        moved = _by(_normed, kind == "through")(emb, clean)
+        perturbed = loss_of(moved.detach() if kind == "cut off" else moved)
+        if kind != "first pass":
+            perturbed.backward()
+        optimizer.step()
+        losses = clean.item(), perturbed.item()
+        return losses[::-1] if kind == "reversed" else losses
+
+    return step
+
+
+TWO_PASS = {
+    "The first pass updates your weights: only the second, perturbed one may.":
+        _two_pass("first pass"),
+    "Both passes leave gradients and they add up: the first needs the gradient at the embeddings "
+    "alone (torch.autograd.grad).":
+        _two_pass("both passes"),
+    "The second backward runs through the step as well: is it detached?": _two_pass("through"),
+    "The embedding layer learns nothing: detach the step, not the embeddings.":
+        _two_pass("cut off"),
+    "Gradients of the last step are still there: zero_grad() before backward().":
+        _two_pass("stale gradients"),
+    "Return the clean loss first, then the perturbed one.": _two_pass("reversed"),
+}  # fmt: skip
+
+
+@exercise(TWO_PASS)
+def ex_04_4(two_pass_step):
+    """One step, (embedding layer, loss of emb, tokens, optimizer) -> (clean, perturbed)."""
+    for index, what in ((1, "a weight after two steps"), (0, "the pair of losses")):
+        found = compare(
+            two_pass_step, _two_pass(), TWO_PASS, what=what, probe=lambda s, i=index: _train(s)[i]
+        )
+    return f"Two passes, one update. Clean {found[0]:.3f}, perturbed {found[1]:.3f}."
+
+
+def _settles(classes: int, loss_of) -> float:
+    """P(gold) where a loss of (n, classes) logits is least; the other classes share the rest."""
+    p = torch.linspace(0.001, 0.999, 9981, dtype=torch.float64)[:, None]
+    logits = torch.cat([p, ((1 - p) / (classes - 1)).expand(-1, classes - 1)], dim=1).log()
+    return float(p[loss_of(logits).argmin()])
+
+
+def _gold(logits, temperature):
+    """Eq. (5) where class 0 is the gold one."""
+    return _hard(logits, torch.zeros(len(logits), dtype=torch.long), temperature)
+
+
+def _cap(classes, temperature):
+    return _settles(classes, lambda logits: _gold(logits, temperature))
 
 
 CAP = {
     "1 is what a one-hot target asks for. Eq. (5) softens it first.": lambda c, t: 1.0,
     "1 / C is a guess: the target knows the gold class.": lambda c, t: 1 / c,
-    "The temperature is missing: divide the one-hot target by it.":
-        lambda c, t: math.e / (math.e + c - 1),
-    "You multiply by the temperature: Eq. (5) divides.":
-        lambda c, t: math.exp(t) / (math.exp(t) + c - 1),
-    "That is right for two classes only: each has a share.":
-        lambda c, t: 1 / (1 + math.exp(-1 / t)),
-    "That is left for the other classes: take it from 1.":
-        lambda c, t: (c - 1) / (math.exp(1 / t) + c - 1),
+    "The temperature is missing: divide the one-hot target by it.": lambda c, t: _cap(c, 1.0),
+    "You multiply by the temperature: Eq. (5) divides.": lambda c, t: _cap(c, 1 / t),
+    "That is right for two classes only: each has a share.": lambda c, t: _cap(2, t),
 }  # fmt: skip
-
-
-def _probability(answer, *inputs):
-    return core.number(answer, *inputs, what="the probability of the gold class")
 
 
 @exercise(CAP)
 def ex_04_5(cap):
     """The confidence that Eq. (5) asks for, (classes, temperature) -> float."""
-    said = []
+    said, probe = [], partial(core.number, what="the probability of the gold class")
     for classes, tau in ((2, 1.1), (3, 1.1), (5, 0.5)):
         what = f"the probability of the gold class for {classes} classes at temperature {tau}"
-        found = compare(cap, _settles, CAP, classes, tau, what=what, probe=_probability, atol=1e-3)
-        said.append(f"{_probability(cap, classes, tau):.4f} and {found:.4f}")
-    return f"Predicted and then measured by gradient descent: {', '.join(said)}."
+        found = compare(cap, _cap, CAP, classes, tau, what=what, probe=probe, atol=1e-3)
+        said.append(f"{probe(cap, classes, tau):.4f} and {found:.4f}")
+    return f"Predicted, and measured where the loss is least: {', '.join(said)}."
 
 
 def _settled(beta):
     """P(gold) at the least beta * Eq. (4) + 3 * Eq. (5), where the teacher says 0.99."""
-    p = torch.linspace(0.5, 0.999, 5000, dtype=torch.float64)
-    answers = torch.stack([p, 1 - p], dim=1).log()
-    says = torch.tensor([[0.99, 0.01]], dtype=torch.float64).log().expand_as(answers)
-    soft = soft_label_loss(answers, says, reduction="none")
-    hard = _hard(answers, torch.zeros(len(p), dtype=torch.long), 1.1)
-    return float(p[(float(beta) * soft + 3 * hard).argmin()])
+    teacher = torch.tensor([0.99, 0.01], dtype=torch.float64).log()
+
+    def loss_of(logits):
+        soft = soft_label_loss(logits, teacher.expand_as(logits), reduction="none")
+        return float(beta) * soft + 3 * _gold(logits, 1.1)
+
+    return _settles(2, loss_of)
 
 
-BETA = {
-    "A weight of {beta:.3g} would push away from the teacher: beta is positive.":
-        (lambda settled: -5.0, lambda f: f.beta <= 0),
-    "That is a probability: return the weight at which it is reached.":
-        (lambda settled: 0.9, lambda f: abs(f.beta - f.at) < 0.01 or abs(f.beta - 0.9) < 0.01),
-    "At beta = {beta:.3g} it settles at {at:.3f}: the teacher needs more weight.":
-        (lambda settled: 3.0, lambda f: f.at < 0.895),
-    "At beta = {beta:.3g} it settles at {at:.3f}: that is more than asked.":
-        (lambda settled: 1000.0, lambda f: f.at > 0.905),
-}  # fmt: skip
-
-
-@exercise(BETA)
+@exercise()
 def ex_04_6(find_beta):
     """The beta at which `settled(beta)` is 0.9."""
     beta = core.number(find_beta, _settled, what="the weight beta")
-    core.apply_rules(BETA, beta=beta, at=_settled(beta))
-    return f"At beta = {beta:.1f} it settles at {_settled(beta):.3f}, with a teacher that is right."
+    at = _settled(beta)
+    core.refuse({
+        f"A weight of {beta:.3g} would push away from the teacher: beta is positive.": beta <= 0,
+        "That is a probability: return the weight at which it is reached.": abs(beta - 0.9) < 0.01,
+        f"At beta = {beta:.3g} it settles at {at:.3f}: the teacher needs more weight.": at < 0.895,
+        f"At beta = {beta:.3g} it settles at {at:.3f}: that is more than asked.": at > 0.905,
+    })  # fmt: skip
+    return f"At beta = {beta:.1f} it settles at {at:.3f}, with a teacher that is right."
 
 
-def _log_losses(logits, labels, size=600):
-    """A grid of temperatures and the log loss at each."""
-    grid = torch.logspace(-1.5, 1, size)
-    return grid, torch.stack([F.cross_entropy(logits / t, labels) for t in grid])
+def _log_losses(logits, labels):
+    """The log loss at each temperature of a grid."""
+    return {float(t): F.cross_entropy(logits / t, labels) for t in torch.logspace(-1.5, 1, 600)}
 
 
-def _best(logits, labels, size=600):
-    grid, losses = _log_losses(logits, labels, size)
-    return float(grid[losses.argmin()])
+def _best(logits, labels):
+    losses = _log_losses(logits, labels)
+    return min(losses, key=losses.get)
 
 
 TEMPERATURE = {
-    "A temperature is positive, not {t:.3g}.": (lambda x, y: -1.0, lambda f: f.t <= 0),
     "You multiply the logits by it: return the T that divides them, the inverse.":
-        (lambda x, y: 1 / _best(x, y), lambda f: core.near(f.t, 1 / f.best, 0.03)),
+        lambda x, y: 1 / _best(x, y),
     "That is the least loss: return the temperature at which it is reached.":
-        (lambda x, y: _log_losses(x, y)[1].min(), lambda f: core.near(f.t, f.least, 0.03)),
-    "T = 1 leaves the student as it was.": (lambda x, y: 1.0, lambda f: core.near(f.t, 1.0, 0.03)),
-    "At T = {t:.3g} the log loss is not the least: try lower ones, on a finer grid.":
-        (lambda x, y: 1.2 * _best(x, y), lambda f: f.loss > f.least + 1e-4 and f.t > f.best),
-    "At T = {t:.3g} the log loss is not the least: try higher ones, on a finer grid.":
-        (lambda x, y: _best(x, y, 6), lambda f: f.loss > f.least + 1e-4),
+        lambda x, y: min(_log_losses(x, y).values()),
+    "T = 1 leaves the student as it was.": lambda x, y: 1.0,
 }  # fmt: skip
 
 
@@ -173,8 +290,7 @@ def ex_04_7(calibrate):
     """The temperature with the least log loss, (n, C), (n,) -> float."""
     sure = 2 * draws(400, 3)
     labels = torch.multinomial(sure.softmax(-1), 1, generator=torch.Generator().manual_seed(1))
-    logits, labels = 0.4 * sure, labels[:, 0]  # under-confident by a factor of 2.5
-    t = core.number(calibrate, logits, labels, what="the temperature")
-    least, loss = _log_losses(logits, labels)[1].min(), F.cross_entropy(logits / t, labels)
-    core.apply_rules(TEMPERATURE, t=t, best=_best(logits, labels), least=least, loss=loss)
+    inputs = 0.4 * sure, labels[:, 0]  # under-confident by a factor of 2.5
+    probe, what = partial(core.number, what="the temperature"), "the temperature"
+    t = compare(calibrate, _best, TEMPERATURE, *inputs, what=what, probe=probe, rtol=0.03)
     return f"T = {t:.2f} sharpens this under-confident student; no answer changes."

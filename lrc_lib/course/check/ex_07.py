@@ -1,9 +1,11 @@
 """Checks of notebooks/07_mse_and_angle: AUC, and cases by a rule."""
 
 import numpy as np
+import pandas as pd
 
 from lrc_lib.course.check import core
 from lrc_lib.course.check.core import compare, exercise
+from lrc_lib.results.statistics import cases
 
 
 def _auc(score, wrong) -> float:
@@ -30,8 +32,6 @@ AUC = {
     "Ranks begin at 1 for this formula; argsort().argsort() begins at 0.": _ranked(first=0),
     "argsort gives the order; the rank of each row is argsort of argsort.":
         _ranked(order=np.argsort),
-    "You divide by all pairs of rows: a pair has one wrong and one right row.":
-        _ranked(pairs=300 * 299 / 2),
 }  # fmt: skip
 
 
@@ -59,38 +59,23 @@ def _row_numbers(value, name: str) -> np.ndarray:
     return rows.astype(int)
 
 
-def _picked(sign=1, both_right=True, missed=2):
-    """Four rows for the opposite case; the arguments are mistakes in their choice."""
-
-    def pick(mse, angle, wrong_lrc, wrong_bert_m):
-        allowed = ~wrong_bert_m if both_right else wrong_bert_m
-        bad, good = np.flatnonzero(wrong_lrc & allowed), np.flatnonzero(~wrong_lrc & allowed)
-        bad = bad[np.argsort(-sign * angle[bad])[:missed]]
-        return [*bad, *good[np.argsort(sign * angle[good])[: 4 - missed]]]
-
-    return pick
-
-
-PICK = {
-    "Return four different rows, not {rows}.":
-        (lambda *columns: [3, 3, 3, 3], lambda f: not len(f.rows) == len(set(f.rows)) == 4),
-    "bert_m is wrong on one of them: it has to be right on all four.":
-        (_picked(both_right=False), lambda f: f.wrong_bert_m[f.rows].any()),
-    "lrc is wrong on {missed} of them: choose two wrong and two right.":
-        (_picked(missed=1), lambda f: f.missed != 2),
-    "The two wrong rows have to have the larger angles, or nothing is 'shown'.":
-        (_picked(sign=-1), lambda f: f.angle[f.wrong_lrc].min() <= f.angle[~f.wrong_lrc].max()),
-}  # fmt: skip
-
-
-@exercise(PICK)
+@exercise()
 def ex_07_2(pick):
     """Four rows that make the opposite case, by hand."""
     mse, angle, wrong_lrc, wrong_bert_m = _dev_set()
     found = core.call(pick, mse, angle, wrong_lrc, wrong_bert_m)
     rows = _row_numbers(found, core.name_of(pick)).tolist()
-    facts = {"angle": angle[rows], "wrong_lrc": wrong_lrc[rows], "missed": wrong_lrc[rows].sum()}
-    core.apply_rules(PICK, rows=rows, wrong_bert_m=wrong_bert_m, **facts)
+    angle, missed = angle[rows], wrong_lrc[rows]
+    core.refuse({
+        f"Return four different rows, not {rows}.": not len(rows) == len(set(rows)) == 4,
+        "bert_m is wrong on one of them: it has to be right on all four.": wrong_bert_m[rows].any(),
+        f"lrc is wrong on {missed.sum()} of them: choose two wrong and two right.":
+            missed.sum() != 2,
+    })  # fmt: skip
+    if angle[missed].min() <= angle[~missed].max():
+        raise core.Mistake(
+            "The two wrong rows have to have the larger angles, or nothing is 'shown'."
+        )
     return "A table for the other side, from data in which neither measure knows anything."
 
 
@@ -99,9 +84,8 @@ def _thirds(score, lengths):
 
 
 def _equal_ranges(score, lengths):
-    steps = np.linspace(lengths.min(), lengths.max() + 1, 4)
-    pairs = zip(steps, steps[1:], strict=False)
-    return [np.flatnonzero((lengths >= a) & (lengths < b)) for a, b in pairs]
+    part = pd.cut(lengths, 3, labels=False)
+    return [np.flatnonzero(part == i) for i in range(3)]
 
 
 def _within(cut=_thirds, reduce=np.nanmean):
@@ -139,81 +123,33 @@ def ex_07_3(within):
     return f"{mean:.3f} within thirds, {whole:.3f} over all: the score knew the length."
 
 
-def _by_measure(chosen, by, count):
-    """The rows of `chosen` with the largest `by`."""
-    rows = np.flatnonzero(chosen)
-    return rows[np.argsort(-by[rows])[:count]]
-
-
-CHANCE = np.random.default_rng(0)
-
-
-def _rule(choose=_by_measure, both=True, filtered=True, fewer=True, swapped=False):
-    """Cases of both kinds by a rule; the arguments are mistakes in it."""
-
-    def cases_by_rule(wrong_lrc, wrong_bert_m, mse, angle, count):
-        ours = ~wrong_lrc & wrong_bert_m if filtered else wrong_bert_m
-        theirs = wrong_lrc & ~wrong_bert_m
-        if fewer:
-            count = min(count, ours.sum(), theirs.sum())
-        first, second = (angle, mse) if swapped else (mse, angle)
-        return choose(ours, first, count), choose(theirs, second, count) if both else []
-
-    return cases_by_rule
-
-
-BOTH = {
-    "Two calls give different rows: a rule leaves nothing to chance.": (
-        _rule(lambda kind, by, n: CHANCE.permutation(np.flatnonzero(kind))[:n]),
-        lambda f: f.found != f.again,
-    ),
-    "One kind is missing: show as many rows where the other system is right.":
-        (_rule(both=False), lambda f: 0 in f.sizes),
-    "{sizes[0]} and {sizes[1]} rows: return 4 of each kind.":
-        (_rule(lambda kind, by, n: _by_measure(kind, by, 2)), lambda f: f.sizes != [4, 4]),
-    "Shuffled rows give other cases: choose by the measure, not by position.": (
-        _rule(lambda kind, by, n: np.flatnonzero(kind)[:n]),
-        lambda f: [*map(set, f.found)] != [*map(set, f.shuffled)],
-    ),
-}  # fmt: skip
-EACH = {
-    "The {system} list has rows that {system} does not answer rightly alone: filter by both "
-    "systems' mistakes first.":
-        (_rule(filtered=False), lambda f: not f.kind[f.rows].all()),
-    "Those have the smallest {measure}: the rule takes the largest.": (
-        _rule(lambda kind, by, n: _by_measure(kind, -by, n)),
-        lambda f: set(f.rows) == set(_by_measure(f.kind, -f.by, 4)),
-    ),
-    "Those are not the four rows with the largest {measure} of their kind.":
-        (_rule(swapped=True), lambda f: set(f.rows) != set(_by_measure(f.kind, f.by, 4))),
-}  # fmt: skip
-FEWER = {
-    "Asked for 20 where one kind has fewer you show {sizes[0]} and {sizes[1]}: show the same "
-    "number of both kinds, min(count, both numbers).":
-        (_rule(fewer=False), lambda f: f.sizes[0] != f.sizes[1]),
-}  # fmt: skip
-
-
-@exercise(BOTH | EACH | FEWER)
+@exercise()
 def ex_07_4(cases_by_rule):
     """Cases of both kinds by a rule written down before looking; two lists of row numbers."""
     mse, angle, wrong_lrc, wrong_bert_m = _dev_set(1)
 
-    straight = np.arange(200)
-
-    def chosen(order, count=4, wrong_lrc=wrong_lrc):
-        columns = (x[order] for x in (wrong_lrc, wrong_bert_m, mse, angle))
+    def chosen(count, wrong_lrc=wrong_lrc):
         what = "two lists of row numbers, lrc's cases and bert_m's"
-        lists = core.parts(cases_by_rule, 2, what, *columns, count)
-        return [order[_row_numbers(x, core.name_of(cases_by_rule))].tolist() for x in lists]
+        lists = core.pair(cases_by_rule, what, wrong_lrc, wrong_bert_m, mse, angle, count)
+        return [_row_numbers(x, core.name_of(cases_by_rule)).tolist() for x in lists]
 
-    found, again = chosen(straight), chosen(straight)
-    shuffled = chosen(np.random.default_rng(2).permutation(200))
-    core.apply_rules(BOTH, found=found, again=again, shuffled=shuffled, sizes=[*map(len, found)])
-    only = ~wrong_lrc & wrong_bert_m, wrong_lrc & ~wrong_bert_m
-    for rows, kind, by, system, measure in zip(
-        found, only, (mse, angle), ("lrc", "bert_m"), ("MSE of bert_m", "angle of lrc"), strict=True
-    ):
-        core.apply_rules(EACH, rows=rows, kind=kind, by=by, system=system, measure=measure)
-    core.apply_rules(FEWER, sizes=[*map(len, chosen(straight, 20, wrong_lrc & (straight < 30)))])
+    found, again = chosen(4), chosen(4)
+    sizes, few = [*map(len, found)], chosen(20, wrong_lrc & (np.arange(200) < 30))
+    core.refuse({
+        "Two calls give different rows: a rule leaves nothing to chance.": found != again,
+        f"{sizes[0]} and {sizes[1]} rows: return 4 of each kind.": sizes != [4, 4],
+        f"Asked for 20 where one kind has fewer you show {len(few[0])} and {len(few[1])}: show the "
+        "same number of both kinds, min(count, both numbers).": len(few[0]) != len(few[1]),
+    })  # fmt: skip
+    lrc = "lrc", "MSE of bert_m", ~wrong_lrc & wrong_bert_m, mse
+    bert_m = "bert_m", "angle of lrc", wrong_lrc & ~wrong_bert_m, angle
+    for rows, (system, measure, kind, by) in zip(found, (lrc, bert_m), strict=True):
+        core.refuse({
+            f"The {system} list has rows that {system} does not answer rightly alone: filter by "
+            "both systems' mistakes first.": not kind[rows].all(),
+            f"Those have the smallest {measure}: the rule takes the largest.":
+                set(rows) == set(cases(kind, -by)),
+            f"Those are not the four rows with the largest {measure} of their kind.":
+                set(rows) != set(cases(kind, by)),
+        })  # fmt: skip
     return "Everybody finds the same rows, as many against the claim as for it."

@@ -1,8 +1,7 @@
 """Checks of notebooks/09_glue_results: averages, rules and luck."""
 
-import math
-
 import numpy as np
+from scipy.stats import binom
 
 from lrc_lib.course.check import core
 from lrc_lib.course.check.core import compare, exercise
@@ -16,23 +15,19 @@ def _of_ratios(student, teacher):
     return 100 * np.mean(np.divide(student, teacher))
 
 
-UPSIDE_DOWN = "Upside down: divide the student's score by the teacher's."
-SHARE = {
-    "You averaged the differences: divide.": lambda s, t: np.subtract(s, t).mean(),
-    "Return one number: average the ratios.": lambda s, t: 100 * np.divide(s, t),
-}  # fmt: skip
-OF_MEANS = SHARE | {
-    "That is the mean of the ratios: divide the sums.": _of_ratios,
-    "That is a fraction: return percent.": lambda s, t: _of_means(s, t) / 100,
-    UPSIDE_DOWN: lambda s, t: _of_means(t, s),
-    UPSIDE_DOWN + " And take the sums first.": lambda s, t: _of_ratios(t, s),
-}  # fmt: skip
-OF_RATIOS = SHARE | {
-    "That is the ratio of the means: divide each first.": _of_means,
-    "That is a fraction: return percent.": lambda s, t: _of_ratios(s, t) / 100,
-    UPSIDE_DOWN: lambda s, t: _of_ratios(t, s),
-    UPSIDE_DOWN + " And divide each first.": lambda s, t: _of_means(t, s),
-}  # fmt: skip
+def _mistakes(right, sentence, other):
+    """What can go wrong in one of the two averages; `sentence` is about the other one."""
+    return {
+        "You averaged the differences: divide.": lambda s, t: np.subtract(s, t).mean(),
+        "Return one number: average the ratios.": lambda s, t: 100 * np.divide(s, t),
+        "That is a fraction: return percent.": lambda s, t: right(s, t) / 100,
+        "Upside down: divide the student's score by the teacher's.": lambda s, t: right(t, s),
+        sentence: other,
+    }
+
+
+OF_MEANS = _mistakes(_of_means, "That is the mean of the ratios: divide the sums.", _of_ratios)
+OF_RATIOS = _mistakes(_of_ratios, "That is the ratio of the means: divide each first.", _of_means)
 
 
 @exercise(OF_MEANS, OF_RATIOS)
@@ -46,74 +41,45 @@ def ex_09_1(ratio_of_means, mean_of_ratios):
 
 
 WORDS = ("better", "worse", "equivalent", "undecided")
-INTERVALS = {  # (low, high, margin): the verdict
-    (0.5, 3.0, 1.0): "better",
-    (-3.0, -0.5, 1.0): "worse",
-    (-0.5, 2.0, 1.0): "undecided",
-    (-0.9, 0.9, 1.0): "equivalent",
-    (0.1, 0.4, 1.0): "equivalent",
-    (-0.4, -0.1, 1.0): "equivalent",
-    (0.1, 0.4, 0.05): "better",
-}
+FIRST = "It lies within the margin, and that comes first."
+INTERVALS = (  # low, high, margin, the verdict, why
+    (0.5, 3.0, 1.0, "better", "The whole interval lies above 0."),
+    (-3.0, -0.5, 1.0, "worse", "The whole interval lies below 0."),
+    (-0.5, 2.0, 1.0, "undecided", "It holds 0 and leaves the margin."),
+    (-0.9, 0.9, 1.0, "equivalent", "It lies within the margin."),
+    (0.1, 0.4, 1.0, "equivalent", FIRST),
+    (-0.4, -0.1, 1.0, "equivalent", FIRST),
+    (0.1, 0.4, 0.05, "better", "`margin` has no effect."),
+)
 
 
-def _verdict(asked, else_="undecided", margin=0):
-    """A rule that asks whether these words fit, in this order, at a fixed margin or the given."""
-    fixed = margin
-
-    def rule(low, high, margin):
-        fits = {"better": low > 0, "worse": high < 0}
-        fits["equivalent"] = max(-low, high) < (fixed or margin)
-        return next((word for word in asked.split() if fits[word]), else_)
-
-    return rule
-
-
-IS = "{low:+} to {high:+} at a margin of {margin:g} is {wanted}, not {found}. "
-RULE = {
-    "Return one of the words better, worse, equivalent, undecided, not {shown}.": (
-        _verdict("equivalent better worse", else_="same"),
-        lambda f: not isinstance(f.found, str) or f.found not in WORDS,
-    ),
-    IS + "`margin` has no effect.":
-        (_verdict("equivalent better worse", margin=1.0), lambda f: f.margin < 1),
-    IS + "The whole interval lies above 0.":
-        (_verdict("equivalent worse"), lambda f: f.wanted == "better"),
-    IS + "The whole interval lies below 0.":
-        (_verdict("equivalent better"), lambda f: f.wanted == "worse"),
-    IS + "It holds 0 and leaves the margin.":
-        (_verdict("better worse", else_="equivalent"), lambda f: f.wanted == "undecided"),
-    IS + "It lies within the margin.": (_verdict("better worse"), lambda f: f.low < 0 < f.high),
-    IS + "It lies within the margin, and that comes first.":
-        (_verdict("better worse equivalent"), lambda f: f.wanted == "equivalent"),
-}  # fmt: skip
-
-
-@exercise(RULE)
+@exercise()
 def ex_09_2(rule):
     """A verdict on an interval, (low, high, margin) -> one of four words."""
-    for (low, high, margin), wanted in INTERVALS.items():
+    for low, high, margin, wanted, why in INTERVALS:
         found = core.call(rule, low, high, margin)
-        if not isinstance(found, str) or found != wanted:
-            facts = {"low": low, "high": high, "margin": margin, "wanted": wanted}
-            core.apply_rules(RULE, **facts, found=found, shown=repr(found)[:40])
+        if not isinstance(found, str) or found not in WORDS:
+            raise core.Mistake(
+                f"Return one of the words {', '.join(WORDS)}, not {repr(found)[:40]}."
+            )
+        if found != wanted:
+            raise core.Mistake(
+                f"{low:+} to {high:+} at a margin of {margin:g} is {wanted}, not {found}. {why}"
+            )
     return "It can say 'the same', which the rule of section 1 cannot."
 
 
-def _tosses(counted=lambda w, n: range(w, n + 1), factor=lambda n: 1):
-    """P(one of the counted numbers of heads) times a factor."""
-    return lambda wins, columns: (
-        factor(columns) * sum(math.comb(columns, k) for k in counted(wins, columns)) / 2**columns
-    )
+def _right(wins, columns):
+    return binom.sf(wins - 1, columns, 0.5)
 
 
 CHANCE = {
-    "That is the chance of exactly `wins`: add all above it.": _tosses(lambda w, n: [w]),
+    "That is the chance of exactly `wins`: add all above it.": lambda w, n: binom.pmf(w, n, 0.5),
     "That is the chance of more than `wins`: count `wins` itself too.":
-        _tosses(lambda w, n: range(w + 1, n + 1)),
-    "That is the chance of at most `wins`: turn it round.": _tosses(lambda w, n: range(w + 1)),
-    "That is the number of ways: divide by 2 ** columns.": _tosses(factor=lambda n: 2**n),
-    "That is two-sided: count the wins of this system only.": _tosses(factor=lambda n: 2),
+        lambda w, n: binom.sf(w, n, 0.5),
+    "That is the chance of at most `wins`: turn it round.": lambda w, n: binom.cdf(w, n, 0.5),
+    "That is the number of ways: divide by 2 ** columns.": lambda w, n: 2**n * _right(w, n),
+    "That is two-sided: count the wins of this system only.": lambda w, n: 2 * _right(w, n),
 }  # fmt: skip
 
 
@@ -122,5 +88,5 @@ def ex_09_3(chance):
     """P(at least `wins` of `columns`) if each is a coin toss."""
     for wins, columns in ((7, 9), (9, 9), (3, 5)):
         what = f"the chance of {wins} of {columns}"
-        compare(chance, _tosses(), CHANCE, wins, columns, what=what, probe=core.array)
+        compare(chance, _right, CHANCE, wins, columns, what=what, probe=core.array)
     return "Nine of nine is rare for coins, but the columns of a table are not independent coins."

@@ -5,7 +5,7 @@
 """
 
 from lrc_lib.course.explorers.cases import draw_cases, explore_cases
-from lrc_lib.course.explorers.cos_nce import draw_cos_nce, explore_cos_nce, fan
+from lrc_lib.course.explorers.cos_nce import draw_cos_nce, explore_cos_nce
 from lrc_lib.course.explorers.negatives import draw_negatives, explore_negatives
 from lrc_lib.course.explorers.perturbation import (
     draw_perturbation,
@@ -25,6 +25,5 @@ __all__ = [
     "explore_negatives",
     "explore_perturbation",
     "explore_stages",
-    "fan",
     "perturbation_walks",
 ]

@@ -33,7 +33,7 @@ def fan(centre: float, spread: float, count: int = 15) -> np.ndarray:
 
 
 def frame(direction: float, height: float) -> np.ndarray:
-    """East, north and outwards at a point of the unit sphere: (3, 3), one unit vector a row."""
+    """East, north and outwards at a point of the unit sphere: (3, 3), one unit vector per row."""
     a, b = np.radians([direction, height])
     east = np.array([-np.sin(a), np.cos(a), 0.0])
     out = np.array([np.cos(b) * np.cos(a), np.cos(b) * np.sin(a), np.sin(b)])
@@ -182,15 +182,17 @@ def explore_cos_nce():
     )
 
 
-def draw_cos_nce():
-    """Four positions of `explore_cos_nce` as a figure.
+PLACES = {
+    "negatives to one side": {},
+    "negatives all round": {"spread": 330},
+    "negatives opposite the teacher": {"negatives": 180},
+    "on the sphere": {"space": "sphere", "student": 75, "height": 35},
+}
+
+
+def draw_cos_nce(places: dict = PLACES):
+    """Positions of `explore_cos_nce` as a figure: {title: values for `cos_nce_at`}, up to four.
 
     Taught in: notebooks/01_cos_nce_geometry.
     """
-    places = {
-        "negatives to one side": {},
-        "negatives all round": {"spread": 330},
-        "negatives opposite the teacher": {"negatives": 180},
-        "on the sphere": {"space": "sphere", "student": 75, "height": 35},
-    }
     return positions(cos_nce_at, places)
