@@ -1,7 +1,6 @@
-"""The list of notebooks, where they lie, and `start`, which begins each of them.
+"""The list of notebooks: their questions, the runs that they read, and where their files lie.
 
-`start` returns a session (`lrc_lib.course.session`): it finds or trains runs, shows figures, tables
-and findings, and writes them all to `OUT/results/<notebook>.json`, from which the report is made.
+Nothing heavy is imported here, so that `--list` answers at once.
 """
 
 import json
@@ -12,7 +11,6 @@ from pathlib import Path
 
 from lrc_lib.course.display import plain
 from lrc_lib.errors import unknown
-from lrc_lib.runs.profiles import load_profile
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
@@ -137,25 +135,3 @@ def write_json(path: Path, content) -> None:
     """Writes `content` as JSON, as `publish` does."""
     text = json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False)
     publish(path, (text + "\n").encode("utf-8", errors="replace"))
-
-
-def start(name, profile="laptop", tasks="", data="", device="auto", seeds=0, out="", settings=""):
-    """Begins a notebook; returns its `Session`.
-
-    Args:
-        name: a name in `NOTEBOOKS`.
-        profile, tasks, data, seeds, settings: see `lrc_lib.runs.profiles.load_profile`.
-        device: auto, cpu, cuda or mps.
-        out: see `output_root`.
-
-    Raises:
-        InputError: whatever of these is wrong.
-    """
-    from lrc_lib.course.session import Session  # torch and matplotlib: NOTEBOOKS needs neither
-
-    if name not in NOTEBOOKS:
-        raise unknown("notebook", name, NOTEBOOKS)
-    chosen = load_profile(profile, settings, tasks, data, seeds)
-    parameters = {"profile": profile, "tasks": chosen.tasks, "data": data}
-    parameters |= {"seeds": chosen.seeds, "settings": chosen.settings}
-    return Session(NOTEBOOKS[name], chosen, device, output_root(out), parameters)

@@ -1,4 +1,8 @@
-"""The session of a notebook: runs, figures, tables, findings, and the record of them all."""
+"""The session of a notebook: runs, figures, tables, findings, and the record of them all.
+
+`start` begins every notebook. Its session finds or trains runs, shows figures, tables and findings,
+and writes them all to `OUT/results/<notebook>.json`, from which the report is made.
+"""
 
 import io
 import os
@@ -12,12 +16,19 @@ from IPython.display import Image, display
 from matplotlib import pyplot
 
 from lrc_lib.course.display import escaped, plain, table_html
-from lrc_lib.course.notebook import SCHEMA, SHORTEST_ALT, publish, write_json
+from lrc_lib.course.notebook import (
+    NOTEBOOKS,
+    SCHEMA,
+    SHORTEST_ALT,
+    output_root,
+    publish,
+    write_json,
+)
 from lrc_lib.course.palette import use_style
 from lrc_lib.data.text import visible
-from lrc_lib.errors import InputError
+from lrc_lib.errors import InputError, unknown
 from lrc_lib.runs.device import resolve_device
-from lrc_lib.runs.profiles import student_of
+from lrc_lib.runs.profiles import load_profile, student_of
 from lrc_lib.runs.provenance import peak_memory_mb, provenance
 from lrc_lib.runs.run import run
 from lrc_lib.runs.selection import with_chosen_rate
@@ -33,7 +44,7 @@ table.lrc th[scope=row]{text-align:left;font-weight:500}
 
 
 class Session:
-    """Made by `lrc_lib.course.notebook.start`.
+    """Made by `start`.
 
     Attributes:
         profile: the `Profile`.
@@ -183,3 +194,23 @@ class Session:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise InputError(f"'{name}' must be letters, digits, - and _ only: it names a file.")
         self._record[where] = [e for e in self._record[where] if e["name"] != name]
+
+
+def start(name, profile="laptop", tasks="", data="", device="auto", seeds=0, out="", settings=""):
+    """Begins a notebook; returns its `Session`.
+
+    Args:
+        name: a name in `NOTEBOOKS`.
+        profile, tasks, data, seeds, settings: see `lrc_lib.runs.profiles.load_profile`.
+        device: auto, cpu, cuda or mps.
+        out: see `output_root`.
+
+    Raises:
+        InputError: whatever of these is wrong.
+    """
+    if name not in NOTEBOOKS:
+        raise unknown("notebook", name, NOTEBOOKS)
+    chosen = load_profile(profile, settings, tasks, data, seeds)
+    parameters = {"profile": profile, "tasks": chosen.tasks, "data": data}
+    parameters |= {"seeds": chosen.seeds, "settings": chosen.settings}
+    return Session(NOTEBOOKS[name], chosen, device, output_root(out), parameters)

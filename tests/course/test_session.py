@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from lrc_lib.course import notebook
+from lrc_lib.course import session as session_module
 from lrc_lib.errors import InputError
 
 HOSTILE = "<script>alert(1)</script>\x00"
@@ -37,7 +38,7 @@ def shown(monkeypatch):
 @pytest.fixture
 def session(tiny_profile, tmp_path, shown, monkeypatch):
     monkeypatch.setenv("LRC_HEADLESS", "1")
-    return notebook.start(NAME, profile=tiny_profile, device="cpu", out=str(tmp_path))
+    return session_module.start(NAME, profile=tiny_profile, device="cpu", out=str(tmp_path))
 
 
 def result(tmp_path):
@@ -48,7 +49,7 @@ def test_start_says_what_it_is_about(session, tiny_spec, capsys, tiny_profile, t
     assert session.task == tiny_spec.task and session.tasks == (tiny_spec.task,)
     assert list(session.seeds) == [0, 1]
     assert str(session.device) == "cpu" and session.out == tmp_path
-    notebook.start(NAME, profile=tiny_profile, out=str(tmp_path))
+    session_module.start(NAME, profile=tiny_profile, out=str(tmp_path))
     said = capsys.readouterr().out
     assert "Profile tiny" in said and "thread(s)" in said and str(tmp_path) in said
     assert "python reproduce.py --plan --only 04" in said
@@ -70,11 +71,13 @@ def test_spec_is_the_profile_s(session, tiny_spec):
 )
 def test_wrong_parameters_are_named(arguments, says, tmp_path):
     with pytest.raises(InputError, match=says):
-        notebook.start(**({"name": NAME, "profile": "smoke", "out": str(tmp_path)} | arguments))
+        session_module.start(
+            **({"name": NAME, "profile": "smoke", "out": str(tmp_path)} | arguments)
+        )
 
 
 def test_a_run_is_trained_once_and_then_read(tiny_profile, out, capsys, shown):
-    session = notebook.start(NAME, profile=tiny_profile, device="cpu", out=str(out))
+    session = session_module.start(NAME, profile=tiny_profile, device="cpu", out=str(out))
     first = session.run("finetune")
     assert "finetune" in capsys.readouterr().out
     again = session.run("finetune")
@@ -173,9 +176,7 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path, monkeypatch):
 
 
 def test_it_works_from_any_folder_and_finds_the_output_of_the_environment(tmp_path, tiny_profile):
-    code = (
-        f"from lrc_lib.course.notebook import start; print(start({NAME!r}, {tiny_profile!r}).out)"
-    )
+    code = f"from lrc_lib.course.session import start; print(start({NAME!r}, {tiny_profile!r}).out)"
     import os
 
     done = subprocess.run(

@@ -14,8 +14,9 @@ import pytest
 from conftest import sentences
 
 from lrc_lib.cli.commands import build_parser
-from lrc_lib.course import check, notebook
+from lrc_lib.course import check
 from lrc_lib.course.notebook import NOTEBOOKS, ROOT
+from lrc_lib.course.session import start
 
 PAGE = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
 
@@ -119,7 +120,7 @@ def test_the_ten_minutes_work(tmp_path, tiny_teacher, capfd):
         assert done.returncode == 0, done.stdout + done.stderr
     report = (tmp_path / "out" / "report.html").read_text()
     assert "My texts" in report and "04_two_stage_distillation" in report
-    again = notebook.start("04_two_stage_distillation", "smoke", data=str(tmp_path / "mine"),
+    again = start("04_two_stage_distillation", "smoke", data=str(tmp_path / "mine"),
                            settings=" ".join(settings), out=str(tmp_path / "out"))  # fmt: skip
     again.run("lrc")  # as a notebook with DATA set does
     assert "read from the store" in capfd.readouterr().out
@@ -139,7 +140,7 @@ def test_a_seat_reads_the_shared_trainings_and_writes_into_its_own_folder(
     assert find(learned.spec, tmp_path).score() == learned.score()
     assert sorted((out / "runs").iterdir()) == before
     monkeypatch.setenv("LRC_HEADLESS", "1")
-    session = notebook.start("01_cos_nce_geometry", "smoke", device="cpu", out=str(tmp_path))
+    session = start("01_cos_nce_geometry", "smoke", device="cpu", out=str(tmp_path))
     session.finish()
     assert (tmp_path / "results" / "01_cos_nce_geometry.json").exists()
 

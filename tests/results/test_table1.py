@@ -5,7 +5,7 @@ import shutil
 import pytest
 from conftest import sentences
 
-from lrc_lib.course import notebook
+from lrc_lib.course import session as session_module
 from lrc_lib.results.systems import Systems
 
 
@@ -43,7 +43,7 @@ def settings(tiny_spec):
 
 
 def start(glue, settings, out, task):
-    return notebook.start(
+    return session_module.start(
         "09_glue_results", profile="gpu", tasks=task, data=str(glue), device="cpu", seeds=1,
         out=str(out), settings=" ".join(settings),
     )  # fmt: skip

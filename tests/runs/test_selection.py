@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lrc_lib import load_profile
-from lrc_lib.course import notebook
+from lrc_lib.course import session as session_module
 from lrc_lib.results.systems import Systems
 from lrc_lib.runs import selection
 from lrc_lib.runs.run import run
@@ -46,7 +46,9 @@ def chosen_profile(tiny_spec, tmp_path_factory):
 
 
 def start(chosen_profile, out):
-    return notebook.start("09_glue_results", profile=chosen_profile, device="cpu", out=str(out))
+    return session_module.start(
+        "09_glue_results", profile=chosen_profile, device="cpu", out=str(out)
+    )
 
 
 def test_the_chosen_rate_is_what_sessions_tables_and_profiles_show(chosen_profile, out):
