@@ -7,8 +7,8 @@ import json
 import os
 from pathlib import Path
 
-from lrc_lib.cli.plan import show_general_plan
-from lrc_lib.cli.terminal import make_console
+from lrc_lib.cli.plan import show_runs
+from lrc_lib.cli.terminal import say
 from lrc_lib.course.notebook import output_root
 from lrc_lib.data.corpus import CONFIG, WIKIPEDIA, is_wikipedia
 from lrc_lib.data.texts import BUILT_IN
@@ -21,7 +21,8 @@ from lrc_lib.runs.spec import FIELDS, RunSpec, belongs, check_kind
 def command(options) -> int:
     """Prints what it will cost, trains (resumes, reads) the run, prints its metrics."""
     spec, out = spec_of(options), output_root(options.out)
-    show_general_plan(make_console(), spec, out, options.device)
+    show_runs([spec], out, options.device)
+    say("It takes more time to fetch and pack the text.")
     if options.plan:
         return 0
     result = run(spec, out, options.device)

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from lrc_lib.cli import general, reproduce
 from lrc_lib.cli.export import BATCHES, LARGEST, export
-from lrc_lib.cli.plan import all_specs, show_plan, write_specs
+from lrc_lib.cli.plan import show_plan, write_specs
 from lrc_lib.cli.submission import write_submission
-from lrc_lib.cli.terminal import make_console
 from lrc_lib.course.notebook import NOTEBOOKS, output_root
 from lrc_lib.data import load_task_data
 from lrc_lib.data.hub import fetch
@@ -15,6 +14,7 @@ from lrc_lib.errors import InputError
 from lrc_lib.models import load_tokenizer, teacher_folder
 from lrc_lib.runs.augmentation import Augmentation, augmented_rows
 from lrc_lib.runs.device import resolve_device
+from lrc_lib.runs.pool import all_specs
 from lrc_lib.runs.processes import current, together
 from lrc_lib.runs.run import run
 from lrc_lib.runs.spec import RunSpec, data_of
@@ -43,7 +43,7 @@ def plan(options) -> int:
         count = write_specs((s for n in notebooks for s in n.needs(profile)), Path(options.specs))
         print(f"{count} specs in {options.specs}: 0.json to {count - 1}.json")
     else:
-        show_plan(make_console(), notebooks, profile, output_root(options.out), options.device)
+        show_plan(notebooks, profile, output_root(options.out), options.device)
     return 0
 
 

@@ -37,20 +37,20 @@ class Outcome:
     metrics: dict = field(default_factory=dict)
 
 
-def close_over(specs) -> dict:
-    """{run id: spec} of all specs; the runs that a spec depends on come before it."""
+def all_specs(specs) -> list:
+    """The specs and all that they depend on, dependencies first, each once.
+
+    Specs are compared as they are: unlike run ids, this needs no data.
+    """
     found: dict = {}
-
-    def add(spec):
-        key = spec.run_id()
-        if key not in found:
-            for dependency in spec.dependencies():
-                add(dependency)
-            found[key] = spec
-
     for spec in specs:
-        add(spec)
-    return found
+        found |= dict.fromkeys([*all_specs(spec.dependencies()), spec])
+    return list(found)
+
+
+def close_over(specs) -> dict:
+    """{run id: spec} of `all_specs`."""
+    return {spec.run_id(): spec for spec in all_specs(specs)}
 
 
 def threads_by_run(needs: dict, jobs: int, cores: int) -> dict:

@@ -141,10 +141,8 @@ def test_written_files_are_whole(summary, tmp_path):
 
 
 def test_the_exit_code_follows_the_status(summary, tmp_path, capsys):
-    from lrc_lib.cli.terminal import make_console
-
-    assert show(make_console(), summary, tmp_path) == 1
-    assert show(make_console(), summary | {"status": "ok"}, tmp_path) == 0
+    assert show(summary, tmp_path) == 1
+    assert show(summary | {"status": "ok"}, tmp_path) == 0
     assert "01_cos_nce_geometry" in capsys.readouterr().out
 
 
