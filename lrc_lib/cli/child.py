@@ -1,7 +1,7 @@
 """The child process that executes one notebook: `python -m lrc_lib.cli.child JSON`.
 
-papermill runs the cells in a kernel of this very interpreter. Any failure ends the process with an
-exit code that is not 0.
+papermill runs the cells in a kernel of this same interpreter. After any failure the process ends
+with an exit code that is not 0.
 """
 
 import ast
@@ -22,7 +22,7 @@ KERNEL = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
 
 
 class PinnedKernelManager(AsyncKernelManager):
-    """Starts `sys.executable`, whatever kernelspecs this machine has."""
+    """Starts `sys.executable`, and ignores the kernelspecs of this machine."""
 
     kernel_spec = KernelSpec(argv=KERNEL, language="python")
 

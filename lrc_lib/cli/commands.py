@@ -57,7 +57,7 @@ def build_parser() -> ArgumentParser:
     does = "train what is missing, execute the notebooks, write the report"
     add_reproduce(command("reproduce", does, WHOLE, **text).add_argument)
     plan = command("plan", "show what a profile would cost here; train nothing", WHOLE)
-    plan.set_defaults(plan=True)
+    plan.set_defaults(plan=True, jobs=None)
     plan.add_argument(
         "--specs", default="", metavar="DIR",
         help="write the spec of each run to DIR/0.json, DIR/1.json, ..., for a job array",

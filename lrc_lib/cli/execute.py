@@ -1,8 +1,8 @@
 """Executes notebooks, each in a child process (`lrc_lib.cli.child`) with a time limit.
 
-A notebook succeeded if its child ended with code 0, no cell failed and its record of results was
-written by this very execution. papermill's own status is not asked: it calls cells "completed"
-that a dead kernel never ran.
+A notebook succeeded if its child ended with code 0, no cell failed, and this same execution wrote
+its record of results. papermill's own status is ignored: it calls cells "completed" that a dead
+kernel never ran.
 """
 
 import json

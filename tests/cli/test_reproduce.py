@@ -159,6 +159,13 @@ def test_stopping_ends_the_child_and_removes_its_partial_file(tmp_path):
     assert list((tmp_path / "notebooks").iterdir()) == []
 
 
+def test_notebooks_keep_the_threads_that_the_user_set(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert child_environment(2, offline=False)["OMP_NUM_THREADS"] == "2"
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert child_environment(2, offline=False)["OMP_NUM_THREADS"] == "7"
+
+
 def test_help_and_list_are_quick_and_import_nothing_heavy():
     code = (
         "import sys; from lrc_lib.cli.commands import main\n"
@@ -234,11 +241,8 @@ def test_wrong_input_ends_with_code_2_and_says_what_to_do(arguments, says, tmp_p
     assert says in capsys.readouterr().err
 
 
-def test_cuda_without_cuda_is_refused(tmp_path, capsys):
-    import torch
-
-    if torch.cuda.is_available():
-        pytest.skip("this machine has CUDA")
+def test_cuda_without_cuda_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["reproduce", "--device", "cuda", "--out", str(tmp_path)]) == 2
     assert "sees no CUDA GPU" in capsys.readouterr().err
 
