@@ -55,7 +55,7 @@ def build_parser() -> ArgumentParser:
         return commands.add_parser(name, help=help, parents=parents, **more)
 
     does = "train what is missing, execute the notebooks, write the report"
-    add_reproduce(command("reproduce", does, WHOLE, **text).add_argument)
+    add_reproduce(command("reproduce", does, WHOLE, **text))
     plan = command("plan", "show what a profile would cost here; train nothing", WHOLE)
     plan.set_defaults(plan=True, jobs=None)
     plan.add_argument(
@@ -63,21 +63,26 @@ def build_parser() -> ArgumentParser:
         help="write the spec of each run to DIR/0.json, DIR/1.json, ..., for a job array",
     )  # fmt: skip
     command("fetch", "download what a profile needs, to work offline later", WHOLE)
-    one = command("run", "train, resume or read one run; print its metrics", [PLACE]).add_argument
-    one("spec", metavar="SPEC.json", help='fields of RunSpec, e.g. {"task": "rte"}')
-    one("--processes", type=int, default=1, metavar="N", help="how many torchrun started, in all")
+    one = command("run", "train, resume or read one run; print its metrics", [PLACE])
+    one.add_argument("spec", metavar="SPEC.json", help='fields of RunSpec, e.g. {"task": "rte"}')
+    one.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="how many torchrun started, in all"
+    )
     add_general(command("general", "distil on unlabelled text of any size", [SETTINGS, PLACE]))
-    add_augment(command("augment", "write a task's rows with words replaced", [DATA]).add_argument)
+    add_augment(command("augment", "write a task's rows with words replaced", [DATA]))
     add_student_commands(command)
-    edition = command("edition", "write the notebooks for students or for instructors").add_argument
-    edition("kind", choices=EDITIONS)
-    edition("out", metavar="OUT", help="a new or empty folder")
-    edition("--force", action="store_true", help="write into a folder that holds files")
+    edition = command("edition", "write the notebooks for students or for instructors")
+    edition.add_argument("kind", choices=EDITIONS)
+    edition.add_argument("out", metavar="OUT", help="a new or empty folder")
+    edition.add_argument(
+        "--force", action="store_true", help="write into a folder that holds files"
+    )
     command("list", "list notebooks, profiles, tasks and recipes")
     return parser
 
 
-def add_reproduce(add) -> None:
+def add_reproduce(parser: ArgumentParser) -> None:
+    add = parser.add_argument
     add("--only", action="append", default=[], metavar="04,05", help="use these notebooks only")
     add(
         "--jobs", type=int, metavar="N",
@@ -115,7 +120,8 @@ def add_general(parser: ArgumentParser) -> None:
     add("--plan", action="store_true", help=PLAN_HELP)
 
 
-def add_augment(add) -> None:
+def add_augment(parser: ArgumentParser) -> None:
+    add = parser.add_argument
     add("--task", required=True, metavar="T", help="the task whose training rows are altered")
     add("--mlm", default="", metavar="ID_OR_FOLDER", help="a masked language model")
     add("--glove", default="", metavar="FILE", help="word vectors as text")

@@ -4,6 +4,8 @@ import html.parser
 import json
 import re
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from lrc_lib.cli.report import render, show, write
@@ -160,9 +162,6 @@ def test_tables_have_row_headers_and_empty_cells_for_what_is_missing():
 
 
 def test_plain_makes_everything_json():
-    import numpy as np
-    import pandas as pd
-
     value = {1: np.float32(0.5), "a": (np.arange(2), float("nan"), pd.NA, np.bool_(True))}
     assert plain(value) == {"1": 0.5, "a": [[0, 1], None, None, True]}
     json.dumps(plain(value), allow_nan=False)
