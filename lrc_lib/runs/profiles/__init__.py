@@ -247,7 +247,7 @@ def _rates(table: dict, where: str) -> tuple[float, ...]:
     others = [table.get("run", {}), *itertools.chain(*values)]
     if any("learning_rate" in own for own in others):
         raise InputError(
-            f"There is a learning_rate {where} in addition to [select] learning_rate, which chooses one "
-            "for every task and recipe. Leave one of the two out."
+            f"There is a learning_rate {where} in addition to [select] learning_rate, which "
+            "chooses one for every task and recipe. Leave one of the two out."
         )
     return tuple(float(rate) for rate in rates)
