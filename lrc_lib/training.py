@@ -75,7 +75,7 @@ class Settings:
 class Group:
     """The processes that train together. This one is the usual case: one process by itself.
 
-    `lrc_lib.runs.processes.Several` is the other one.
+    `lrc_lib.runs.processes.ProcessGroup` is the other one.
     """
 
     rank, processes = 0, 1

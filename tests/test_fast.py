@@ -23,7 +23,7 @@ from lrc_lib.runs import compilation, device, store
 from lrc_lib.runs import run as runner
 from lrc_lib.runs.device import default_jobs
 from lrc_lib.runs.dropout import ATTENTION, CheapDropout, cheap_dropout, drop
-from lrc_lib.runs.processes import Several, check_processes
+from lrc_lib.runs.processes import ProcessGroup, check_processes
 from lrc_lib.teacher import LiveTeacher, open_teacher
 
 new_masks = pytest.mark.skipif(
@@ -208,7 +208,7 @@ def test_few_shapes_change_no_loss(work, monkeypatch, live):
 
 
 def test_several_processes_are_not_compiled(work):
-    group = Several.__new__(Several)
+    group = ProcessGroup.__new__(ProcessGroup)
     group.rank, group.processes = 0, 2
     with pytest.raises(InputError, match="compile = on is for one process"):
         check_processes(group, work.spec.replace(compile="on"), 48, 16, LRC)

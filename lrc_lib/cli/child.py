@@ -1,7 +1,7 @@
 """The child process that executes one notebook: `python -m lrc_lib.cli.child JSON`.
 
-papermill runs the cells in a kernel of this very interpreter. Any failure ends the process with an
-exit code that is not 0.
+papermill runs the cells in a kernel of this same interpreter. After any failure the process ends
+with an exit code that is not 0.
 """
 
 import ast
@@ -15,13 +15,14 @@ import papermill  # noqa: E402
 from jupyter_client import AsyncKernelManager  # noqa: E402
 from jupyter_client.kernelspec import KernelSpec  # noqa: E402
 
+from lrc_lib.cli.execute import read_json  # noqa: E402
 from lrc_lib.errors import InputError, unknown  # noqa: E402
 
 KERNEL = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
 
 
 class PinnedKernelManager(AsyncKernelManager):
-    """Starts `sys.executable`, whatever kernelspecs this machine has."""
+    """Starts `sys.executable`, and ignores the kernelspecs of this machine."""
 
     kernel_spec = KernelSpec(argv=KERNEL, language="python")
 
@@ -53,7 +54,8 @@ def execute_notebook(source: str, target: str, parameters: dict, verbose: bool =
             )
             return
         except Exception:
-            if attempt == 2 or _began(target):
+            cells = read_json(Path(target)).get("cells", [])
+            if attempt == 2 or any(c.get("execution_count") or c.get("outputs") for c in cells):
                 raise
             print("the kernel did not start; trying once more", file=sys.stderr)
 
@@ -77,15 +79,6 @@ def parameter_names(path: Path) -> list[str]:
 def _braces(path: str) -> str:
     """papermill formats paths with str.format: braces are doubled."""
     return path.replace("{", "{{").replace("}", "}}")
-
-
-def _began(path: str) -> bool:
-    """Whether any cell of the executed notebook was started."""
-    try:
-        cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError):
-        return False
-    return any(cell.get("execution_count") or cell.get("outputs") for cell in cells)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,21 @@ examples:
   python reproduce.py --only 04,05 --set epochs=2 --seeds 3
 """
 
-import argparse
 import os
 import sys
 import tomllib
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
-from lrc_lib.cli.options import OFFLINE, add_data, add_options, complete
+from lrc_lib.cli.options import (
+    DATA,
+    DEVICE,
+    OFFLINE,
+    PLACE,
+    PROFILE,
+    SETTINGS,
+    complete,
+    profile_path,
+)
 from lrc_lib.course.edition import EDITIONS, make_edition
 from lrc_lib.course.notebook import NOTEBOOKS
 from lrc_lib.data.tasks import TASKS
@@ -31,114 +40,113 @@ from lrc_lib.schedule import RECIPES
 
 INTERRUPTED = 130
 RUN_HELP = "a run id, a run folder, or a task name for its best run by dev score"
+PLAN_HELP = "show what it would cost here; train nothing"
+WHOLE = [PROFILE, DATA, SETTINGS, PLACE]
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> ArgumentParser:
     """The parser of all commands; it imports nothing heavy, so that --help answers at once."""
-    text = {"description": __doc__, "formatter_class": argparse.RawDescriptionHelpFormatter}
-    parser = argparse.ArgumentParser("python -m lrc_lib", **text)
+    text = {"description": __doc__, "formatter_class": RawDescriptionHelpFormatter}
+    parser = ArgumentParser("python -m lrc_lib", **text)
     parser.set_defaults(only=[], minutes=None, list=False, plan=False, offline=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add_reproduce(commands.add_parser("reproduce", help="train, execute, report", **text))
-    add_profile_commands(commands)
-    add_run(commands.add_parser("run", help="train, resume or read one run; print its metrics"))
-    add_general(commands.add_parser("general", help="distil on text without labels, of any size"))
-    add_augment(commands.add_parser("augment", help="write a task's rows with words replaced"))
-    add_student_commands(commands)
-    edition = commands.add_parser("edition", help="write the notebooks for students, or solved")
+
+    def command(name: str, help: str, parents=(), **more) -> ArgumentParser:
+        return commands.add_parser(name, help=help, parents=parents, **more)
+
+    does = "train what is missing, execute the notebooks, write the report"
+    add_reproduce(command("reproduce", does, WHOLE, **text))
+    plan = command("plan", "show what a profile would cost here; train nothing", WHOLE)
+    plan.set_defaults(plan=True, jobs=None)
+    plan.add_argument(
+        "--specs", default="", metavar="DIR",
+        help="write the spec of each run to DIR/0.json, DIR/1.json, ..., for a job array",
+    )  # fmt: skip
+    command("fetch", "download what a profile needs, to work offline later", WHOLE)
+    one = command("run", "train, resume or read one run; print its metrics", [PLACE])
+    one.add_argument("spec", metavar="SPEC.json", help='fields of RunSpec, e.g. {"task": "rte"}')
+    one.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="how many torchrun started, in all"
+    )
+    add_general(command("general", "distil on unlabelled text of any size", [SETTINGS, PLACE]))
+    add_augment(command("augment", "write a task's rows with words replaced", [DATA]))
+    add_student_commands(command)
+    edition = command("edition", "write the notebooks for students or for instructors")
     edition.add_argument("kind", choices=EDITIONS)
     edition.add_argument("out", metavar="OUT", help="a new or empty folder")
-    edition.add_argument("--force", action="store_true", help="write into a folder with files")
-    commands.add_parser("list", help="list notebooks, profiles, tasks and recipes")
+    edition.add_argument(
+        "--force", action="store_true", help="write into a folder that holds files"
+    )
+    command("list", "list notebooks, profiles, tasks and recipes")
     return parser
 
 
-def add_reproduce(parser) -> None:
+def add_reproduce(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add_options(parser, "profile")
-    add("--only", action="append", default=[], metavar="04,05", help="these notebooks only")
-    add_options(parser, "task")
-    add_data(parser)
-    add_options(parser, "device", "seeds", "out", "set", "jobs")
+    add("--only", action="append", default=[], metavar="04,05", help="use these notebooks only")
+    add(
+        "--jobs", type=int, metavar="N",
+        help="processes side by side (default: one per core on a CPU, up to 4 on a GPU)",
+    )  # fmt: skip
     add(
         "--ray", nargs="?", const="", metavar="ADDRESS",
         help="train on a Ray cluster (without ADDRESS: $RAY_ADDRESS, else one on this machine)",
     )  # fmt: skip
-    add("--limit", dest="minutes", type=float, metavar="MINUTES", help="wall limit per notebook")
+    add("--limit", dest="minutes", type=float, metavar="MINUTES", help="time limit per notebook")
     add("--list", action="store_true", help="list notebooks, profiles, tasks and recipes")
-    add("--plan", action="store_true", help="say what it would cost here; train nothing")
-    add_options(parser, "offline")
+    add("--plan", action="store_true", help=PLAN_HELP)
+    add("--offline", action="store_true", help="do not use the network")
     add("--fresh", action="store_true", help="set earlier runs aside and train again")
     add("--verbose", action="store_true", help="show what runs and notebooks print")
 
 
-def add_profile_commands(commands) -> None:
-    plan = commands.add_parser("plan", help="say what a profile costs here; train nothing")
-    fetch = commands.add_parser(
-        "fetch", help="bring a profile's data and teacher here, for work without a network"
-    )
-    for parser in (plan, fetch):
-        add_options(parser, "profile", "task")
-        add_data(parser)
-        add_options(parser, "seeds", "set", "out", "device")
-    plan.add_argument(
-        "--specs", default="", metavar="DIR",
-        help="write each run's spec there, 0.json, 1.json, ..., for a job array",
-    )  # fmt: skip
-    plan.set_defaults(plan=True)
-
-
-def add_run(parser) -> None:
-    parser.add_argument("spec", metavar="SPEC.json", help='fields of RunSpec, e.g. {"task": "rte"}')
-    add_options(parser, "out", "device")
-    parser.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="how many torchrun started, in all"
-    )
-
-
-def add_general(parser) -> None:
-    text = parser.add_mutually_exclusive_group(required=True)
+def add_general(parser: ArgumentParser) -> None:
+    text, add = parser.add_mutually_exclusive_group(required=True), parser.add_argument
     text.add_argument(
         "--text", nargs="+", metavar="FILE|DIR", help=".txt files or folders; one text per line"
     )
-    text.add_argument("--wikipedia", action="store_true", help="Wikipedia from the hub, streamed")
-    add = parser.add_argument
+    text.add_argument("--wikipedia", action="store_true", help="stream Wikipedia from the hub")
     add("--config", default="", metavar="DATE.LANGUAGE", help="which one (default: 20231101.en)")
     add("--revision", default="", metavar="SHA", help="of the hub's data set (default: pinned)")
     add("--limit", type=int, default=0, metavar="N", help="the first N documents only; 0: all")
     add("--teacher", default="", metavar="T", help="a folder, a hub id or package:NAME")
-    add_options(parser, "profile", default="", help="start from this profile's values")
-    add_options(parser, "set", "out", "device")
-    add("--plan", action="store_true", help="say what it would cost here; train nothing")
+    add(
+        "--profile",
+        default="",
+        metavar="P",
+        type=profile_path,
+        help="start from this profile's values",
+    )
+    add("--plan", action="store_true", help=PLAN_HELP)
 
 
-def add_augment(parser) -> None:
+def add_augment(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("--task", required=True, metavar="T")
-    add_data(parser)
+    add("--task", required=True, metavar="T", help="the task whose training rows are altered")
     add("--mlm", default="", metavar="ID_OR_FOLDER", help="a masked language model")
     add("--glove", default="", metavar="FILE", help="word vectors as text")
-    add("--teacher", default="", metavar="T", help="its embeddings serve without --glove")
-    add("--copies", type=int, default=20, metavar="N", help="per row (default: 20)")
-    add("--limit", type=int, default=0, metavar="ROWS", help="a fixed sample; 0: all rows")
-    add("--seed", type=int, default=0, metavar="N")
-    add_options(parser, "device")
-    add_options(parser, "out", required=True, metavar="FILE.jsonl", help="a new file")
+    add("--teacher", default="", metavar="T", help="use its embeddings where there is no --glove")
+    add("--copies", type=int, default=20, metavar="N", help="copies of each row (default: 20)")
+    add("--limit", type=int, default=0, metavar="ROWS", help="take a fixed sample; 0: all rows")
+    add("--seed", type=int, default=0, metavar="N", help="for the choice of words (default: 0)")
+    add("--device", **DEVICE)
+    add("--out", required=True, metavar="FILE.jsonl", help="a new file")
 
 
-def add_student_commands(commands) -> None:
-    predict = commands.add_parser("predict", help="answer GLUE's test sets: the server's zip")
+def add_student_commands(command) -> None:
+    predict = command("predict", "predict GLUE's test sets; write the server's zip")
     predict.add_argument("runs", nargs="+", metavar="RUN", help=RUN_HELP)
-    add_options(predict, "glue-dir", required=True, help="holds the test files")
-    add_options(predict, "out", default="submission.zip", metavar="ZIP", help="a new zip file")
-    add_options(predict, "device")
-    export = commands.add_parser("export", help="write a run's student as ONNX, checked and timed")
+    add = predict.add_argument
+    add("--glue-dir", dest="data", required=True, metavar="DIR", help="holds the test files")
+    add("--out", default="submission.zip", metavar="ZIP", help="a new zip file")
+    add("--device", **DEVICE)
+    export = command("export", "write a run's student as ONNX; check and time it")
     export.add_argument("run", metavar="RUN", help=RUN_HELP)
-    add_options(export, "out", required=True, help="a new folder")
+    export.add_argument("--out", required=True, metavar="DIR", help="a new folder")
     for parser in (predict, export):
         parser.add_argument(
             "--runs", dest="root", default="", metavar="DIR",
-            help="output folder that holds runs/ (default: as --out of `reproduce`)",
+            help="the folder that holds runs/ (default: as --out of `reproduce`)",
         )  # fmt: skip
 
 

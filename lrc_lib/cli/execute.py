@@ -1,8 +1,8 @@
 """Executes notebooks, each in a child process (`lrc_lib.cli.child`) with a time limit.
 
-A notebook succeeded if its child ended with code 0, no cell failed and its record of results was
-written by this very execution. papermill's own status is not asked: it calls cells "completed"
-that a dead kernel never ran.
+A notebook succeeded if its child ended with code 0, no cell failed, and this same execution wrote
+its record of results. papermill's own status is ignored: it calls cells "completed" that a dead
+kernel never ran.
 """
 
 import json
@@ -54,11 +54,15 @@ class Order:
 
 
 def child_environment(threads: int, offline: bool) -> dict[str, str]:
-    """The environment of a notebook's process: no display, no widgets, own library first."""
+    """The environment of a notebook's process: no display, no widgets, own library first.
+
+    Args:
+        threads: for $OMP_NUM_THREADS where the user has not set it.
+    """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     fixed = {"LRC_HEADLESS": "1", "MPLBACKEND": "agg", "PYTHONPATH": path}
-    fixed |= {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
-    return {**os.environ, **fixed, **(OFFLINE if offline else {})}
+    fixed |= {"TOKENIZERS_PARALLELISM": "false", **(OFFLINE if offline else {})}
+    return {"OMP_NUM_THREADS": str(threads), **os.environ, **fixed}
 
 
 def execute_all(orders, out: Path, environment: dict, jobs: int, screen, verbose=False):
@@ -94,8 +98,8 @@ def describe(execution: Execution) -> str:
     return "\n".join(f"       {line}" for line in lines)
 
 
-def execute(order: Order, out: Path, environment: dict, stop=None, verbose=False) -> Execution:
-    """Executes one notebook into `out/notebooks/`.
+def execute(order: Order, out: Path, environment: dict, stop, verbose=False) -> Execution:
+    """Executes one notebook into `out/notebooks/`; setting the event `stop` ends it.
 
     The copy is `<name>.ipynb` on success and `<name>.failed.ipynb` otherwise; until then it has a
     partial name.
@@ -107,8 +111,8 @@ def execute(order: Order, out: Path, environment: dict, stop=None, verbose=False
     for stale in (partial, failed):
         stale.unlink(missing_ok=True)
     token = uuid.uuid4().hex
-    job = {"source": str(order.source), "target": str(partial), "verbose": verbose}
-    job["parameters"] = order.parameters
+    job = {"source": str(order.source), "target": str(partial)}
+    job |= {"parameters": order.parameters, "verbose": verbose}
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         child = subprocess.Popen(
@@ -126,8 +130,8 @@ def execute(order: Order, out: Path, environment: dict, stop=None, verbose=False
     if ended == "interrupted":
         partial.unlink(missing_ok=True)
         return Execution(order.name, "skipped", seconds, message="interrupted")
-    notebook, result = _read(partial), out / "results" / f"{order.name}.json"
-    record = _read(result)
+    notebook, result = read_json(partial), out / "results" / f"{order.name}.json"
+    record = read_json(result)
     failure = failing_cell(notebook.get("cells", []))
     if ended == "late":
         failure["message"] = (
@@ -172,12 +176,13 @@ def failing_cell(cells: list) -> dict:
     return {}
 
 
-def _read(path: Path) -> dict:
-    """The JSON of a file; {} where there is none, or only a part of it."""
+def read_json(path: Path) -> dict:
+    """The JSON object of a file; {} where there is none, or only a part of it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _write(notebook: dict, path: Path) -> None:
@@ -188,19 +193,15 @@ def _write(notebook: dict, path: Path) -> None:
     write_json(path, notebook)
 
 
-def _watch(child, seconds: float, stop) -> str:
+def _watch(child, seconds: float, stop: threading.Event) -> str:
     """Waits for the child; ends it when it is late or `stop` is set; says what happened."""
     deadline = time.monotonic() + seconds
-    while True:
-        try:
-            child.wait(0.2)
-            return "done"
-        except subprocess.TimeoutExpired:
-            pass
+    while child.poll() is None:
         late = time.monotonic() > deadline
-        if late or (stop is not None and stop.is_set()):
+        if late or stop.wait(0.2):
             _end(child)
             return "late" if late else "interrupted"
+    return "done"
 
 
 def _end(child) -> None:

@@ -1,34 +1,16 @@
-"""`python -m lrc_lib general`: general distillation as a run by itself.
+"""`python -m lrc_lib general`: the spec of a general distillation that is a run by itself.
 
 The run lies in the store like any other: `lrc` runs with the same settings start from it.
 """
 
-import json
 import os
 from pathlib import Path
 
-from lrc_lib.cli.plan import show_general_plan
-from lrc_lib.cli.terminal import make_console
-from lrc_lib.course.notebook import output_root
 from lrc_lib.data.corpus import CONFIG, WIKIPEDIA, is_wikipedia
 from lrc_lib.data.texts import BUILT_IN
 from lrc_lib.errors import InputError
 from lrc_lib.runs.profiles import load_profile
-from lrc_lib.runs.run import run
 from lrc_lib.runs.spec import FIELDS, RunSpec, belongs, check_kind
-
-
-def command(options) -> int:
-    """Prints what it will cost, trains (resumes, reads) the run, prints its metrics."""
-    spec, out = spec_of(options), output_root(options.out)
-    show_general_plan(make_console(), spec, out, options.device)
-    if options.plan:
-        return 0
-    result = run(spec, out, options.device)
-    print(json.dumps({"id": result.id, "path": str(result.path)} | result.metrics, indent=1))
-    recipe = "lrc" if spec.general_loss == "cos_nce" else "bert_m"
-    print(f"{recipe} runs start from it with: --set {' '.join(settings_of(spec))}")
-    return 0
 
 
 def spec_of(options) -> RunSpec:

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from lrc_lib.cli import general, reproduce
+from lrc_lib.cli import reproduce
 from lrc_lib.cli.export import BATCHES, LARGEST, export
-from lrc_lib.cli.plan import all_specs, show_plan, write_specs
+from lrc_lib.cli.general import settings_of, spec_of
+from lrc_lib.cli.plan import show_runs, write_specs
 from lrc_lib.cli.submission import write_submission
-from lrc_lib.cli.terminal import make_console
 from lrc_lib.course.notebook import NOTEBOOKS, output_root
 from lrc_lib.data import load_task_data
 from lrc_lib.data.hub import fetch
@@ -15,6 +15,7 @@ from lrc_lib.errors import InputError
 from lrc_lib.models import load_tokenizer, teacher_folder
 from lrc_lib.runs.augmentation import Augmentation, augmented_rows
 from lrc_lib.runs.device import resolve_device
+from lrc_lib.runs.pool import all_specs
 from lrc_lib.runs.processes import current, together
 from lrc_lib.runs.run import run
 from lrc_lib.runs.spec import RunSpec, data_of
@@ -31,26 +32,41 @@ def run_one(options) -> int:
     with together(options.processes, options.device) as device:
         result = run(RunSpec.from_json(text), output_root(options.out), device)
         if current().rank == 0:
-            facts = {"id": result.id, "path": str(result.path)} | result.metrics
-            print(json.dumps(facts, indent=1))
+            show_metrics(result)
     return 0
+
+
+def general(options) -> int:
+    """Prints what a general distillation will cost, trains (resumes, reads) it, prints metrics."""
+    spec, out = spec_of(options), output_root(options.out)
+    show_runs([spec], out, options.device)
+    print("It takes more time to fetch and pack the text.")
+    if options.plan:
+        return 0
+    show_metrics(run(spec, out, options.device))
+    recipe = "lrc" if spec.general_loss == "cos_nce" else "bert_m"
+    print(f"{recipe} runs start from it with: --set {' '.join(settings_of(spec))}")
+    return 0
+
+
+def show_metrics(result) -> None:
+    facts = {"id": result.id, "path": str(result.path)} | result.metrics
+    print(json.dumps(facts, indent=1))
 
 
 def plan(options) -> int:
     """Prints what all notebooks of a profile cost, or writes the specs of their runs."""
-    profile, notebooks = options.chosen, list(NOTEBOOKS.values())
-    if options.specs:
-        count = write_specs((s for n in notebooks for s in n.needs(profile)), Path(options.specs))
-        print(f"{count} specs in {options.specs}: 0.json to {count - 1}.json")
-    else:
-        show_plan(make_console(), notebooks, profile, output_root(options.out), options.device)
+    if not options.specs:
+        return reproduce.command(options)
+    wanted = (s for n in NOTEBOOKS.values() for s in n.needs(options.chosen))
+    count = write_specs(wanted, Path(options.specs))
+    print(f"{count} specs in {options.specs}: 0.json to {count - 1}.json")
     return 0
 
 
 def fetch_all(options) -> int:
     """Brings teachers, masked language models and texts of a profile into the caches."""
-    wanted = (s for n in NOTEBOOKS.values() for s in n.needs(options.chosen))
-    specs = all_specs(wanted)
+    specs = all_specs(s for n in NOTEBOOKS.values() for s in n.needs(options.chosen))
     for teacher in dict.fromkeys(spec.teacher for spec in specs):
         folder = teacher_folder(teacher)
         if not Path(folder).is_dir():
@@ -73,11 +89,11 @@ def augment(options) -> int:
     path = Path(options.out)
     if path.exists():
         raise InputError(f"'{path}' exists already. Give another --out FILE, or delete it.")
-    values = {name: getattr(options, name) for name in ("copies", "glove", "seed")}
-    values |= {"masked_lm": options.mlm} | ({"teacher": options.teacher} if options.teacher else {})
+    teacher = options.teacher or Augmentation.teacher
+    how = Augmentation(options.copies, options.mlm, options.glove, teacher, options.seed)
     data = load_task_data(options.task, options.data, options.limit)
     rows = augmented_rows(
-        data.train, data.task, Augmentation(**values), path, resolve_device(options.device),
+        data.train, data.task, how, path, resolve_device(options.device),
         lambda done, total, line: line and print(line, flush=True),
     )  # fmt: skip
     print(f"{path}: {len(rows):,} rows, {options.copies} of each of {len(data.train):,}, such as")
@@ -123,7 +139,7 @@ HANDLERS = {
     "run": run_one,
     "plan": plan,
     "fetch": fetch_all,
-    "general": general.command,
+    "general": general,
     "augment": augment,
     "predict": predict,
     "export": export_student,

@@ -1,5 +1,6 @@
-"""The options that several commands share, each defined once."""
+"""The options that several commands share, each defined once, and the checks of their values."""
 
+from argparse import ArgumentParser
 from pathlib import Path
 
 from lrc_lib.course.notebook import find_notebook
@@ -9,58 +10,46 @@ from lrc_lib.runs.profiles import PROFILES, load_profile
 OFFLINE = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"), "1")
 
 
-def _file(text: str) -> str:
+DEVICE = dict(default="auto", metavar="D", help="auto (default), cpu, cuda or mps")
+
+
+def profile_path(text: str) -> str:
     """A profile's name as it is, a TOML file's path in full: notebooks run in another folder."""
     return str(Path(text).expanduser().resolve()) if text.endswith(".toml") else text
 
 
-def _folder(text: str) -> str:
+def data_folder(text: str) -> str:
+    """A folder in full: notebooks run in another one."""
     return text if text in ("", "hub") else str(Path(text).expanduser().resolve())
 
 
-SHARED = {
-    "profile": dict(
-        default="laptop", metavar="P", type=_file,
-        help=f"{', '.join(PROFILES)}, or a TOML file (default: laptop)",
-    ),
-    "task": dict(
-        action="extend", nargs="+", default=[], metavar="T",
-        help="these tasks instead of the profile's",
-    ),
-    "glue-dir": dict(dest="data", default="", metavar="DIR", type=_folder, help="GLUE's files"),
-    "data-dir": dict(
-        dest="data", default="", metavar="DIR", type=_folder, help='your own files, or "hub"'
-    ),
-    "device": dict(default="auto", metavar="D", help="auto (default), cpu, cuda or mps"),
-    "seeds": dict(
-        type=int, metavar="N", help="seeds 0 to N-1 instead of the profile's; 1 or more"
-    ),
-    "set": dict(
-        action="extend", nargs="+", default=[], metavar="KEY=VALUE", dest="settings",
-        help="change a field of RunSpec, e.g. epochs=2",
-    ),
-    "out": dict(
-        default="", metavar="DIR",
-        help="folder of runs and results (default: $LRC_OUT, else out/ in the repository, "
-        "else out/ here)",
-    ),
-    "jobs": dict(
-        type=int, metavar="N",
-        help="processes side by side (default: one per core on a CPU, up to 4 on a GPU)",
-    ),
-    "offline": dict(action="store_true", help="do not touch the network"),
-}  # fmt: skip
-
-
-def add_options(parser, *names: str, **changes) -> None:
-    """Adds shared options to a parser; `changes` replace what their definition says."""
-    for name in names:
-        parser.add_argument(f"--{name}", **SHARED[name] | changes)
-
-
-def add_data(parser) -> None:
-    """Adds --glue-dir and --data-dir, of which one can be given."""
-    add_options(parser.add_mutually_exclusive_group(), "glue-dir", "data-dir")
+# Parents of the parsers of those commands that take their options:
+PROFILE, DATA, SETTINGS, PLACE = (ArgumentParser(add_help=False) for _ in range(4))
+PROFILE.add_argument(
+    "--profile", default="laptop", metavar="P", type=profile_path,
+    help=f"{', '.join(PROFILES)}, or a TOML file (default: laptop)",
+)  # fmt: skip
+PROFILE.add_argument(
+    "--task", action="extend", nargs="+", default=[], metavar="T",
+    help="use these tasks instead of the profile's",
+)  # fmt: skip
+PROFILE.add_argument(
+    "--seeds", type=int, metavar="N", help="use seeds 0 to N-1 instead of the profile's"
+)
+_data = DATA.add_mutually_exclusive_group()
+_folder = dict(dest="data", default="", metavar="DIR", type=data_folder)
+_data.add_argument("--glue-dir", help="a folder with GLUE's files", **_folder)
+_data.add_argument("--data-dir", help='a folder with your own files, or "hub"', **_folder)
+SETTINGS.add_argument(
+    "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", dest="settings",
+    help="change a field of RunSpec, e.g. epochs=2",
+)  # fmt: skip
+PLACE.add_argument(
+    "--out", default="", metavar="DIR",
+    help="the folder of runs and results (default: $LRC_OUT, else out/ in the repository, else "
+    "out/ here)",
+)  # fmt: skip
+PLACE.add_argument("--device", **DEVICE)
 
 
 def complete(options) -> None:

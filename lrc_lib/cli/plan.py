@@ -6,25 +6,24 @@ a few real steps on this machine. Taught in notebooks/00_start_here and 02_teach
 
 import functools
 import math
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
+from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig
 
-from lrc_lib.cli.terminal import show_table
-from lrc_lib.data import get_task
+from lrc_lib.cli.terminal import say, show_table
 from lrc_lib.data.batches import epoch_order, steps_per_epoch
 from lrc_lib.data.corpus import BYTES_PER_TOKEN, SPECIAL_TOKENS, TOKENS_PER_WORD, estimate
 from lrc_lib.data.glue_dir import FORMATS
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.models import build_student, count_parameters
 from lrc_lib.runs.device import resolve_device
-from lrc_lib.runs.spec import data_of, texts_of
+from lrc_lib.runs.pool import all_specs
+from lrc_lib.runs.spec import data_of, task_of, texts_of, usable_length
 from lrc_lib.runs.store import find
 from lrc_lib.schedule import RECIPES, Recipe, boundary_step
 
@@ -133,19 +132,18 @@ def row_facts(spec) -> tuple[int, int, int, int, str]:
 
     Where the data of a GLUE task are not here, its published size and the full length are taken.
     """
+    length, note = usable_length(spec), ""
     if spec.kind == "general":
         epochs, batch = spec.general_epochs, spec.general_batch_size
         if spec.packed:
-            length = spec.general_max_length
             rows, note = estimate(spec.general_data, spec.general_rows, length)
             return epochs, batch, rows, length, note
-        texts, limit = texts_of(spec)[0], spec.general_max_length
-        return epochs, batch, len(texts), padded_length(texts, limit, batch, spec.bucket), ""
-    task = get_task(spec.task, "" if spec.data == "hub" else spec.data)
+        texts = texts_of(spec)[0]
+        return epochs, batch, len(texts), padded_length(texts, length, batch, spec.bucket), note
     epochs, batch = {
         "teacher": (spec.teacher_epochs, spec.teacher_batch_size),
         "augmented": (spec.augment_epochs, spec.batch_size),
-        "student": (spec.epochs or task.epochs, spec.batch_size),
+        "student": (spec.epochs or task_of(spec).epochs, spec.batch_size),
     }[spec.kind]
     try:
         train = () if spec.data == "hub" else data_of(spec).train
@@ -153,7 +151,6 @@ def row_facts(spec) -> tuple[int, int, int, int, str]:
         if spec.task not in FORMATS:
             raise
         train = ()
-    length, note = spec.max_length or task.max_length, ""
     if train:
         texts = [f"{row.text_a} {row.text_b or ''}" for row in train]
         rows, length = len(texts), padded_length(texts, length, batch, spec.bucket)
@@ -246,17 +243,6 @@ def once(costs: dict) -> dict:
     return found
 
 
-def all_specs(specs) -> list:
-    """The specs and all that they depend on, dependencies first, each once.
-
-    Specs are compared as they are: unlike run ids, this needs no data.
-    """
-    found: dict = {}
-    for spec in specs:
-        found |= dict.fromkeys([*all_specs(spec.dependencies()), spec])
-    return list(found)
-
-
 def write_specs(specs, folder: Path) -> int:
     """Writes the specs and all that they depend on, dependencies first, as 0.json, 1.json, ...
 
@@ -301,27 +287,28 @@ def calibrate(spec, device="auto", seconds: float = 5.0) -> tuple[float, float]:
     """FLOPs per second here of training steps of a spec's student, and of its teacher's encoder.
 
     Two of the teacher's layers stand for it. Tokens are random, and a row is as long as in the
-    spec's data. The median step counts; the first one is a warm-up.
+    spec's data. The median step counts, after a warm-up.
     """
-    device, length, rates = resolve_device(device), min(row_facts(spec)[3], 128), []
-    student = (spec.student_layers, spec.student_hidden, spec.student_intermediate)
-    _, width, inner, _ = teacher_sizes(spec.teacher)
+    device, length = resolve_device(device), min(row_facts(spec)[3], 128)
     ids = torch.randint(1000, 2000, (spec.batch_size, length), device=device)
-    teacher = ((2, width, inner), math.gcd(width, 12))
-    for shape, heads in ((student, spec.student_heads), teacher):
-        model, times = build_student(*shape, heads).to(device).train(), []
+
+    def speed(shape, heads):
+        model = build_student(*shape, heads).to(device).train()
         fused = device.type in ("cpu", "cuda")
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=fused)
-        while len(times) < 3 or sum(times) < seconds / 2:
-            begun = time.perf_counter()
+
+        def step():
             optimizer.zero_grad()
             model(input_ids=ids).logits.sum().backward()
             optimizer.step()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            times.append(time.perf_counter() - begun)
-        rates.append(spec.batch_size * row_flops(shape, length) / median(times[1:]))
-    return tuple(rates)
+
+        timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
+        took = timer.blocked_autorange(min_run_time=seconds / 2).median
+        return spec.batch_size * row_flops(shape, length) / took
+
+    _, width, inner, _ = teacher_sizes(spec.teacher)
+    student = (spec.student_layers, spec.student_hidden, spec.student_intermediate)
+    return speed(student, spec.student_heads), speed((2, width, inner), math.gcd(width, 12))
 
 
 def minutes(costs: dict, fast: float, slow: float) -> dict:
@@ -330,7 +317,7 @@ def minutes(costs: dict, fast: float, slow: float) -> dict:
 
 
 def run_rows(costs: dict, left: dict) -> list[tuple]:
-    """A row for runs that differ in seed or learning rate only; from the tokens on, sums.
+    """A row for runs that differ in seed or learning rate only; minutes and MB are sums.
 
     Args:
         costs: {spec: Cost}.
@@ -342,19 +329,14 @@ def run_rows(costs: dict, left: dict) -> list[tuple]:
         groups.setdefault(name, []).append(spec)
     rows = []
     for name, specs in groups.items():
-        runs = [costs[spec] for spec in specs]
-        sums = (
-            sum(run.tokens for run in runs) / 1e6,
-            sum(run.student + run.teacher for run in runs) / 1e12,
-            sum(left.get(spec, 0.0) for spec in specs),
-            sum(run.space for run in runs) / 1e6,
-        )
-        counts = (len(runs), sum(spec in left for spec in specs), f"{runs[0].steps:,}")
-        rows.append((name, *counts, *(f"{x:,.1f}" for x in sums), runs[0].note))
+        needed, space = [left[s] for s in specs if s in left], sum(costs[s].space for s in specs)
+        one = costs[specs[0]]
+        steps, sums = f"{one.steps:,}", (f"{x:,.1f}" for x in (sum(needed), space / 1e6))
+        rows.append((name, len(specs), len(needed), steps, *sums, one.note))
     return rows
 
 
-def show_runs(console, specs, out, device="auto") -> dict:
+def show_runs(specs, out, device="auto") -> dict:
     """Prints what runs would cost here; trains nothing.
 
     Returns:
@@ -367,36 +349,27 @@ def show_runs(console, specs, out, device="auto") -> dict:
     fast, slow = calibrate(next((s for s in specs if s.kind == "student"), specs[0]), device)
     waiting = to_train(specs, out)
     left = minutes(waiting, fast, slow)
-    columns = ("runs", "to train", "steps of one", "M tokens", "TFLOP", "min here", "disk MB")
-    show_table(console, "Runs", ("run", *columns, "assumed"), run_rows(costs, left))
+    columns = ("run", "runs", "to train", "steps of one", "min here", "disk MB", "assumed")
+    show_table("Runs", columns, run_rows(costs, left))
     total, disk = sum(left.values()), sum(run.space for run in waiting.values())
-    console.print(
+    say(
         f"{len(costs) - len(left)} of {len(costs)} run(s) are in the store. What runs share (a "
-        "first stage, a teacher's answers) counts once. Tokens count padding; lengths are "
-        f"estimated. Measured now: {fast / 1e9:,.1f} GFLOP/s on the student, {slow / 1e9:,.1f} on "
-        f"the teacher's layers.\nIn all about {total:,.0f} min ({total / 60:,.1f} h) of training "
-        f"here and {disk / 1e9:,.2f} GB of disk. Nothing was trained."
+        "first stage, a teacher's answers) counts once. Lengths of texts are estimated. Measured "
+        f"now: {fast / 1e9:,.1f} GFLOP/s on the student, {slow / 1e9:,.1f} on the teacher's "
+        f"layers.\nIn all about {total:,.0f} min ({total / 60:,.1f} h) of training here and "
+        f"{disk / 1e9:,.2f} GB of disk. Nothing was trained."
     )
     return left
 
 
-def show_general_plan(console, spec, out, device="auto") -> None:
-    """Prints what a general distillation would cost here, see `show_runs`."""
-    console.print(f"General distillation on '{spec.general_data}'")
-    show_runs(console, [spec], out, device)
-    console.print("To fetch and to pack the text takes time besides.")
-
-
-def show_plan(console, notebooks, profile, out, device="auto", jobs: int = 1) -> None:
+def show_plan(notebooks, profile, out, device="auto", jobs: int = 1) -> None:
     """Prints what each notebook and each run would cost here, see `show_runs`."""
-    console.print(f"Profile {profile.name}: {profile.title} Up to {jobs} run(s) side by side.")
+    say(f"Profile {profile.name}: {profile.title} Up to {jobs} run(s) side by side.")
     needs = {notebook.name: all_specs(notebook.needs(profile)) for notebook in notebooks}
     specs = list(dict.fromkeys(spec for own in needs.values() for spec in own))
-    left = show_runs(console, specs, out, device) if specs else {}
-    rows, counted = [], set()
+    left = show_runs(specs, out, device) if specs else {}
+    rows = []
     for name, own in needs.items():
-        new = sum(left.get(spec, 0.0) for spec in own if spec not in counted)
+        new = sum(left.pop(spec, 0.0) for spec in own)
         rows.append((name, len(own), f"{new:,.1f}"))
-        counted.update(own)
-    columns = ("notebook", "runs", "min to train what no notebook above needs")
-    show_table(console, "Notebooks", columns, rows)
+    show_table("Notebooks", ("notebook", "runs", "min to train what no notebook above needs"), rows)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import jinja2
 
-from lrc_lib.cli.terminal import show_table
+from lrc_lib.cli.execute import Execution, read_json
+from lrc_lib.cli.terminal import say, show_table
 from lrc_lib.course.display import visible
-from lrc_lib.course.notebook import NOTEBOOKS, SCHEMA, write_json
+from lrc_lib.course.notebook import NOTEBOOKS, SCHEMA, publish, write_json
 from lrc_lib.errors import LrcError
 from lrc_lib.runs.pool import headline
 from lrc_lib.runs.store import find
@@ -26,28 +27,27 @@ SIGNS = {  # verdict: the class of its cell, and a sign next to its colour
 }
 
 
-def collect(profile, chosen, outcomes, executions, skipped, out: Path, seconds: float) -> dict:
+def collect(profile, outcomes: dict, executions: dict, out: Path, seconds: float) -> dict:
     """Everything that this call of reproduce.py found, ready for `results.json`.
 
     Args:
         profile: the `Profile`.
-        chosen: the notebooks asked for.
         outcomes: {run id: `pool.Outcome`}.
-        executions: {name: `execute.Execution`}.
-        skipped: {name: why}.
+        executions: {name: `execute.Execution`} of the notebooks that were asked for.
 
-    Results of notebooks that were not asked for are taken over from an earlier call where their
-    parameters are the same, and marked so.
+    The results of other notebooks are taken from an earlier call, and marked so, if their
+    parameters are the same.
     """
-    asked = {notebook.name for notebook in chosen}
-    notebooks = [_notebook(name, executions.get(name), skipped, out) for name in asked]
+    records = {name: read_json(out / "results" / f"{name}.json") for name in NOTEBOOKS}
+    notebooks = [
+        vars(execution) | {"result": records[name] if execution.status == "ok" else None}
+        for name, execution in executions.items()
+    ]
     parameters = next((n["result"]["parameters"] for n in notebooks if n["result"]), None)
-    for name in NOTEBOOKS.keys() - asked:
-        result = read_record(out / "results" / f"{name}.json")
-        if result and parameters and result["parameters"] == parameters:
-            entry = {"name": name, "status": "earlier", "seconds": 0.0, "peak_mb": 0.0}
-            notebooks.append(entry | {"message": "", "result": result})
-    runs = {key: _run(outcome, out) for key, outcome in outcomes.items()}
+    for name in NOTEBOOKS.keys() - executions.keys():
+        record = records[name]
+        if record.get("schema") == SCHEMA and record["parameters"] == parameters:
+            notebooks.append(vars(Execution(name, "earlier")) | {"result": record})
     good = all(n["status"] in ("ok", "earlier") for n in notebooks)
     return {
         "schema": SCHEMA,
@@ -61,16 +61,8 @@ def collect(profile, chosen, outcomes, executions, skipped, out: Path, seconds: 
         "status": "ok" if good else "failed",
         "seconds": seconds,
         "notebooks": sorted(notebooks, key=lambda entry: entry["name"]),
-        "runs": runs,
+        "runs": {key: _run(outcome, out) for key, outcome in outcomes.items()},
     }
-
-
-def _notebook(name: str, execution, skipped: dict, out: Path) -> dict:
-    if execution is None:
-        entry = {"name": name, "status": "skipped", "seconds": 0.0, "peak_mb": 0.0}
-        return entry | {"message": skipped.get(name, ""), "result": None}
-    result = read_record(out / "results" / f"{name}.json") if execution.status == "ok" else None
-    return vars(execution) | {"result": result}
 
 
 def _run(outcome, out: Path) -> dict:
@@ -83,31 +75,21 @@ def _run(outcome, out: Path) -> dict:
     return entry | {"provenance": result.provenance if result else {}}
 
 
-def read_record(path: Path) -> dict | None:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
-
-
 def write(summary: dict, out: Path) -> None:
     """Writes `out/results.json` and `out/report.html`, each whole or not at all."""
     write_json(out / "results.json", summary)
-    partial = out / ".report.html.partial"
-    partial.write_text(render(summary, out), encoding="utf-8", errors="replace")
-    partial.replace(out / "report.html")
+    publish(out / "report.html", render(summary, out).encode("utf-8", errors="replace"))
 
 
-def show(console, summary: dict, out: Path) -> int:
+def show(summary: dict, out: Path) -> int:
     """Prints the summary; returns the exit code."""
     rows = [
         (n["name"], n["status"], f"{n['seconds']:.0f}", f"{n['peak_mb']:.0f}", n["message"])
         for n in summary["notebooks"]
     ]
-    show_table(console, "Notebooks", ("notebook", "status", "s", "peak MB", ""), rows)
+    show_table("Notebooks", ("notebook", "status", "s", "peak MB", ""), rows)
     trained = [run for run in summary["runs"].values() if run["status"] == "trained"]
-    console.print(
+    say(
         f"{len(summary['runs'])} run(s), {len(trained)} trained now; {summary['seconds']:.0f} s in "
         f"all.\nReport: {out / 'report.html'}\nNumbers: {out / 'results.json'}"
     )

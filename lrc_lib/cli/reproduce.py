@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 
 from lrc_lib.cli import report
-from lrc_lib.cli.execute import Order, child_environment, execute_all
+from lrc_lib.cli.execute import Execution, Order, child_environment, execute_all
 from lrc_lib.cli.plan import disk_needed, show_plan
 from lrc_lib.cli.preflight import check_space, check_writable, set_aside, uses_hub
-from lrc_lib.cli.terminal import Screen, make_console
+from lrc_lib.cli.terminal import Screen, say
 from lrc_lib.course.notebook import NOTEBOOKS, notebook_path, output_root
 from lrc_lib.runs import pool, ray_pool
 from lrc_lib.runs.device import default_jobs, resolve_device
@@ -20,9 +20,8 @@ def command(options) -> int:
     profile, out = options.chosen, output_root(options.out)
     device = resolve_device(options.device)
     jobs = options.jobs or default_jobs(device)
-    console = make_console()
     if options.plan:
-        show_plan(console, notebooks, profile, out, str(device), jobs)
+        show_plan(notebooks, profile, out, str(device), jobs)
         return 0
     check_writable(out)
     began = time.perf_counter()
@@ -31,41 +30,39 @@ def command(options) -> int:
     if options.fresh:
         set_aside(out, specs)
     check_space(out, disk_needed(specs.values(), out))
-    console.print(f"Profile {profile.name}: {profile.title}")
-    console.print(f"{len(notebooks)} notebook(s), {len(specs)} run(s), device {device}, into {out}")
-    with Screen(console, options.verbose) as screen:
+    say(f"Profile {profile.name}: {profile.title}")
+    say(f"{len(notebooks)} notebook(s), {len(specs)} run(s), device {device}, into {out}")
+    with Screen(options.verbose) as screen:
         if options.ray is None:
             outcomes = pool.train_all(specs, out, str(device), jobs, screen)
         else:
             outcomes = ray_pool.train_all(specs, out, options.device, options.ray, screen)
         skipped = hopeless(needs, outcomes)
-        wanted = [notebook for notebook in notebooks if notebook.name not in skipped]
         orders = [
             Order(
                 notebook.name, notebook_path(notebook.name), parameters(options, out),
                 60 * (options.minutes or notebook.minutes),
             )
-            for notebook in wanted
+            for notebook in notebooks if notebook.name not in skipped
         ]  # fmt: skip
         jobs = max(1, min(jobs, len(orders)))
-        environment = child_environment(
-            threads=max(1, (os.cpu_count() or 1) // jobs),
-            offline=options.offline or not uses_hub(specs.values()),
-        )
+        offline = options.offline or not uses_hub(specs.values())
+        environment = child_environment(max(1, (os.cpu_count() or 1) // jobs), offline)
         executions = execute_all(orders, out, environment, jobs, screen, options.verbose)
     seconds = time.perf_counter() - began
-    summary = report.collect(profile, notebooks, outcomes, executions, skipped, out, seconds)
+    summary = report.collect(profile, outcomes, skipped | executions, out, seconds)
     report.write(summary, out)
-    return report.show(console, summary, out)
+    return report.show(summary, out)
 
 
-def hopeless(needs: dict, outcomes: dict) -> dict[str, str]:
-    """{notebook: why it cannot be executed} of the notebooks that need a run that failed."""
+def hopeless(needs: dict, outcomes: dict) -> dict[str, Execution]:
+    """{notebook: "skipped", and why} of the notebooks that need a run that failed."""
     found = {}
     for name, specs in needs.items():
         for outcome in (outcomes[spec.run_id()] for spec in specs):
             if outcome.status in ("failed", "skipped"):
-                found.setdefault(name, f"needs {outcome.spec.name}, which failed")
+                message = f"needs {outcome.spec.name}, which failed"
+                found.setdefault(name, Execution(name, "skipped", message=message))
     return found
 
 

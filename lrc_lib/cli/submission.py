@@ -5,13 +5,14 @@ tab-separated files, one per task, with the header `index`, `prediction`. The se
 zip that holds all of them. Nothing is invented here: a file that no run answers is not written.
 """
 
-import os
+import io
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from lrc_lib.course.notebook import publish
 from lrc_lib.data import glue_dir
 from lrc_lib.data.batches import encode
 from lrc_lib.data.tasks import GLUE, TASKS, Task
@@ -173,12 +174,11 @@ def _answer(result: RunResult, rows, device) -> str:
 
 
 def _write(path: Path, texts: dict[str, str]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, text in texts.items():  # ZipInfo has a fixed date: same runs, same bytes
+            archive.writestr(zipfile.ZipInfo(f"{name}.tsv"), text, zipfile.ZIP_DEFLATED)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(partial, "w") as archive:
-            for name, text in texts.items():  # ZipInfo has a fixed date: same runs, same bytes
-                archive.writestr(zipfile.ZipInfo(f"{name}.tsv"), text, zipfile.ZIP_DEFLATED)
-        os.replace(partial, path)
+        publish(path, content.getvalue())
     except OSError as error:
         raise InputError(f"Cannot write '{path}': {error}.") from None

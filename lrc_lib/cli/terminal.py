@@ -10,16 +10,10 @@ import time
 from tqdm import tqdm
 
 
-class Console:
+def say(text: str) -> None:
     """Prints to stdout, above the bars where there are any."""
-
-    def print(self, text: str, soft_wrap: bool = True) -> None:
-        """`soft_wrap` is there for callers that pass it: no line is ever wrapped."""
-        with tqdm.external_write_mode(file=sys.stdout):
-            print(text, flush=True)
-
-
-make_console = Console
+    with tqdm.external_write_mode(file=sys.stdout):
+        print(text, flush=True)
 
 
 class Screen:
@@ -29,8 +23,8 @@ class Screen:
         verbose: also print the line that a run reports at each epoch.
     """
 
-    def __init__(self, console: Console, verbose: bool = False):
-        self.console, self.verbose = console, verbose
+    def __init__(self, verbose: bool = False):
+        self.verbose = verbose
         self._live = sys.stdout.isatty()
         self._begun: dict[str, float] = {}
         self._bars: dict[str, tqdm] = {}
@@ -42,9 +36,7 @@ class Screen:
         for bar in self._bars.values():
             bar.close()
 
-    def say(self, text: str) -> None:
-        """One line, above the bars."""
-        self.console.print(text)
+    say = staticmethod(say)
 
     def start(self, key: str) -> None:
         """A run or notebook begins."""
@@ -77,7 +69,7 @@ def _bar(key: str, **options) -> tqdm:
     return tqdm(desc=key, leave=False, dynamic_ncols=True, file=sys.stdout, **options)
 
 
-def show_table(console: Console, title: str, columns, rows) -> None:
+def show_table(title: str, columns, rows) -> None:
     """A table as aligned text; columns that hold only numbers are set to the right."""
     table = [[str(cell) for cell in row] for row in (columns, *rows)]
     padded = []
@@ -87,4 +79,4 @@ def show_table(console: Console, title: str, columns, rows) -> None:
         padded.append([v.rjust(width) if numbers else v.ljust(width) for v in (heading, *values)])
     lines = ["  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
     rule = "-" * max(map(len, lines))
-    console.print("\n".join([title, lines[0], rule, *lines[1:]]))
+    say("\n".join([title, lines[0], rule, *lines[1:]]))

@@ -174,8 +174,8 @@ def spread_ratio(first: np.ndarray, second: np.ndarray, block: int) -> Interval:
 
     Args:
         first, second: (n,), values of the same n steps.
-        block: blocks of so many neighbouring steps are drawn, the same ones from both; there is no
-            interval for fewer than four blocks.
+        block: the number of neighbouring steps that are drawn together, the same ones from both.
+            There is no interval for fewer than four blocks.
     """
     ratio, count = first.std() / second.std(), len(first) // block
     if count < 4:
@@ -207,7 +207,7 @@ def cases(chosen: np.ndarray, by: np.ndarray, count: int = 4) -> np.ndarray:
     Args:
         chosen: (n,) booleans.
         by: (n,).
-        count: at most so many rows.
+        count: the largest number of rows.
     """
     rows = np.flatnonzero(chosen)
     return rows[np.argsort(-by[rows], kind="stable")][:count]

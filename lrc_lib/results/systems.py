@@ -76,7 +76,7 @@ class Systems:
         self.columns: list[Column] = []
         for name in (*profile.tasks, *others):
             data = profile.spec(name).data if name in profile.tasks else ""
-            task = get_task(name, "" if data == "hub" else data)
+            task = get_task(name, data)
             for split in task.dev_splits:
                 paper = task.paper_columns.get(split, "")
                 title = f"{task.title} {split}" if len(task.dev_splits) > 1 else task.title

@@ -29,7 +29,6 @@ STOP_SECONDS = 15  # how long a worker may take to stop before it is killed
 class Outcome:
     """How one run went. status: "read", "trained", "failed" or "skipped"."""
 
-    id: str
     spec: object
     status: str
     seconds: float = 0.0
@@ -37,20 +36,20 @@ class Outcome:
     metrics: dict = field(default_factory=dict)
 
 
-def close_over(specs) -> dict:
-    """{run id: spec} of all specs; the runs that a spec depends on come before it."""
+def all_specs(specs) -> list:
+    """The specs and all that they depend on, dependencies first, each once.
+
+    Specs are compared as they are: unlike run ids, this needs no data.
+    """
     found: dict = {}
-
-    def add(spec):
-        key = spec.run_id()
-        if key not in found:
-            for dependency in spec.dependencies():
-                add(dependency)
-            found[key] = spec
-
     for spec in specs:
-        add(spec)
-    return found
+        found |= dict.fromkeys([*all_specs(spec.dependencies()), spec])
+    return list(found)
+
+
+def close_over(specs) -> dict:
+    """{run id: spec} of `all_specs`."""
+    return {spec.run_id(): spec for spec in all_specs(specs)}
 
 
 def threads_by_run(needs: dict, jobs: int, cores: int) -> dict:
@@ -94,10 +93,8 @@ def train_all(specs: dict, out: Path, device: str, jobs: int, screen) -> dict[st
     try:
         while queue.waiting or queue.running:
             for worker in workers:
-                if not worker.key:
-                    worker.key = queue.start()
-                    if worker.key:
-                        worker.train(specs[worker.key], threads[worker.key])
+                if not worker.key and (key := queue.start()):
+                    worker.train(key, specs[key], threads[key])
             _listen({worker.connection: worker for worker in workers if worker.key}, queue)
     finally:
         processes = [worker.process for worker in workers if worker.process]
@@ -143,7 +140,7 @@ class Queue:
         self.waiting, self.running, self.outcomes = [], [], {}
         for key, spec in specs.items():
             if result := find(spec, out):
-                self.outcomes[key] = Outcome(key, spec, "read", metrics=result.metrics)
+                self.outcomes[key] = Outcome(spec, "read", metrics=result.metrics)
             else:
                 self.waiting.append(key)
         stage = {key: specs[key].stage1_id() for key in self.waiting}
@@ -157,8 +154,8 @@ class Queue:
 
         Runs that others depend on come first. A run waits while another trains their first stage.
         """
-        unfinished = {self.shared[key] for key in self.running if key in self.shared}
-        unfinished = {stage for stage in unfinished if not (stage / "checkpoint.pt").exists()}
+        stages = {self.shared[key] for key in self.running if key in self.shared}
+        unfinished = {stage for stage in stages if not (stage / "checkpoint.pt").exists()}
         ready = [
             key
             for key in self.waiting
@@ -176,21 +173,20 @@ class Queue:
 
     def end(self, key: str, status: str, result) -> None:
         """Note that a run was "trained", with its metrics, or "failed", with the reason."""
+        spec = self.specs[key]
         metrics, message = (result, headline(result)) if status == "trained" else ({}, result)
         word = "done" if status == "trained" else "FAILED"
-        seconds = self.screen.end(self.specs[key].name, word, message)
-        self.outcomes[key] = Outcome(key, self.specs[key], status, seconds, message, metrics)
+        seconds = self.screen.end(spec.name, word, message)
+        self.outcomes[key] = Outcome(spec, status, seconds, message, metrics)
         self.running.remove(key)
         if status == "failed":
-            self._skip_dependents(key)
+            self._skip_dependents({key})
 
-    def _skip_dependents(self, failed: str) -> None:
-        lost = {failed}
+    def _skip_dependents(self, lost: set) -> None:
         for key in list(self.waiting):  # dependencies come first
-            bad = [other for other in self.needs[key] if other in lost]
-            if bad:
-                spec, message = self.specs[key], f"needs {self.specs[bad[0]].name}, which failed"
-                self.outcomes[key] = Outcome(key, spec, "skipped", message=message)
+            if bad := lost.intersection(self.needs[key]):
+                spec, message = self.specs[key], f"needs {self.specs[bad.pop()].name}, which failed"
+                self.outcomes[key] = Outcome(spec, "skipped", message=message)
                 self.screen.say(f"skip   {spec.name}: {message}")
                 self.waiting.remove(key)
                 lost.add(key)
@@ -213,8 +209,9 @@ class Worker:
         self.arguments = (str(out), device, str(self.log))
         self.key, self.process = "", None
 
-    def train(self, spec, threads: int) -> None:
+    def train(self, key: str, spec, threads: int) -> None:
         """Begin to train a run, in a new process if there is none."""
+        self.key = key
         if self.process is None or not self.process.is_alive():
             self._start()
         self.connection.send((spec, threads))
@@ -276,9 +273,6 @@ def work(connection, out: str, device: str, log: str) -> None:
 def headline(metrics: dict) -> str:
     """The main number of a run's metrics: "accuracy 0.812 (dev, n = 277)", or the text it read."""
     for split, values in metrics.get("splits", {}).items():
-        primary = metrics.get("primary")
-        if primary in values:
-            return f"{primary} {values[primary]:.3f} ({split}, n = {values.get('n', '?')})"
-    if "texts" in metrics:
-        return f"{metrics['texts']:,} texts, {metrics['tokens']:,} tokens"
-    return ""
+        primary = metrics["primary"]
+        return f"{primary} {values[primary]:.3f} ({split}, n = {values['n']})"
+    return f"{metrics['texts']:,} texts, {metrics['tokens']:,} tokens" if "texts" in metrics else ""

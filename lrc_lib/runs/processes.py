@@ -25,7 +25,7 @@ STEP = timedelta(minutes=10)  # how long the processes wait for each other withi
 WAIT = timedelta(days=1)  # how long they wait for process 0, which may itself wait for a lock
 
 
-class Several(Group):
+class ProcessGroup(Group):
     """Two or more processes, joined by torch.distributed."""
 
     def __init__(self, rank: int, processes: int):
@@ -171,7 +171,7 @@ def together(processes: int = 1, device: str = "auto"):
         return
     device, backend = _own_device(device)
     dist.init_process_group(backend, timeout=STEP)
-    _group = group = Several(dist.get_rank(), processes)
+    _group = group = ProcessGroup(dist.get_rank(), processes)
     before = signal.signal(signal.SIGTERM, lambda *_: group.stop("it was told to (SIGTERM)"))
     try:
         yield device

@@ -1,6 +1,8 @@
 """ONNX: the file answers as the student does, or there is no file."""
 
+import contextlib
 import importlib.util
+import io
 import re
 import shutil
 
@@ -21,9 +23,6 @@ needs_extra = pytest.mark.skipif(not HERE, reason="needs the extra: pip install 
 @pytest.fixture(scope="module")
 def exported(learned, out, tmp_path_factory):
     """(folder, what the command printed): exported once, from the command line."""
-    import contextlib
-    import io
-
     folder, told = tmp_path_factory.mktemp("exported") / "onnx", io.StringIO()
     with contextlib.redirect_stdout(told):
         code = main(["export", learned.id, "--out", str(folder), "--runs", str(out)])

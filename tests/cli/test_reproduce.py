@@ -13,12 +13,14 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from lrc_lib import RunSpec
 from lrc_lib.cli import child, execute, preflight
 from lrc_lib.cli.commands import build_parser, main
 from lrc_lib.cli.execute import Order, child_environment, execute_all
 from lrc_lib.cli.reproduce import parameters
 from lrc_lib.course.notebook import NOTEBOOKS, find_notebook, output_root
 from lrc_lib.errors import InputError, UnavailableError
+from lrc_lib.runs.store import default_out
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = 'OUT = ""  # KEY=VALUE in a comment\nNAME = ""'
@@ -159,6 +161,13 @@ def test_stopping_ends_the_child_and_removes_its_partial_file(tmp_path):
     assert list((tmp_path / "notebooks").iterdir()) == []
 
 
+def test_notebooks_keep_the_threads_that_the_user_set(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert child_environment(2, offline=False)["OMP_NUM_THREADS"] == "2"
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert child_environment(2, offline=False)["OMP_NUM_THREADS"] == "7"
+
+
 def test_help_and_list_are_quick_and_import_nothing_heavy():
     code = (
         "import sys; from lrc_lib.cli.commands import main\n"
@@ -200,8 +209,6 @@ def test_commands_share_their_options():
 
 
 def test_both_ways_to_the_default_output_folder_agree(tmp_path, monkeypatch):
-    from lrc_lib.runs.store import default_out
-
     monkeypatch.delenv("LRC_OUT", raising=False)
     assert output_root() == default_out() == ROOT / "out"
     monkeypatch.setenv("LRC_OUT", str(tmp_path))
@@ -224,21 +231,16 @@ def test_both_ways_to_the_default_output_folder_agree(tmp_path, monkeypatch):
         (["--seeds", "-2"], "--seeds takes 1 or more, not -2."),
         (["--limit", "0"], "--limit takes more than 0 minutes"),
         (["--glue-dir", "/no/such/dir", "--task", "rte"], "no folder '/no/such/dir'"),
-        (["--profile", "smoke", "--task", "rte", "--plan"], ""),
+        (["--profile", "smoke", "--task", "rte"], "--glue-dir DIR"),
     ],
 )
 def test_wrong_input_ends_with_code_2_and_says_what_to_do(arguments, says, tmp_path, capsys):
-    if arguments[-1] == "--plan":  # GLUE without data has a plan, but nothing to train on
-        arguments, says = arguments[:-1], "--glue-dir DIR"
     assert main(["reproduce", *arguments, "--out", str(tmp_path)]) == 2
     assert says in capsys.readouterr().err
 
 
-def test_cuda_without_cuda_is_refused(tmp_path, capsys):
-    import torch
-
-    if torch.cuda.is_available():
-        pytest.skip("this machine has CUDA")
+def test_cuda_without_cuda_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["reproduce", "--device", "cuda", "--out", str(tmp_path)]) == 2
     assert "sees no CUDA GPU" in capsys.readouterr().err
 
@@ -285,8 +287,6 @@ def test_fresh_sets_runs_aside_and_loses_nothing(tmp_path):
 
 
 def test_the_hub_is_needed_only_where_data_or_teacher_come_from_it(tmp_path):
-    from lrc_lib import RunSpec
-
     assert not preflight.uses_hub([RunSpec(), RunSpec(teacher=str(tmp_path))])
     assert preflight.uses_hub([RunSpec(data="hub", task="rte")])
     assert preflight.uses_hub([RunSpec(teacher="google-bert/bert-base-uncased")])

@@ -109,6 +109,16 @@ def glue(store, tmp_path, monkeypatch):
     return store[0], folder
 
 
+@pytest.fixture
+def submit(store, tmp_path):
+    """Writes the zip of the runs named: `submit(*names, data=..., out=...)`."""
+
+    def write(*names, data=tmp_path / "glue", out=store[0]):
+        return write_submission(names, str(data), tmp_path / "s.zip", out, "cpu")
+
+    return write
+
+
 def check_zip(path, rows: int = ROWS) -> dict[str, list[str]]:
     """File name -> answers, after checking them against the server's rules."""
     found = {}
@@ -140,7 +150,7 @@ def test_a_zip_of_every_task(glue, tmp_path, capsys):
     assert path.read_bytes() == before
 
 
-def test_answers_are_those_of_the_model_in_the_order_of_the_index(glue, tiny_spec, tmp_path):
+def test_answers_are_the_model_s_in_the_order_of_the_index(glue, submit, tiny_spec, tmp_path):
     """A student that has learned its task: its answers must be the right words."""
     _, data = glue
     learn = tmp_path / "learn" / "RTE"
@@ -160,12 +170,12 @@ def test_answers_are_those_of_the_model_in_the_order_of_the_index(glue, tiny_spe
     lines = [f"{i}\t{text}\tplot" for i, (text, _) in enumerate(asked)]
     random.Random(0).shuffle(lines)
     (data / "rte" / "test.tsv").write_text("\n".join([HEADERS["rte"], *lines]))
-    made = write_submission([result.id], str(data), tmp_path / "s.zip", tmp_path, "cpu")
+    made = submit(result.id, out=tmp_path)
     assert check_zip(made.path) == {"RTE.tsv": tuple(words[label] for _, label in asked)}
 
 
 @pytest.mark.parametrize(
-    ("task", "says"),
+    "task, says",
     [
         ("mnli", ["entailment", "neutral", "contradiction"]),
         ("qnli", ["entailment", "not_entailment"]),
@@ -183,24 +193,23 @@ def test_scores_of_sts_b_are_cut_and_rounded():
     assert predictions(TASKS["sts-b"], logits) == ["0.000", "5.000", "2.346", "5.000", "0.000"]
 
 
-def test_official_row_count(store, tmp_path):
-    out, _ = store
+def test_official_row_count(submit, tmp_path):
     data = tmp_path / "glue"
     data.mkdir()
     write_test_file(data / "CoLA" / "test.tsv", HEADERS["cola"], 3)
     with pytest.raises(InputError, match="test.tsv has 3 rows, the GLUE server wants 1,063"):
-        write_submission(["cola"], str(data), tmp_path / "s.zip", out, "cpu")
+        submit("cola")
     write_test_file(data / "CoLA" / "test.tsv", HEADERS["cola"], 1063)
-    made = write_submission(["cola"], str(data), tmp_path / "s.zip", out, "cpu")
+    made = submit("cola")
     assert set(check_zip(made.path, 1063)) == {"CoLA.tsv"}
 
 
-def test_mrpc_s_original_file_has_labels_and_no_index(glue, tmp_path):
-    out, data = glue
+def test_mrpc_s_original_file_has_labels_and_no_index(glue, submit):
+    _, data = glue
     lines = ["1\t7\t8\tthe film\tthe plot"] * ROWS
     header = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"
     (data / "mrpc" / "test.tsv").write_text("\r\n".join([f"\ufeff{header}", *lines]))
-    made = write_submission(["mrpc"], str(data), tmp_path / "s.zip", out, "cpu")
+    made = submit("mrpc")
     assert set(check_zip(made.path)) == {"MRPC.tsv"}
 
 
@@ -221,14 +230,11 @@ def test_what_was_not_run_is_named_and_not_invented(glue, tmp_path, capsys):
     assert "No finished run of rte, qqp" in capsys.readouterr().err and not zip_path.exists()
 
 
-def test_diagnostic_set_only_when_it_is_there_and_mnli_is_asked(glue, tmp_path):
-    out, data = glue
-    made = write_submission(["mnli"], str(data), tmp_path / "a.zip", out, "cpu")
-    assert set(check_zip(made.path)) == {"MNLI-m.tsv", "MNLI-mm.tsv", "AX.tsv"}
-    made = write_submission(["rte"], str(data), tmp_path / "b.zip", out, "cpu")
-    assert set(check_zip(made.path)) == {"RTE.tsv"}
-    shutil.rmtree(data / "diagnostic")
-    made = write_submission(["mnli"], str(data), tmp_path / "c.zip", out, "cpu")
+def test_diagnostic_set_only_when_it_is_there_and_mnli_is_asked(glue, submit):
+    assert set(check_zip(submit("mnli").path)) == {"MNLI-m.tsv", "MNLI-mm.tsv", "AX.tsv"}
+    assert set(check_zip(submit("rte").path)) == {"RTE.tsv"}
+    shutil.rmtree(glue[1] / "diagnostic")
+    made = submit("mnli")
     assert set(check_zip(made.path)) == {"MNLI-m.tsv", "MNLI-mm.tsv"}
     assert "no diagnostic.tsv in" in made.missing["AX"]
 
@@ -258,43 +264,39 @@ def test_a_run_that_does_not_exist(glue, tmp_path, capsys):
     ],
     ids="gap end twice more word torn header empty".split(),
 )
-def test_test_files_with_wrong_rows(spoil, message, glue, tmp_path):
-    out, data = glue
-    path = data / "rte" / "test.tsv"
+def test_test_files_with_wrong_rows(spoil, message, glue, submit, tmp_path):
+    path = glue[1] / "rte" / "test.tsv"
     lines = spoil(path.read_text().splitlines())
     path.write_text("\n".join(lines) + ("\n" if lines else ""))
     with pytest.raises(InputError, match=f"test.tsv.*{message}"):
-        write_submission(["cola", "rte"], str(data), tmp_path / "s.zip", out, "cpu")
+        submit("cola", "rte")
     assert not (tmp_path / "s.zip").exists()
 
 
-def test_folders_without_the_test_file(glue, tmp_path):
-    out, data = glue
-
-    def refused(message, data=data):
-        with pytest.raises(InputError, match=message):
-            write_submission(["mnli"], str(data), tmp_path / "s.zip", out, "cpu")
-
-    (data / "MNLI" / "test_mismatched.tsv").unlink()
-    refused("test_mismatched.tsv is missing.*The GLUE server asks")
-    shutil.rmtree(data / "MNLI")
-    refused("There is no folder 'MNLI'")
-    refused("There is no folder '.*nowhere'", tmp_path / "nowhere")
+def test_folders_without_the_test_file(glue, submit, tmp_path):
+    folder = glue[1] / "MNLI"
+    (folder / "test_mismatched.tsv").unlink()
+    with pytest.raises(InputError, match="test_mismatched.tsv is missing.*The GLUE server asks"):
+        submit("mnli")
+    shutil.rmtree(folder)
+    with pytest.raises(InputError, match="There is no folder 'MNLI'"):
+        submit("mnli")
+    with pytest.raises(InputError, match="There is no folder '.*nowhere'"):
+        submit("mnli", data=tmp_path / "nowhere")
     assert not (tmp_path / "s.zip").exists()
 
 
-def test_runs_that_do_not_go_into_a_zip(glue, tiny_spec, out, tmp_path):
-    store_out, data = glue
+def test_runs_that_do_not_go_into_a_zip(glue, submit, tiny_spec, out):
     own = run(tiny_spec.replace(recipe="finetune"), out, device="cpu")
     general = run(tiny_spec.general_spec(), out, device="cpu")
-    cola = open_run("cola", store_out)
+    cola = open_run("cola", glue[0])
     for names, message in (
         ([str(own.path)], "a run on 'opinions.*', which the GLUE server does not ask for"),
         ([str(general.path)], "a run on unlabelled text"),
         (["cola", str(cola.path)], "Two runs of cola"),
     ):
         with pytest.raises(InputError, match=message):
-            write_submission(names, str(data), tmp_path / "s.zip", store_out, "cpu")
+            submit(*names)
 
 
 def test_the_best_run_of_a_task_is_the_best_on_the_most_dev_rows(store, tmp_path):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lrc_lib.cli.terminal import Console, Screen, show_table
+from lrc_lib.cli.terminal import Screen, show_table
 
 
 class Terminal(io.StringIO):
@@ -21,7 +21,7 @@ def use(screen):
 
 
 def test_a_log_gets_a_line_at_the_start_and_at_the_end(capsys):
-    with Screen(Console()) as screen:
+    with Screen() as screen:
         assert 0 <= use(screen) < 5
     assert capsys.readouterr().out.splitlines() == [
         "start  a run",
@@ -30,14 +30,14 @@ def test_a_log_gets_a_line_at_the_start_and_at_the_end(capsys):
 
 
 def test_verbose_prints_what_a_run_reports(capsys):
-    with Screen(Console(), verbose=True) as screen:
+    with Screen(verbose=True) as screen:
         use(screen)
     assert "       a run: epoch 1: loss 0.5\n" in capsys.readouterr().out
 
 
 def test_a_terminal_gets_a_bar_with_steps(monkeypatch):
     monkeypatch.setattr(sys, "stdout", Terminal())
-    with Screen(Console()) as screen:
+    with Screen() as screen:
         use(screen)
         screen.start("a notebook")  # tells no steps; its bar goes with the screen
     said = sys.stdout.getvalue()
@@ -47,7 +47,7 @@ def test_a_terminal_gets_a_bar_with_steps(monkeypatch):
 
 @pytest.mark.parametrize("cell", ["1,234.5", "7", ""])
 def test_columns_of_numbers_are_set_to_the_right(cell, capsys):
-    show_table(Console(), "Runs", ("name", "number"), [("a long name", "10"), ("b", cell)])
+    show_table("Runs", ("name", "number"), [("a long name", "10"), ("b", cell)])
     title, head, rule, *rows = capsys.readouterr().out.splitlines()
     assert title == "Runs" and set(rule) == {"-"}
     assert rows[1].split() == ["b", *cell.split()]
@@ -57,5 +57,5 @@ def test_columns_of_numbers_are_set_to_the_right(cell, capsys):
 
 
 def test_a_table_may_have_no_rows(capsys):
-    show_table(Console(), "Runs", ("name", "number"), [])
+    show_table("Runs", ("name", "number"), [])
     assert capsys.readouterr().out.splitlines()[1] == "name  number"

@@ -15,7 +15,6 @@ from lrc_lib.cli.commands import build_parser, main
 from lrc_lib.cli.general import spec_of
 from lrc_lib.cli.plan import cost, once
 from lrc_lib.cli.preflight import uses_hub
-from lrc_lib.cli.terminal import make_console
 from lrc_lib.course.notebook import NOTEBOOKS, ROOT
 from lrc_lib.data import corpus
 from lrc_lib.data.corpus import estimate
@@ -132,7 +131,7 @@ def test_the_paper_s_plan_has_wikipedia_and_asks_no_hub(tmp_path, monkeypatch, c
     rows, note = estimate(spec.general_data, spec.general_rows, spec.general_max_length)
     assert 20e6 < rows < 40e6 and "published size" in note
     monkeypatch.setattr(plan, "is_done", lambda *_: False)
-    plan.show_plan(make_console(), [NOTEBOOKS["09_glue_results"]], profile, tmp_path)
+    plan.show_plan([NOTEBOOKS["09_glue_results"]], profile, tmp_path)
     said = " ".join(capsys.readouterr().out.split())
     assert f"{rows // 256:,}" in said and "estimated" in said
     assert cost(spec).student + cost(spec).teacher > 0.5e18

@@ -15,7 +15,7 @@ from lrc_lib import RunSpec, find, run
 from lrc_lib.cli.commands import main
 from lrc_lib.errors import InputError
 from lrc_lib.losses import cos_nce_minimum, transformer_layer_loss
-from lrc_lib.runs.processes import Group, Several, check_processes, together
+from lrc_lib.runs.processes import Group, ProcessGroup, check_processes, together
 from lrc_lib.schedule import get_recipe
 
 # What each of the two processes does; process 0 prints the steps that are reported.
@@ -56,9 +56,9 @@ def torchrun(specs, out, folder, pause=0):
     )  # fmt: skip
 
 
-def one_of_two(rank: int) -> Several:
+def one_of_two(rank: int) -> ProcessGroup:
     """A group of two as `rank` sees it, without the other process."""
-    group = Several.__new__(Several)
+    group = ProcessGroup.__new__(ProcessGroup)
     group.rank, group.processes = rank, 2
     return group
 

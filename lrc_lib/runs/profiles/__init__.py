@@ -4,6 +4,7 @@ A profile is the kit's one dial. `KEY=VALUE` settings change any `RunSpec` field
 notebooks/00_start_here.
 """
 
+import itertools
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -66,7 +67,7 @@ class Profile:
     def main(self) -> str:
         """The task of the paper's Tables 3 to 5 and Fig. 5: MNLI if it is among the tasks, else
         the first classification task, else the first task."""
-        classes = (t for t in self.tasks if get_task(t, _folder(self.data)).num_labels > 1)
+        classes = (t for t in self.tasks if get_task(t, self.data).num_labels > 1)
         return "mnli" if "mnli" in self.tasks else next(classes, self.tasks[0])
 
     def rate_is_open(self, task: str, recipe: str) -> bool:
@@ -93,7 +94,7 @@ class Profile:
             seed: >= 0.
         """
         task, student = task or self.tasks[0], student_of(recipe)
-        built_in = get_task(task, _folder(self.data)).source in BUILT_IN
+        built_in = get_task(task, self.data).source in BUILT_IN
         values = self.values | self.by_task.get(task, {}) | self.by_recipe.get(student, {})
         values |= self.settings | {"data": "" if built_in else self.data}
         if self.rates:
@@ -155,10 +156,6 @@ def _run_spec():
     return RunSpec
 
 
-def _folder(data: str) -> str:
-    return "" if data == "hub" else data
-
-
 def _read(name) -> dict:
     path = FOLDER / f"{name}.toml"
     if str(name).endswith(".toml"):
@@ -216,7 +213,7 @@ def _chosen_tasks(tasks: str | Iterable[str], table: dict, data: str) -> tuple[s
     named = tuple(dict.fromkeys(words.lower().replace(",", " ").split()))
     here = () if named else tasks_in(data)
     chosen = named or tuple(t for t in table["tasks"] if t in here) or here or tuple(table["tasks"])
-    sources = {get_task(task, _folder(data)).source for task in chosen}
+    sources = {get_task(task, data).source for task in chosen}
     if data and sources <= set(BUILT_IN):
         raise InputError(
             f"'{data}' holds nothing for {', '.join(chosen)}, which the kit brings itself. Name a "
@@ -237,19 +234,20 @@ def _rates(table: dict, where: str) -> tuple[float, ...]:
     """The rates of [select] learning_rate, checked; () without [select]."""
     select = table.get("select", {})
     _refuse_unknown(select, ["learning_rate"], f"key in [select] {where}:")
-    rates = select.get("learning_rate", [])
-    if not isinstance(rates, list) or any(type(r) not in (int, float) or r <= 0 for r in rates):
+    if not select:
+        return ()
+    rates = select["learning_rate"]
+    good = isinstance(rates, list) and all(type(r) in (int, float) and r > 0 for r in rates)
+    if not good or len(rates) < 2 or len(set(rates)) < len(rates):
         raise InputError(
-            f"[select] learning_rate {where} must be a list of positive numbers, such as "
-            f"[5e-5, 1e-4, 3e-4], not {rates!r}."
+            f"[select] learning_rate {where} must be a list of two or more different positive "
+            f"numbers, such as [5e-5, 1e-4, 3e-4], not {rates!r}."
         )
-    if select and len(set(rates)) < max(2, len(rates)):
-        raise InputError(f"[select] learning_rate {where} needs at least two different rates.")
-    others = [table.get("run", {}), *table.get("task", {}).values()]
-    others += table.get("recipe", {}).values()
-    if rates and any("learning_rate" in values for values in others):
+    values = (table.get(key, {}).values() for key in ("task", "recipe"))
+    others = [table.get("run", {}), *itertools.chain(*values)]
+    if any("learning_rate" in own for own in others):
         raise InputError(
-            f"There is a learning_rate {where} besides [select] learning_rate, which chooses one "
-            "for every task and recipe. Leave one of the two out."
+            f"There is a learning_rate {where} in addition to [select] learning_rate, which "
+            "chooses one for every task and recipe. Leave one of the two out."
         )
     return tuple(float(rate) for rate in rates)
