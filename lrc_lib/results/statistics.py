@@ -98,7 +98,7 @@ def estimate(results: Sequence, task: Task, split: str) -> Estimate:
     """A system's mean score on a dev split, in points, over its runs.
 
     Args:
-        results: `RunResult`s, one per seed.
+        results: runs (`RunResult`), one per seed.
         task: its primary metric is the score.
         split: a dev split of the task.
     """
