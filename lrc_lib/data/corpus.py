@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lrc_lib.data.hub import REVISIONS, WIKIPEDIA_DATASET, WIKIPEDIA_SIZES, Articles
-from lrc_lib.data.rows import decoded
+from lrc_lib.data.tables import decoded
 from lrc_lib.data.texts import BUILT_IN, load_texts, split_places, text_files
 from lrc_lib.errors import InputError
 

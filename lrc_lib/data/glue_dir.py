@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrc_lib.data.rows import Row, read_lines, to_label
+from lrc_lib.data.rows import Row
+from lrc_lib.data.tables import read_lines, to_label
 from lrc_lib.data.tasks import Task
 from lrc_lib.errors import InputError
 

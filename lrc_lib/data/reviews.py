@@ -10,7 +10,7 @@ import tarfile
 from typing import NamedTuple
 
 from lrc_lib.data.download import pip_download
-from lrc_lib.data.rows import Row, first_of_each, rank, text_key
+from lrc_lib.data.rows import Row, rank, text_key
 from lrc_lib.data.tasks import Task
 from lrc_lib.errors import InputError
 
@@ -76,7 +76,10 @@ def _parse(content: str, genre: str) -> list[Rated]:
 
 
 def _unique(rated) -> list[Rated]:
-    return first_of_each(rated, lambda item: item.key)
+    first = {}
+    for item in rated:
+        first.setdefault(item.key, item)
+    return list(first.values())
 
 
 def _held_out(rated: list[Rated], polar: int) -> list[Rated]:

@@ -5,7 +5,7 @@ from array import array
 
 import numpy as np
 
-from lrc_lib.data.rows import decoded
+from lrc_lib.data.tables import decoded
 from lrc_lib.errors import InputError
 
 # Letters with apostrophes between them: "don't" is one word, "well-known" two, "1990s" none.

@@ -158,7 +158,7 @@ def test_bad_training_files(train, message, tmp_path):
         ("titel = 'x'", "Unknown key in .*task.toml: 'titel'. Did you mean 'title'"),
         ("title = ", "task.toml is not valid TOML"),
         ("kind = 'regresion'", "Unknown kind in .*Did you mean 'regression'"),
-        ("metrics = ['acc']", "Unknown metrics in .*Did you mean 'accuracy'"),
+        ("metrics = ['acc']", "Unknown metric in .*task.toml.*Did you mean 'accuracy'"),
         ("epochs = 0", "'epochs' must be a whole number above 0"),
         ("epochs = '3'", "'epochs' must be a whole number above 0"),
         ("text = ['a', 'b', 'c']", "'text' must name one or two columns"),
@@ -166,7 +166,7 @@ def test_bad_training_files(train, message, tmp_path):
         ("labels = ['pos']", "expected two or more different labels"),
         ("labels = ['pos', 'no']", "line 3: expected a label among 'pos', 'no'; found 'neg'"),
         ("name = 'MNLI'", "'mnli', which is a built-in one"),
-        ("metrics = ['pearson']", "metric for a classification with 2 labels: 'pearson'"),
+        ("metrics = ['pearson']", "for a classification with 2 labels: 'pearson'"),
         ("labels = ['a', 'b', 'c']\nmetrics = ['f1']", "with 3 labels: 'f1'.*Known: accuracy"),
     ],
 )
