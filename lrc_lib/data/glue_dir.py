@@ -5,6 +5,7 @@ is split at its tabs and quotation marks mean nothing. Columns are found by name
 """
 
 import re
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,31 +36,28 @@ class Format:
         official: GLUE's own row counts, training and then each dev split.
         skip_torn: the published file has lines cut in two; they are left out and counted.
         test_columns: text columns of the test file, if they differ from `columns`.
+        hub: the configuration and the text columns of the task on the hub, see `lrc_lib.data.hub`.
     """
 
     folder: str
     columns: tuple
     official: tuple[int, ...]
+    hub: dict
     labels: tuple[str, ...] = ()
     width: int = 0
     skip_torn: bool = False
     test_columns: tuple[str, ...] = ()
 
 
-_BINARY = ("0", "1")
-_PAIR = ("sentence1", "sentence2", "label")
-FORMATS = {
-    "cola": Format("CoLA", (3, 1), (8551, 1043), _BINARY, width=4, test_columns=("sentence",)),
-    "sst-2": Format("SST-2", ("sentence", "label"), (67349, 872), _BINARY),
-    "mrpc": Format("MRPC", ("#1 String", "#2 String", "Quality"), (3668, 408), _BINARY),
-    "sts-b": Format("STS-B", ("sentence1", "sentence2", "score"), (5749, 1500)),
-    "qqp": Format(
-        "QQP", ("question1", "question2", "is_duplicate"), (363846, 40430), _BINARY, skip_torn=True
-    ),
-    "mnli": Format("MNLI", ("sentence1", "sentence2", "gold_label"), (392702, 9815, 9832)),
-    "qnli": Format("QNLI", ("question", "sentence", "label"), (104743, 5463)),
-    "rte": Format("RTE", _PAIR, (2490, 277)),
-}
+def _read_formats() -> dict[str, Format]:
+    content = Path(__file__).with_name("glue.toml").read_text(encoding="utf-8")
+    return {
+        name: Format(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+        for name, given in tomllib.loads(content).items()
+    }
+
+
+FORMATS = _read_formats()
 MAX_TORN = 0.001  # share of lines
 MAX_SCORE = 5.0  # STS-B
 INDEX = ("index", "id")  # how a test file names the row's number

@@ -7,6 +7,7 @@ network the error comes at once, not after retries. What was fetched before need
 from pathlib import Path
 
 from lrc_lib.data.download import is_offline
+from lrc_lib.data.glue_dir import FORMATS
 from lrc_lib.data.rows import Row
 from lrc_lib.data.tasks import Task
 from lrc_lib.errors import InputError, UnavailableError
@@ -17,17 +18,6 @@ REVISIONS = {
     DATASET: "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
     WIKIPEDIA_DATASET: "b04c8d1ceb2f5cd4588862100d08de323dccfbaa",
     "google-bert/bert-base-uncased": "86b5e0934494bd15c9632b12f734a8a67f723594",
-}
-# task -> name of the hub's configuration, its text columns
-COLUMNS = {
-    "cola": ("cola", ("sentence",)),
-    "sst-2": ("sst2", ("sentence",)),
-    "mrpc": ("mrpc", ("sentence1", "sentence2")),
-    "sts-b": ("stsb", ("sentence1", "sentence2")),
-    "qqp": ("qqp", ("question1", "question2")),
-    "mnli": ("mnli", ("premise", "hypothesis")),
-    "qnli": ("qnli", ("question", "sentence")),
-    "rte": ("rte", ("sentence1", "sentence2")),
 }
 # configuration -> articles, bytes (text, titles and addresses), as the dataset's card says
 WIKIPEDIA_SIZES = {"20231101.en": (6_407_814, 20_200_062_385)}
@@ -100,7 +90,7 @@ def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
         UnavailableError: see `fetch`, or `datasets` is not installed.
         InputError: the hub's labels or columns are not the expected ones.
     """
-    config, texts = COLUMNS[task.name]
+    config, texts = FORMATS[task.name].hub.values()
     folder = fetch(DATASET, "dataset", (f"{config}/*",)) / config
     load_dataset = _load_dataset("Or read GLUE from a folder: --glue-dir DIR.")  # after the fetch
     names = {"train": "train"} | {
