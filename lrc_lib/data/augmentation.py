@@ -113,16 +113,6 @@ class MaskedLM:
                 found[index].append(Slot(start, end, words))
         return found
 
-    def _last_mixing(self):
-        """The last module in which positions see each other: the last layer's attention if the
-        model is built like BERT, else the whole encoder. What follows, most of that layer and the
-        head, is half of a small model's work."""
-        layers = getattr(getattr(self.model.base_model, "encoder", None), "layer", None)
-        parts = ("attention", "intermediate", "output")
-        if layers and all(hasattr(layers[-1], part) for part in parts):
-            return layers[-1].attention
-        return self.model.base_model
-
     @torch.inference_mode()
     def _ask(self, ids, positions, count) -> list[list[int]]:
         """The `count` best pieces at one masked position of each row; -1 where there are fewer."""
@@ -135,16 +125,12 @@ class MaskedLM:
         inputs[rows, at] = self.tokenizer.mask_token_id
         inputs, mask, at = (x.to(self.device) for x in (inputs, mask, at))
 
-        def pick(module, arguments, output):  # what follows sees one position per row
-            cut = isinstance(output, tuple)
-            states = output[0] if cut else output.last_hidden_state
-            states = states[torch.arange(len(states)), at][:, None]
-            if cut:
-                return (states, *output[1:])
-            output.last_hidden_state = states
+        def pick(module, arguments, output):  # the head, the costly part, sees one position
+            states = output.last_hidden_state
+            output.last_hidden_state = states[torch.arange(len(states)), at][:, None]
             return output
 
-        hook = self._last_mixing().register_forward_hook(pick)
+        hook = self.model.base_model.register_forward_hook(pick)
         try:
             logits = self.model(input_ids=inputs, attention_mask=mask).logits[:, 0].float()
         finally:

@@ -87,12 +87,13 @@ def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
     """Training rows, dev rows and source of a GLUE task, from the hub's "validation" split.
 
     Raises:
-        UnavailableError: see `fetch`, or `datasets` is not installed.
+        UnavailableError: see `fetch`.
         InputError: the hub's labels or columns are not the expected ones.
     """
+    from datasets import load_dataset  # its import takes seconds
+
     config, texts = FORMATS[task.name].hub.values()
     folder = fetch(DATASET, "dataset", (f"{config}/*",)) / config
-    load_dataset = _load_dataset("Or read GLUE from a folder: --glue-dir DIR.")  # after the fetch
     names = {"train": "train"} | {
         split: "validation" if split == "dev" else f"validation_{split}"
         for split in task.dev_splits
@@ -109,17 +110,6 @@ def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
         splits[split] = _rows(table, task, texts, f"{DATASET}, {config}, {hub_name}")
     source = f"{task.title} from the hub's {DATASET} at revision {REVISIONS[DATASET][:8]}."
     return splits.pop("train"), splits, source
-
-
-def _load_dataset(otherwise: str):
-    try:  # its import takes seconds
-        from datasets import load_dataset
-    except ImportError as error:
-        raise UnavailableError(
-            "Data from the hub need the package 'datasets': python -m pip install datasets. "
-            + otherwise
-        ) from error
-    return load_dataset
 
 
 def _rows(table, task: Task, texts: tuple[str, ...], where: str) -> tuple[Row, ...]:
@@ -158,7 +148,8 @@ class Articles:
         reason = out_of_reach(WIKIPEDIA_DATASET, "dataset", revision)
         if reason:
             raise self._unavailable(reason)
-        load_dataset = _load_dataset(WITHOUT_WIKIPEDIA)
+        from datasets import load_dataset
+
         self.done, table = place or (0, None)
         try:
             self.table = load_dataset(
@@ -177,21 +168,19 @@ class Articles:
         return [self.done, self.table.state_dict()]
 
     def __iter__(self):
-        rows = iter(self.table)
-        while True:
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except Exception as error:  # of the hub, of its transport, or of the system
-                raise self._unavailable(_first_line(error)) from error
-            self.done += 1
-            if "text" not in row:
-                raise InputError(
-                    f"{self.where}: expected the column 'text', found {', '.join(row)}."
-                )
-            if row["text"].strip():
-                yield row["text"]
+        try:
+            for row in self.table:
+                self.done += 1
+                if "text" not in row:
+                    raise InputError(
+                        f"{self.where}: expected the column 'text', found {', '.join(row)}."
+                    )
+                if row["text"].strip():
+                    yield row["text"]
+        except InputError:
+            raise
+        except Exception as error:  # of the hub, of its transport, or of the system
+            raise self._unavailable(_first_line(error)) from error
 
     def _unavailable(self, reason: str) -> UnavailableError:
         return UnavailableError(

@@ -237,9 +237,3 @@ def test_hub_with_a_dead_address(tmp_path):
     )
     assert "UnavailableError: Could not get the model 'nobody/never-cached'" in done.stderr
     assert time.monotonic() - start < 20
-
-
-def test_hub_without_the_datasets_package(fake_hub, monkeypatch):
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UnavailableError, match="pip install datasets"):
-        load_task_data("rte", "hub")
