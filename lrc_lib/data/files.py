@@ -184,8 +184,8 @@ def _labels(table: Table, column: str, given: dict) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def read(task: Task, data: str) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
-    """Training rows, dev rows and source of the user's own task.
+def read(task: Task, data: str) -> tuple[dict[str, tuple[Row, ...]], str]:
+    """Split -> rows, and source, of the user's own task.
 
     Raises:
         InputError: the first line of a file that does not fit (file, line, expected and found).
@@ -194,13 +194,12 @@ def read(task: Task, data: str) -> tuple[tuple[Row, ...], dict[str, tuple[Row, .
     tables = {split: _read_split(path) for split, path in _split_files(folder).items()}
     columns = _columns(tables["train"], _settings(folder))
     splits = {split: _rows(table, task, *columns) for split, table in tables.items()}
-    train = splits.pop("train")
     source = f"Your own files in '{data}'."
-    seen = {text_key(row.text_a, row.text_b) for row in train}
-    shared = sum(text_key(r.text_a, r.text_b) in seen for rows in splits.values() for r in rows)
-    if shared:
+    keys = {split: [text_key(*row[:2]) for row in rows] for split, rows in splits.items()}
+    seen = set(keys.pop("train"))
+    if shared := sum(key in seen for dev in keys.values() for key in dev):
         source += f" {shared:,} dev row(s) have texts that are also in the training file."
-    return train, splits, source
+    return splits, source
 
 
 def _rows(table: Table, task: Task, texts: list[str], label: str) -> tuple[Row, ...]:

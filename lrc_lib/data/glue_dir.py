@@ -76,8 +76,8 @@ def find_folder(data: str, name: str) -> Path | None:
     return None
 
 
-def read(task: Task, data: str) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
-    """Training rows, dev rows and source of a GLUE task in the folder `data`.
+def read(task: Task, data: str) -> tuple[dict[str, tuple[Row, ...]], str]:
+    """Split -> rows, and source, of a GLUE task in the folder `data`.
 
     Raises:
         InputError: a missing folder or file, or a line that does not fit (file, line, expected).
@@ -102,7 +102,7 @@ def read(task: Task, data: str) -> tuple[tuple[Row, ...], dict[str, tuple[Row, .
         )
     if torn:
         source += f" {torn} line(s) cut in two were left out."
-    return splits.pop("train"), splits, source
+    return splits, source
 
 
 def _numbers(counts) -> str:
@@ -123,13 +123,16 @@ def read_file(path: Path, task: Task) -> tuple[tuple[Row, ...], int]:
         columns, width, first = tuple(map(header.index, how.columns)), len(header), 2
     rows, torn = [], 0
     for number, line in enumerate(lines, first):
-        fields = line.split("\t")
-        if len(fields) != width:
-            if how.skip_torn:
-                torn += 1
-                continue
-            raise _wrong_width(path, number, width, line)
-        rows.append(_row([fields[i] for i in columns], task, f"{path}, line {number}"))
+        fields, where = line.split("\t"), f"{path}, line {number}"
+        if len(fields) != width and how.skip_torn:
+            torn += 1
+            continue
+        _check_width(fields, width, where)
+        *texts, field = (fields[i] for i in columns)
+        label = to_label(field.strip(), task, where, how.labels)
+        if task.kind == "regression" and not 0 <= label <= MAX_SCORE:
+            raise InputError(f"{where}: expected a score from 0 to {MAX_SCORE:g}, found {field}.")
+        rows.append(Row(texts[0], texts[1] if task.pair else None, label))
     if torn > max(10, MAX_TORN * len(lines)):
         raise InputError(
             f"{path}: {torn} of {len(lines)} lines do not have {width} fields between tabs."
@@ -151,19 +154,12 @@ def _header(path: Path, lines: list[str], columns) -> list[str]:
     return header
 
 
-def _wrong_width(path: Path, number: int, width: int, line: str) -> InputError:
-    found = len(line.split("\t"))
-    return InputError(
-        f"{path}, line {number}: expected {width} fields between tabs, found {found}: {line!r:.80}."
-    )
-
-
-def _row(fields: list[str], task: Task, where: str) -> Row:
-    *texts, label = fields
-    value = to_label(label.strip(), task, where, FORMATS[task.name].labels)
-    if task.kind == "regression" and not 0 <= value <= MAX_SCORE:
-        raise InputError(f"{where}: expected a score from 0 to {MAX_SCORE:g}, found {label}.")
-    return Row(texts[0], texts[1] if task.pair else None, value)
+def _check_width(fields: list[str], width: int, where: str) -> None:
+    if len(fields) != width:
+        line = "\t".join(fields)
+        raise InputError(
+            f"{where}: expected {width} fields between tabs, found {len(fields)}: {line!r:.80}."
+        )
 
 
 def find_diagnostic(data: str) -> Path | None:
@@ -193,21 +189,20 @@ def read_test(path: Path, task: Task, count: int) -> tuple[Row, ...]:
     index = next((header.index(name) for name in INDEX if name in header), None)
     rows = {}
     for position, line in enumerate(lines):
-        fields = line.split("\t")
-        if len(fields) != len(header):
-            raise _wrong_width(path, position + 2, len(header), line)
+        fields, where = line.split("\t"), f"{path}, line {position + 2}"
+        _check_width(fields, len(header), where)
         number = str(position) if index is None else fields[index].strip()
         if not number.isdecimal() or int(number) >= count or int(number) in rows:
             raise InputError(
-                f"{path}, line {position + 2}: expected an index from 0 to {count - 1:,} that "
-                f"occurs once, found {number!r:.80}."
+                f"{where}: expected an index from 0 to {count - 1:,} that occurs once, "
+                f"found {number!r:.80}."
             )
         texts = [fields[place] for place in places]
         rows[int(number)] = Row(texts[0], texts[1] if task.pair else None, 0)
-    if len(rows) < count:
-        first = next(i for i in range(count) if i not in rows)
+    missing = next((i for i in range(count) if i not in rows), None)
+    if missing is not None:
         raise InputError(
             f"{path} has {len(rows):,} rows, the GLUE server wants {count:,}: the row with index "
-            f"{first} is missing. Get the file again."
+            f"{missing} is missing. Get the file again."
         )
     return tuple(rows[i] for i in range(count))

@@ -83,8 +83,8 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
-    """Training rows, dev rows and source of a GLUE task, from the hub's "validation" split.
+def read(task: Task) -> tuple[dict[str, tuple[Row, ...]], str]:
+    """Split -> rows, and source, of a GLUE task, from the hub's "validation" split.
 
     Raises:
         UnavailableError: see `fetch`.
@@ -109,7 +109,7 @@ def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
         table = load_dataset("parquet", data_files={hub_name: files}, split=hub_name)
         splits[split] = _rows(table, task, texts, f"{DATASET}, {config}, {hub_name}")
     source = f"{task.title} from the hub's {DATASET} at revision {REVISIONS[DATASET][:8]}."
-    return splits.pop("train"), splits, source
+    return splits, source
 
 
 def _rows(table, task: Task, texts: tuple[str, ...], where: str) -> tuple[Row, ...]:

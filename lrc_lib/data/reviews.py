@@ -115,8 +115,8 @@ def split(genres: dict[str, list[Rated]]) -> dict[str, list[Rated]]:
     }
 
 
-def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
-    """Training rows, dev rows and source of `reviews` or `reviews-score`."""
+def read(task: Task) -> tuple[dict[str, tuple[Row, ...]], str]:
+    """Split -> rows, and source, of `reviews` or `reviews-score`."""
     parts = split(read_genres())
     source = (
         f"{ABOUT} Train and matched dev: film-review snippets; mismatched dev: product reviews, "
@@ -133,7 +133,7 @@ def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
         )
         for name in ("train", *task.dev_splits)
     }
-    return splits.pop("train"), splits, source
+    return splits, source
 
 
 def read_texts() -> tuple[tuple[str, ...], str]:

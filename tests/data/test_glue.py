@@ -74,7 +74,7 @@ def test_glue_file_that_is_not_utf8(tmp_path):
 def test_glue_with_a_split_empty_or_missing(tmp_path):
     folder = write_glue(tmp_path, "mnli")
     (folder / "dev_mismatched.tsv").write_text(MNLI_HEADER + "\n")
-    with pytest.raises(InputError, match="dev split 'mismatched' of mnli has no rows"):
+    with pytest.raises(InputError, match="split 'mismatched' of mnli has no rows"):
         load_task_data("mnli", str(tmp_path))
     (folder / "dev_mismatched.tsv").write_text("")
     with pytest.raises(InputError, match="dev_mismatched.tsv is empty"):
