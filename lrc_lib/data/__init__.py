@@ -1,7 +1,8 @@
 """Where rows come from: one reader per source, one row format (`rows.Row`).
 
-    tasks.py     the task table
-    rows.py      the row format, and what all readers share
+    tasks.py     the task table, tasks.toml
+    rows.py      the row format: samples, fingerprints, checks
+    tables.py    text, CSV, TSV and JSONL files, read strictly
     reviews.py   short texts rated by people, from a PyPI source archive (default)
     nli.py       premise/hypothesis pairs written by a grammar, no network at all
     glue_dir.py  a folder in the classic glue_data layout

@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from lrc_lib.data.rows import Row
 from lrc_lib.data.vectors import WORD, WordVectors, whole_words
@@ -116,10 +117,9 @@ class MaskedLM:
     @torch.inference_mode()
     def _ask(self, ids, positions, count) -> list[list[int]]:
         """The `count` best pieces at one masked position of each row; -1 where there are fewer."""
-        width = max(map(len, ids))
         pad = self.tokenizer.pad_token_id or 0
-        inputs = torch.tensor([row + [pad] * (width - len(row)) for row in ids])
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])
+        inputs = pad_sequence([torch.tensor(row) for row in ids], True, pad)
+        mask = pad_sequence([torch.ones(len(row), dtype=int) for row in ids], True)
         rows, at = torch.arange(len(ids)), torch.tensor(positions)
         own = self.group[inputs[rows, at].to(self.device)]
         inputs[rows, at] = self.tokenizer.mask_token_id
