@@ -147,7 +147,7 @@ def _fetch(requirement: str, target: Path, sha256: str) -> None:
 
 
 def _run_pip(requirement: str, sha256: str, folder: Path, binary: bool) -> str:
-    """Lets pip bring a file into a folder; returns what pip says where it did not.
+    """Lets pip bring a file into a folder; returns why there may be none.
 
     Raises:
         InputError: what pip brought has another hash.
@@ -179,8 +179,9 @@ def _run_pip(requirement: str, sha256: str, folder: Path, binary: bool) -> str:
         # If the index did not answer, there is no use in trying again.
         if done.returncode == 0 or "Collecting" not in done.stdout:
             break
-    lines = said.strip().splitlines() or ["pip gave no reason"]
-    return next((line for line in lines if line.startswith("ERROR:")), lines[-1])
+    lines = said.strip().splitlines() or ["no reason given"]
+    reason = next((line for line in lines if line.startswith("ERROR:")), lines[-1])
+    return f"there is no network, or the index lacks it. pip says: {reason}"
 
 
 def package_model(name: str) -> Path:

@@ -88,7 +88,7 @@ def read(task: Task) -> tuple[dict[str, tuple[Row, ...]], str]:
 
     Raises:
         UnavailableError: see `fetch`.
-        InputError: the hub's labels or columns are not the expected ones.
+        InputError: the hub's labels are not the task's.
     """
     from datasets import load_dataset  # its import takes seconds
 
@@ -113,11 +113,6 @@ def read(task: Task) -> tuple[dict[str, tuple[Row, ...]], str]:
 
 
 def _rows(table, task: Task, texts: tuple[str, ...], where: str) -> tuple[Row, ...]:
-    missing = [name for name in (*texts, "label") if name not in table.column_names]
-    if missing:
-        raise InputError(
-            f"{where}: expected the column '{missing[0]}', found {', '.join(table.column_names)}."
-        )
     names = getattr(table.features["label"], "names", None)
     if names is not None and tuple(names) != task.labels:
         raise InputError(f"{where}: expected the labels {task.labels}, found {tuple(names)}.")

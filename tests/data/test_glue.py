@@ -156,16 +156,13 @@ def test_hub_names_of_splits_and_scores(fake_hub):
     assert load_task_data("sts-b", "hub").train == (Row("a", "b", 3.0),)
 
 
-def test_hub_that_changed_its_labels_or_columns(fake_hub):
+def test_hub_with_labels_in_another_order(fake_hub):
     answers, _ = fake_hub
     table = FakeTable(
         ["equivalent", "not_equivalent"], {"sentence1": [], "sentence2": [], "label": []}
     )
     answers |= {"train": table, "validation": table}
     with pytest.raises(InputError, match="expected the labels .'not_equivalent'"):
-        load_task_data("mrpc", "hub")
-    answers["train"] = FakeTable(None, {"sentence1": [], "label": []})
-    with pytest.raises(InputError, match="expected the column 'sentence2', found sentence1, label"):
         load_task_data("mrpc", "hub")
 
 
