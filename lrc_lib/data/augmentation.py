@@ -190,7 +190,7 @@ def augment(
     """`copies` rows for each row, by TinyBERT's Algorithm 1 (see the module).
 
     Args:
-        rows: at least one.
+        rows: any number.
         vectors, masked_lm: see `find_slots`.
         copies: N, at least 1.
         p: probability in [0, 1] that a word is replaced.
@@ -202,10 +202,8 @@ def augment(
         len(rows) * copies rows; the copies of a row are adjacent.
 
     Raises:
-        InputError: no rows, or a value out of range.
+        InputError: a value out of range.
     """
-    if not rows:
-        raise InputError("There are no rows to augment; at least one is needed.")
     if copies < 1 or candidates < 1 or not 0 <= p <= 1:
         raise InputError(
             f"Augmentation needs copies and candidates of at least 1 and p in [0, 1], not "

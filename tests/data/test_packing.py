@@ -85,7 +85,7 @@ def test_separators_are_the_tokenizer_s_own():
 
 
 def whole(cache):
-    """The packed corpora in a cache, less those that were begun only."""
+    """The packed corpora in a cache, without the unfinished ones."""
     return [path for path in cache.glob("corpus-*") if path.suffix != ".partial"]
 
 
