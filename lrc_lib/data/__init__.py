@@ -1,7 +1,8 @@
 """Where rows come from: one reader per source, one row format (`rows.Row`).
 
-    tasks.py     the task table
-    rows.py      the row format, and what all readers share
+    tasks.py     the task table, tasks.toml
+    rows.py      the row format: samples, fingerprints, checks
+    tables.py    text, CSV, TSV and JSONL files, read strictly
     reviews.py   short texts rated by people, from a PyPI source archive (default)
     nli.py       premise/hypothesis pairs written by a grammar, no network at all
     glue_dir.py  a folder in the classic glue_data layout
@@ -49,28 +50,25 @@ def load_task_data(
         UnavailableError: the source could not be fetched.
     """
     found = get_task(task, "" if data == "hub" else data)
-    train, dev, source = _read(found, data)
-    check_rows(train, found, f"The training split of {found.name}")
-    for split in found.dev_splits:
-        check_rows(dev.get(split, ()), found, f"The dev split '{split}' of {found.name}")
+    splits, source = _read(found, data)
+    for split in ("train", *found.dev_splits):
+        check_rows(splits.get(split, ()), found, f"The split '{split}' of {found.name}")
     if selection_rows:
-        train, dev = _hold_out(train, selection_rows)
-        found = dataclasses.replace(found, dev_splits=tuple(dev))
+        splits, dev_rows = _hold_out(splits["train"], selection_rows), 0
+        found = dataclasses.replace(found, dev_splits=(SELECTION,))
         source += f" The split '{SELECTION}' is a fixed sample of its training rows, held out."
-    every = {"train": len(train)} | {split: len(rows) for split, rows in dev.items()}
-    train = sample(train, train_rows)
-    if not selection_rows:
-        dev = {split: sample(dev[split], dev_rows) for split in found.dev_splits}
-    used = {"train": len(train)} | {split: len(rows) for split, rows in dev.items()}
-    source += " Rows: " + ", ".join(
-        f"{split} {used[split]:,}" + ("" if used[split] == n else f" (a fixed sample of {n:,})")
-        for split, n in every.items()
-    )
-    return TaskData(found, train, dev, source + ".", fingerprint(train, dev))
+    dev, counts = {}, []
+    for split, rows in splits.items():
+        dev[split] = sample(rows, train_rows if split == "train" else dev_rows)
+        part = "" if len(dev[split]) == len(rows) else f" (a fixed sample of {len(rows):,})"
+        counts.append(f"{split} {len(dev[split]):,}{part}")
+    train = dev.pop("train")
+    source += f" Rows: {', '.join(counts)}."
+    return TaskData(found, train, dev, source, fingerprint(train, dev))
 
 
 def _read(task: Task, data: str):
-    """(training rows, {dev split: rows}, source) of all rows of a task, see the readers."""
+    """({split: rows}, source) of all rows of a task, see the readers."""
     if task.source == "reviews":
         return reviews.read(task)
     if task.source == "nli":
@@ -88,8 +86,8 @@ def _read(task: Task, data: str):
     )
 
 
-def _hold_out(train: tuple[Row, ...], count: int) -> tuple[tuple[Row, ...], dict]:
-    """(the other rows, {"selection": `count` of the rows}); which ones depends on nothing else."""
+def _hold_out(train: tuple[Row, ...], count: int) -> dict[str, tuple[Row, ...]]:
+    """`count` of the rows as "selection", the rest as "train"; a choice by `count` alone."""
     if count >= len(train):
         raise InputError(
             f"selection_rows = {count:,} leaves nothing to train on: there are {len(train):,} "
@@ -97,7 +95,7 @@ def _hold_out(train: tuple[Row, ...], count: int) -> tuple[tuple[Row, ...], dict
         )
     chosen = set(sample(range(len(train)), count))
     rest = tuple(row for i, row in enumerate(train) if i not in chosen)
-    return rest, {SELECTION: tuple(train[i] for i in sorted(chosen))}
+    return {"train": rest, SELECTION: tuple(train[i] for i in sorted(chosen))}
 
 
 def get_task(name: str, data: str = "") -> Task:

@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from lrc_lib.data.rows import Row
 from lrc_lib.data.vectors import WORD, WordVectors, whole_words
@@ -113,38 +114,23 @@ class MaskedLM:
                 found[index].append(Slot(start, end, words))
         return found
 
-    def _last_mixing(self):
-        """The last module in which positions see each other: the last layer's attention if the
-        model is built like BERT, else the whole encoder. What follows, most of that layer and the
-        head, is half of a small model's work."""
-        layers = getattr(getattr(self.model.base_model, "encoder", None), "layer", None)
-        parts = ("attention", "intermediate", "output")
-        if layers and all(hasattr(layers[-1], part) for part in parts):
-            return layers[-1].attention
-        return self.model.base_model
-
     @torch.inference_mode()
     def _ask(self, ids, positions, count) -> list[list[int]]:
         """The `count` best pieces at one masked position of each row; -1 where there are fewer."""
-        width = max(map(len, ids))
         pad = self.tokenizer.pad_token_id or 0
-        inputs = torch.tensor([row + [pad] * (width - len(row)) for row in ids])
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])
+        inputs = pad_sequence([torch.tensor(row) for row in ids], True, pad)
+        mask = pad_sequence([torch.ones(len(row), dtype=int) for row in ids], True)
         rows, at = torch.arange(len(ids)), torch.tensor(positions)
         own = self.group[inputs[rows, at].to(self.device)]
         inputs[rows, at] = self.tokenizer.mask_token_id
         inputs, mask, at = (x.to(self.device) for x in (inputs, mask, at))
 
-        def pick(module, arguments, output):  # what follows sees one position per row
-            cut = isinstance(output, tuple)
-            states = output[0] if cut else output.last_hidden_state
-            states = states[torch.arange(len(states)), at][:, None]
-            if cut:
-                return (states, *output[1:])
-            output.last_hidden_state = states
+        def pick(module, arguments, output):  # the head, the costly part, sees one position
+            states = output.last_hidden_state
+            output.last_hidden_state = states[torch.arange(len(states)), at][:, None]
             return output
 
-        hook = self._last_mixing().register_forward_hook(pick)
+        hook = self.model.base_model.register_forward_hook(pick)
         try:
             logits = self.model(input_ids=inputs, attention_mask=mask).logits[:, 0].float()
         finally:
@@ -204,7 +190,7 @@ def augment(
     """`copies` rows for each row, by TinyBERT's Algorithm 1 (see the module).
 
     Args:
-        rows: at least one.
+        rows: any number.
         vectors, masked_lm: see `find_slots`.
         copies: N, at least 1.
         p: probability in [0, 1] that a word is replaced.
@@ -216,10 +202,8 @@ def augment(
         len(rows) * copies rows; the copies of a row are adjacent.
 
     Raises:
-        InputError: no rows, or a value out of range.
+        InputError: a value out of range.
     """
-    if not rows:
-        raise InputError("There are no rows to augment; at least one is needed.")
     if copies < 1 or candidates < 1 or not 0 <= p <= 1:
         raise InputError(
             f"Augmentation needs copies and candidates of at least 1 and p in [0, 1], not "

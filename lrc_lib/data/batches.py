@@ -5,6 +5,7 @@ same batches.
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,19 +80,21 @@ def encode(rows: Sequence[Row], tokenizer, max_length: int) -> Encoded:
         max_length=max_length,
         return_attention_mask=False,
     )
-    types = out.get("token_type_ids")
-    labels = np.array([row.label for row in rows])
-    return Encoded(
-        _flat(out["input_ids"]),
-        None if types is None else _flat(types),
-        np.cumsum([0, *map(len, out["input_ids"])]),
-        labels.astype(np.float32 if labels.dtype.kind == "f" else np.int64),
-        tokenizer.pad_token_id,
+    ids, types = (
+        np.fromiter(itertools.chain(*out[name]), dtype=np.int32) if name in out else None
+        for name in ("input_ids", "token_type_ids")
     )
+    offsets = np.cumsum([0, *map(len, out["input_ids"])])
+    labels = np.array([row.label for row in rows])
+    labels = labels.astype(np.float32 if labels.dtype.kind == "f" else np.int64)
+    return Encoded(ids, types, offsets, labels, tokenizer.pad_token_id)
 
 
-def _flat(lists) -> np.ndarray:
-    return np.fromiter(itertools.chain.from_iterable(lists), dtype=np.int32)
+def _moved(tensor: Tensor, device) -> Tensor:
+    """A CPU tensor on `device`; the CPU does not wait until a GPU has copied it."""
+    if torch.device(device).type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def ragged(
@@ -107,10 +110,8 @@ def ragged(
         (B, L) int64 positions (padding points to the row's first item) and (B, L) bool, True for
         items. No value is read back from the device.
     """
-    bounds = torch.from_numpy(np.stack([starts, lengths]))
-    if torch.device(device).type == "cuda":
-        bounds = bounds.pin_memory()
-    start, length = bounds.to(device, non_blocking=True).unsqueeze(-1)
+    bounds = _moved(torch.from_numpy(np.stack([starts, lengths])), device)
+    start, length = bounds.unsqueeze(-1)
     step = torch.arange(max(int(lengths.max()), width), device=device)
     real = step < length
     return start + step * real, real
@@ -131,9 +132,8 @@ def collate(
     """
     indices, home = np.asarray(indices), encoded.home(device)
     rows, lengths = encoded.tensors(home), encoded.lengths[indices]
-    width = -(-max(int(lengths.max()), int(longest)) // pad_to) * pad_to
-    width = min(width, encoded.longest)
-    where, real = ragged(encoded.offsets[indices], lengths, home, width)
+    width = math.ceil(max(int(lengths.max()), int(longest)) / pad_to) * pad_to
+    where, real = ragged(encoded.offsets[indices], lengths, home, min(width, encoded.longest))
     ids = rows["ids"][where].long()
     if encoded.ids.dtype == np.uint16:
         ids &= 0xFFFF
@@ -146,11 +146,7 @@ def collate(
         batch["token_type_ids"] = rows["types"][where].long() * real
     if home.type == torch.device(device).type:
         return batch
-    pin = torch.device(device).type == "cuda"
-    return {
-        name: (value.pin_memory() if pin else value).to(device, non_blocking=True)
-        for name, value in batch.items()
-    }
+    return {name: _moved(tensor, device) for name, tensor in batch.items()}
 
 
 def steps_per_epoch(rows: int, batch_size: int, drop_last: bool = True) -> int:

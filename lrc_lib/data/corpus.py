@@ -10,28 +10,20 @@ import hashlib
 import os
 from codecs import BOM_UTF8
 from pathlib import Path
-from typing import NamedTuple
 
 from lrc_lib.data.hub import REVISIONS, WIKIPEDIA_DATASET, WIKIPEDIA_SIZES, Articles
-from lrc_lib.data.rows import decoded
+from lrc_lib.data.tables import decoded
 from lrc_lib.data.texts import BUILT_IN, load_texts, split_places, text_files
 from lrc_lib.errors import InputError
 
 WIKIPEDIA = "wikipedia"
 CONFIG = "20231101.en"  # the dump of 1 November 2023, in English
-BLOCK = 1 << 20  # bytes that are read at once
 
 # For estimates, of English text in BERT's word pieces.
 TOKENS_PER_WORD = 1.35
 SPECIAL_TOKENS = 2  # in each sequence
 BYTES_PER_TOKEN = 5
-
-
-class Wikipedia(NamedTuple):
-    """Which Wikipedia: the hub's configuration ("DATE.LANGUAGE") and revision."""
-
-    config: str
-    revision: str
+SAMPLE_BYTES = 1 << 20  # of a text file
 
 
 def is_wikipedia(data: str) -> bool:
@@ -39,11 +31,14 @@ def is_wikipedia(data: str) -> bool:
     return data == WIKIPEDIA or data.startswith((f"{WIKIPEDIA}:", f"{WIKIPEDIA}@"))
 
 
-def wikipedia(data: str) -> Wikipedia:
-    """The parts of "wikipedia[:CONFIG][@REVISION]"; a part left out is the pinned one."""
+def wikipedia(data: str) -> tuple[str, str]:
+    """The hub's configuration ("DATE.LANGUAGE") and revision in "wikipedia[:CONFIG][@REVISION]".
+
+    A part left out is the pinned one.
+    """
     name, _, revision = data.partition("@")
     config = name.partition(":")[2]
-    return Wikipedia(config or CONFIG, revision or REVISIONS[WIKIPEDIA_DATASET])
+    return config or CONFIG, revision or REVISIONS[WIKIPEDIA_DATASET]
 
 
 def places_of(data: str) -> list[str]:
@@ -68,8 +63,7 @@ def corpus_fingerprint(data: str) -> str:
     for path in text_files(data):
         with opened(path) as file:
             digest.update(f"{os.fstat(file.fileno()).st_size} ".encode())
-            while block := file.read(BLOCK):
-                digest.update(block)
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()[:16]
 
 
@@ -164,7 +158,7 @@ def estimate(data: str, limit: int, length: int) -> tuple[int, str]:
         length: tokens of a sequence.
     """
     if is_wikipedia(data):
-        config = wikipedia(data).config
+        config, _ = wikipedia(data)
         documents, size = WIKIPEDIA_SIZES.get(config, WIKIPEDIA_SIZES[CONFIG])
         tokens = size / BYTES_PER_TOKEN * (min(limit, documents) / documents if limit else 1)
         note = f"estimated from the published size of {config}"
@@ -177,7 +171,7 @@ def estimate(data: str, limit: int, length: int) -> tuple[int, str]:
     else:
         paths = text_files(data)
         with opened(paths[0]) as file:
-            sample = file.read(BLOCK)
+            sample = file.read(SAMPLE_BYTES)
         words, lines = len(sample.split()), sample.count(b"\n") + 1
         share = sum(path.stat().st_size for path in paths) / max(1, len(sample))
         share = min(share, limit / lines) if limit else share

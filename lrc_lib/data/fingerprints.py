@@ -17,8 +17,7 @@ def model_fingerprint(model: str) -> str:
         if path.suffix in (".json", ".safetensors", ".bin", ".txt"):
             digest.update(path.name.encode())
             with path.open("rb") as file:
-                for block in iter(lambda: file.read(1 << 20), b""):
-                    digest.update(block)
+                hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()[:16]
 
 

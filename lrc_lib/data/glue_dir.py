@@ -5,10 +5,12 @@ is split at its tabs and quotation marks mean nothing. Columns are found by name
 """
 
 import re
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrc_lib.data.rows import Row, read_lines, to_label
+from lrc_lib.data.rows import Row
+from lrc_lib.data.tables import read_lines, to_label
 from lrc_lib.data.tasks import Task
 from lrc_lib.errors import InputError
 
@@ -34,31 +36,28 @@ class Format:
         official: GLUE's own row counts, training and then each dev split.
         skip_torn: the published file has lines cut in two; they are left out and counted.
         test_columns: text columns of the test file, if they differ from `columns`.
+        hub: the configuration and the text columns of the task on the hub, see `lrc_lib.data.hub`.
     """
 
     folder: str
     columns: tuple
     official: tuple[int, ...]
+    hub: dict
     labels: tuple[str, ...] = ()
     width: int = 0
     skip_torn: bool = False
     test_columns: tuple[str, ...] = ()
 
 
-_BINARY = ("0", "1")
-_PAIR = ("sentence1", "sentence2", "label")
-FORMATS = {
-    "cola": Format("CoLA", (3, 1), (8551, 1043), _BINARY, width=4, test_columns=("sentence",)),
-    "sst-2": Format("SST-2", ("sentence", "label"), (67349, 872), _BINARY),
-    "mrpc": Format("MRPC", ("#1 String", "#2 String", "Quality"), (3668, 408), _BINARY),
-    "sts-b": Format("STS-B", ("sentence1", "sentence2", "score"), (5749, 1500)),
-    "qqp": Format(
-        "QQP", ("question1", "question2", "is_duplicate"), (363846, 40430), _BINARY, skip_torn=True
-    ),
-    "mnli": Format("MNLI", ("sentence1", "sentence2", "gold_label"), (392702, 9815, 9832)),
-    "qnli": Format("QNLI", ("question", "sentence", "label"), (104743, 5463)),
-    "rte": Format("RTE", _PAIR, (2490, 277)),
-}
+def _read_formats() -> dict[str, Format]:
+    content = Path(__file__).with_name("glue.toml").read_text(encoding="utf-8")
+    return {
+        name: Format(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+        for name, given in tomllib.loads(content).items()
+    }
+
+
+FORMATS = _read_formats()
 MAX_TORN = 0.001  # share of lines
 MAX_SCORE = 5.0  # STS-B
 INDEX = ("index", "id")  # how a test file names the row's number
@@ -77,8 +76,8 @@ def find_folder(data: str, name: str) -> Path | None:
     return None
 
 
-def read(task: Task, data: str) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
-    """Training rows, dev rows and source of a GLUE task in the folder `data`.
+def read(task: Task, data: str) -> tuple[dict[str, tuple[Row, ...]], str]:
+    """Split -> rows, and source, of a GLUE task in the folder `data`.
 
     Raises:
         InputError: a missing folder or file, or a line that does not fit (file, line, expected).
@@ -103,7 +102,7 @@ def read(task: Task, data: str) -> tuple[tuple[Row, ...], dict[str, tuple[Row, .
         )
     if torn:
         source += f" {torn} line(s) cut in two were left out."
-    return splits.pop("train"), splits, source
+    return splits, source
 
 
 def _numbers(counts) -> str:
@@ -124,13 +123,16 @@ def read_file(path: Path, task: Task) -> tuple[tuple[Row, ...], int]:
         columns, width, first = tuple(map(header.index, how.columns)), len(header), 2
     rows, torn = [], 0
     for number, line in enumerate(lines, first):
-        fields = line.split("\t")
-        if len(fields) != width:
-            if how.skip_torn:
-                torn += 1
-                continue
-            raise _wrong_width(path, number, width, line)
-        rows.append(_row([fields[i] for i in columns], task, f"{path}, line {number}"))
+        fields, where = line.split("\t"), f"{path}, line {number}"
+        if len(fields) != width and how.skip_torn:
+            torn += 1
+            continue
+        _check_width(fields, width, where)
+        *texts, field = (fields[i] for i in columns)
+        label = to_label(field.strip(), task, where, how.labels)
+        if task.kind == "regression" and not 0 <= label <= MAX_SCORE:
+            raise InputError(f"{where}: expected a score from 0 to {MAX_SCORE:g}, found {field}.")
+        rows.append(Row(texts[0], texts[1] if task.pair else None, label))
     if torn > max(10, MAX_TORN * len(lines)):
         raise InputError(
             f"{path}: {torn} of {len(lines)} lines do not have {width} fields between tabs."
@@ -152,19 +154,12 @@ def _header(path: Path, lines: list[str], columns) -> list[str]:
     return header
 
 
-def _wrong_width(path: Path, number: int, width: int, line: str) -> InputError:
-    found = len(line.split("\t"))
-    return InputError(
-        f"{path}, line {number}: expected {width} fields between tabs, found {found}: {line!r:.80}."
-    )
-
-
-def _row(fields: list[str], task: Task, where: str) -> Row:
-    *texts, label = fields
-    value = to_label(label.strip(), task, where, FORMATS[task.name].labels)
-    if task.kind == "regression" and not 0 <= value <= MAX_SCORE:
-        raise InputError(f"{where}: expected a score from 0 to {MAX_SCORE:g}, found {label}.")
-    return Row(texts[0], texts[1] if task.pair else None, value)
+def _check_width(fields: list[str], width: int, where: str) -> None:
+    if len(fields) != width:
+        line = "\t".join(fields)
+        raise InputError(
+            f"{where}: expected {width} fields between tabs, found {len(fields)}: {line!r:.80}."
+        )
 
 
 def find_diagnostic(data: str) -> Path | None:
@@ -194,21 +189,20 @@ def read_test(path: Path, task: Task, count: int) -> tuple[Row, ...]:
     index = next((header.index(name) for name in INDEX if name in header), None)
     rows = {}
     for position, line in enumerate(lines):
-        fields = line.split("\t")
-        if len(fields) != len(header):
-            raise _wrong_width(path, position + 2, len(header), line)
+        fields, where = line.split("\t"), f"{path}, line {position + 2}"
+        _check_width(fields, len(header), where)
         number = str(position) if index is None else fields[index].strip()
         if not number.isdecimal() or int(number) >= count or int(number) in rows:
             raise InputError(
-                f"{path}, line {position + 2}: expected an index from 0 to {count - 1:,} that "
-                f"occurs once, found {number!r:.80}."
+                f"{where}: expected an index from 0 to {count - 1:,} that occurs once, "
+                f"found {number!r:.80}."
             )
         texts = [fields[place] for place in places]
         rows[int(number)] = Row(texts[0], texts[1] if task.pair else None, 0)
-    if len(rows) < count:
-        first = next(i for i in range(count) if i not in rows)
+    missing = next((i for i in range(count) if i not in rows), None)
+    if missing is not None:
         raise InputError(
             f"{path} has {len(rows):,} rows, the GLUE server wants {count:,}: the row with index "
-            f"{first} is missing. Get the file again."
+            f"{missing} is missing. Get the file again."
         )
     return tuple(rows[i] for i in range(count))

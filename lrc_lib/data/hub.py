@@ -7,6 +7,7 @@ network the error comes at once, not after retries. What was fetched before need
 from pathlib import Path
 
 from lrc_lib.data.download import is_offline
+from lrc_lib.data.glue_dir import FORMATS
 from lrc_lib.data.rows import Row
 from lrc_lib.data.tasks import Task
 from lrc_lib.errors import InputError, UnavailableError
@@ -17,17 +18,6 @@ REVISIONS = {
     DATASET: "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
     WIKIPEDIA_DATASET: "b04c8d1ceb2f5cd4588862100d08de323dccfbaa",
     "google-bert/bert-base-uncased": "86b5e0934494bd15c9632b12f734a8a67f723594",
-}
-# task -> name of the hub's configuration, its text columns
-COLUMNS = {
-    "cola": ("cola", ("sentence",)),
-    "sst-2": ("sst2", ("sentence",)),
-    "mrpc": ("mrpc", ("sentence1", "sentence2")),
-    "sts-b": ("stsb", ("sentence1", "sentence2")),
-    "qqp": ("qqp", ("question1", "question2")),
-    "mnli": ("mnli", ("premise", "hypothesis")),
-    "qnli": ("qnli", ("question", "sentence")),
-    "rte": ("rte", ("sentence1", "sentence2")),
 }
 # configuration -> articles, bytes (text, titles and addresses), as the dataset's card says
 WIKIPEDIA_SIZES = {"20231101.en": (6_407_814, 20_200_062_385)}
@@ -93,16 +83,17 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
-    """Training rows, dev rows and source of a GLUE task, from the hub's "validation" split.
+def read(task: Task) -> tuple[dict[str, tuple[Row, ...]], str]:
+    """Split -> rows, and source, of a GLUE task, from the hub's "validation" split.
 
     Raises:
-        UnavailableError: see `fetch`, or `datasets` is not installed.
-        InputError: the hub's labels or columns are not the expected ones.
+        UnavailableError: see `fetch`.
+        InputError: the hub's labels are not the task's.
     """
-    config, texts = COLUMNS[task.name]
+    from datasets import load_dataset  # its import takes seconds
+
+    config, texts = FORMATS[task.name].hub.values()
     folder = fetch(DATASET, "dataset", (f"{config}/*",)) / config
-    load_dataset = _load_dataset("Or read GLUE from a folder: --glue-dir DIR.")  # after the fetch
     names = {"train": "train"} | {
         split: "validation" if split == "dev" else f"validation_{split}"
         for split in task.dev_splits
@@ -118,26 +109,10 @@ def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
         table = load_dataset("parquet", data_files={hub_name: files}, split=hub_name)
         splits[split] = _rows(table, task, texts, f"{DATASET}, {config}, {hub_name}")
     source = f"{task.title} from the hub's {DATASET} at revision {REVISIONS[DATASET][:8]}."
-    return splits.pop("train"), splits, source
-
-
-def _load_dataset(otherwise: str):
-    try:  # its import takes seconds
-        from datasets import load_dataset
-    except ImportError as error:
-        raise UnavailableError(
-            "Data from the hub need the package 'datasets': python -m pip install datasets. "
-            + otherwise
-        ) from error
-    return load_dataset
+    return splits, source
 
 
 def _rows(table, task: Task, texts: tuple[str, ...], where: str) -> tuple[Row, ...]:
-    missing = [name for name in (*texts, "label") if name not in table.column_names]
-    if missing:
-        raise InputError(
-            f"{where}: expected the column '{missing[0]}', found {', '.join(table.column_names)}."
-        )
     names = getattr(table.features["label"], "names", None)
     if names is not None and tuple(names) != task.labels:
         raise InputError(f"{where}: expected the labels {task.labels}, found {tuple(names)}.")
@@ -168,7 +143,8 @@ class Articles:
         reason = out_of_reach(WIKIPEDIA_DATASET, "dataset", revision)
         if reason:
             raise self._unavailable(reason)
-        load_dataset = _load_dataset(WITHOUT_WIKIPEDIA)
+        from datasets import load_dataset
+
         self.done, table = place or (0, None)
         try:
             self.table = load_dataset(
@@ -187,21 +163,19 @@ class Articles:
         return [self.done, self.table.state_dict()]
 
     def __iter__(self):
-        rows = iter(self.table)
-        while True:
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except Exception as error:  # of the hub, of its transport, or of the system
-                raise self._unavailable(_first_line(error)) from error
-            self.done += 1
-            if "text" not in row:
-                raise InputError(
-                    f"{self.where}: expected the column 'text', found {', '.join(row)}."
-                )
-            if row["text"].strip():
-                yield row["text"]
+        try:
+            for row in self.table:
+                self.done += 1
+                if "text" not in row:
+                    raise InputError(
+                        f"{self.where}: expected the column 'text', found {', '.join(row)}."
+                    )
+                if row["text"].strip():
+                    yield row["text"]
+        except InputError:
+            raise
+        except Exception as error:  # of the hub, of its transport, or of the system
+            raise self._unavailable(_first_line(error)) from error
 
     def _unavailable(self, reason: str) -> UnavailableError:
         return UnavailableError(

@@ -6,44 +6,29 @@ It is written last, so a folder that has one is whole; a file that differs from 
 import hashlib
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 MANIFEST = "manifest.json"
 LEFT_OUT = (".lock", ".partial")
 
 
-def write_manifest(folder: Path, names: Iterable[str] | None = None) -> dict:
-    """Writes the manifest of a folder and returns it: {"files": {name: {"size", "sha256"}}}.
+def write_manifest(folder: Path) -> None:
+    """Writes the manifest of a folder, {"files": {name: {"size", "sha256"}}}.
 
-    Args:
-        folder: its files are read once, in blocks.
-        names: paths in the folder, with forward slashes. None: all files, those in subfolders
-            included, except the manifest itself, locks and partial files.
+    It lists all files, those in subfolders included, except itself, locks and partial files. Names
+    are paths in the folder, with forward slashes.
 
     Raises:
-        OSError: a file is missing or cannot be read, or the manifest cannot be written.
+        OSError: a file cannot be read, or the manifest cannot be written.
     """
-    folder = Path(folder)
-    if names is None:
-        paths = (path for path in folder.rglob("*") if path.is_file())
-        names = [path.relative_to(folder).as_posix() for path in paths]
-        names = [name for name in names if name != MANIFEST and not name.endswith(LEFT_OUT)]
+    paths = {path.relative_to(folder).as_posix(): path for path in Path(folder).rglob("*")}
     files = {}
-    for name in sorted(names):
-        with (folder / name).open("rb") as file:
+    for name, path in sorted(paths.items()):
+        if name == MANIFEST or name.endswith(LEFT_OUT) or not path.is_file():
+            continue
+        with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             files[name] = {"size": file.tell(), "sha256": digest}
-    partial = folder / f"{MANIFEST}.partial"
+    partial = Path(folder, f"{MANIFEST}.partial")
     partial.write_text(json.dumps({"files": files}, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, folder / MANIFEST)
-    return {"files": files}
-
-
-def read_manifest(folder: Path) -> dict | None:
-    """The manifest of a folder; None where there is none, or none that can be read."""
-    try:
-        content = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) and "files" in content else None
+    os.replace(partial, partial.with_name(MANIFEST))

@@ -88,14 +88,13 @@ def generate(rows: int, dev: bool = False, seed: int = 0) -> tuple[Row, ...]:
     return tuple(written)
 
 
-def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
-    """Training rows, dev rows and source of `nli`."""
+def read(task: Task) -> tuple[dict[str, tuple[Row, ...]], str]:
+    """Split -> rows, and source, of `nli`."""
     assert task.labels == LABELS
-    return (
-        generate(TRAIN_ROWS),
-        {"dev": generate(DEV_ROWS, dev=True)},
+    splits = {"train": generate(TRAIN_ROWS), "dev": generate(DEV_ROWS, dev=True)}
+    return splits, (
         "Sentence pairs written by this kit's own grammar (toy data); dev is about kinds, "
-        "opposites and comparisons that training never names.",
+        "opposites and comparisons that training never names."
     )
 
 

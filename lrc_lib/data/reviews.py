@@ -10,9 +10,8 @@ import tarfile
 from typing import NamedTuple
 
 from lrc_lib.data.download import pip_download
-from lrc_lib.data.rows import Row, first_of_each, rank, text_key
+from lrc_lib.data.rows import Row, rank, text_key
 from lrc_lib.data.tasks import Task
-from lrc_lib.errors import InputError
 
 REQUIREMENT = "vaderSentiment==3.3.2"
 ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
@@ -49,34 +48,28 @@ def read_genres() -> dict[str, list[Rated]]:
         UnavailableError: the archive could not be fetched.
         InputError: it is not the archive that was meant.
     """
-    path = pip_download(REQUIREMENT, ARCHIVE, SHA256, binary=False)
+    path = pip_download(REQUIREMENT, ARCHIVE, SHA256)
     with tarfile.open(path) as outer:
         inner = io.BytesIO(outer.extractfile(INNER).read())
     genres = {}
     with tarfile.open(fileobj=inner) as archive:
         for genre in (FILMS, *OTHERS):
             member = archive.extractfile(f"hutto_ICWSM_2014/{genre}_GroundTruth.txt")
-            genres[genre] = _parse(member.read().decode("utf-8"), genre)
+            lines = member.read().decode("utf-8").split("\n")
+            genres[genre] = [_rated(line) for line in lines if line.strip()]
     return genres
 
 
-def _parse(content: str, genre: str) -> list[Rated]:
-    rated = []
-    for number, line in enumerate(content.split("\n"), 1):
-        if not line.strip():
-            continue
-        fields = line.removesuffix("\r").split("\t")
-        try:
-            rated.append(Rated(fields[2], float(fields[1]), text_key(fields[2])))
-        except (IndexError, ValueError):
-            raise InputError(
-                f"{genre}_GroundTruth.txt, line {number}: expected id, rating and text."
-            ) from None
-    return rated
+def _rated(line: str) -> Rated:
+    _, rating, text = line.removesuffix("\r").split("\t")[:3]
+    return Rated(text, float(rating), text_key(text))
 
 
 def _unique(rated) -> list[Rated]:
-    return first_of_each(rated, lambda item: item.key)
+    first = {}
+    for item in rated:
+        first.setdefault(item.key, item)
+    return list(first.values())
 
 
 def _held_out(rated: list[Rated], polar: int) -> list[Rated]:
@@ -97,23 +90,22 @@ def split(genres: dict[str, list[Rated]]) -> dict[str, list[Rated]]:
     """
     unique = {genre: _unique(rated) for genre, rated in genres.items()}
     matched = _held_out(unique[FILMS], DEV_FILMS)
-    mismatched = [item for genre in OTHERS for item in _held_out(unique[genre], DEV_OTHERS)]
-    seen = {item.key for item in matched}
-    mismatched = _unique(item for item in mismatched if item.key not in seen)
-    seen |= {item.key for item in mismatched}
+    others = [item for genre in OTHERS for item in _held_out(unique[genre], DEV_OTHERS)]
+    held_out = _unique([*matched, *others])
+    seen = {item.key for item in held_out}
     rest = {
         genre: [item for item in rated if item.key not in seen] for genre, rated in unique.items()
     }
     return {
         "train": rest[FILMS],
         "matched": matched,
-        "mismatched": mismatched,
+        "mismatched": held_out[len(matched) :],
         "other": [item for genre in OTHERS for item in rest[genre]],
     }
 
 
-def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
-    """Training rows, dev rows and source of `reviews` or `reviews-score`."""
+def read(task: Task) -> tuple[dict[str, tuple[Row, ...]], str]:
+    """Split -> rows, and source, of `reviews` or `reviews-score`."""
     parts = split(read_genres())
     source = (
         f"{ABOUT} Train and matched dev: film-review snippets; mismatched dev: product reviews, "
@@ -130,7 +122,7 @@ def read(task: Task) -> tuple[tuple[Row, ...], dict[str, tuple[Row, ...]], str]:
         )
         for name in ("train", *task.dev_splits)
     }
-    return splits.pop("train"), splits, source
+    return splits, source
 
 
 def read_texts() -> tuple[tuple[str, ...], str]:

@@ -1,41 +1,87 @@
-"""CSV, TSV and JSONL files, read strictly: an error names file and line."""
+"""Files read strictly: UTF-8 text, CSV, TSV and JSONL. An error names file and line."""
 
 import csv
 import json
+import math
 import re
+from codecs import BOM_UTF8
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from lrc_lib.data.rows import read_lines, read_text
+from lrc_lib.data.tasks import Task
 from lrc_lib.errors import InputError
 
 
-@dataclass(frozen=True)
-class Table:
-    """A file's rows as texts, and the line on which each row starts.
+def decoded(raw: bytes, where: str) -> str:
+    """A line of a file as text.
 
-    `columns` are those of the header, or the keys of the first JSON object.
+    Raises:
+        InputError: it is not UTF-8, or holds a NUL byte; `where` names file and line.
     """
+    if b"\0" in raw:
+        raise InputError(f"{where}: found a NUL byte; expected plain UTF-8 text.")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{where}: found the byte 0x{raw[error.start]:02x}, which is not UTF-8. Save the file "
+            "as UTF-8."
+        ) from None
 
-    path: Path
-    columns: list[str]
-    rows: list[dict[str, str]]
-    lines: list[int]
 
-    def where(self, index: int) -> str:
-        """File and line of a row."""
-        return f"{self.path}, line {self.lines[index]}"
+def read_text(path: Path, expected: str = "") -> str:
+    """The whole of a UTF-8 file, without a byte-order mark and with its line ends as they are.
 
-    def value(self, index: int, column: str) -> str:
+    Raises:
+        InputError: the file is missing or unreadable, not UTF-8, or holds a NUL byte.
+    """
+    try:
+        lines = Path(path).read_bytes().removeprefix(BOM_UTF8).split(b"\n")
+    except OSError as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else f"is unreadable: {error}"
+        raise InputError(f"{path} {reason}. {expected}".strip()) from None
+    return "\n".join(decoded(raw, f"{path}, line {n}") for n, raw in enumerate(lines, 1))
+
+
+def read_lines(path: Path, expected: str = "") -> list[str]:
+    """The lines of a UTF-8 file. Only LF and CRLF end a line; other breaks belong to the text.
+
+    Raises:
+        InputError: see `read_text`.
+    """
+    lines = read_text(path, expected).split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
+class Record(NamedTuple):
+    """One row of a file: where it starts ("FILE, line N"), and its fields by column."""
+
+    where: str
+    fields: dict[str, str | None]
+
+    def value(self, column: str) -> str:
         """One field.
 
         Raises:
             InputError: it is missing or blank (file and line).
         """
-        value = self.rows[index].get(column)
+        value = self.fields.get(column)
         if value is None or not value.strip():
-            raise InputError(f"{self.where(index)}: the column '{column}' is missing or empty.")
+            raise InputError(f"{self.where}: the column '{column}' is missing or empty.")
         return value
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file's rows. `columns` are those of the header, or the keys of the first JSON object."""
+
+    path: Path
+    columns: list[str]
+    rows: list[Record]
 
 
 def read_table(path: Path) -> Table:
@@ -45,48 +91,44 @@ def read_table(path: Path) -> Table:
         InputError: not UTF-8, a NUL byte, broken JSON or quoting, a row of another width (line).
     """
     if path.suffix == ".jsonl":
-        return _read_jsonl(path)
-    columns, rows, lines = [], [], []
-    for line, fields in _records(path):
-        if not columns:
-            columns = [name.strip() for name in fields]
-            if len(set(columns)) < len(columns):
-                raise InputError(f"{path}, line {line}: a column name occurs twice: {columns}.")
-        elif len(fields) != len(columns):
-            raise InputError(
-                f"{path}, line {line}: expected {len(columns)} fields, found {len(fields)}."
-            )
-        else:
-            rows.append(dict(zip(columns, fields, strict=True)))
-            lines.append(line)
-    if not columns:
+        rows = list(_read_jsonl(path))
+        return Table(path, list(rows[0].fields) if rows else [], rows)
+    lines = _read_tsv(path) if path.suffix == ".tsv" else _read_csv(path)
+    where, header = next(lines, ("", None))
+    if header is None:
         raise InputError(f"{path} is empty; expected a header line and rows.")
-    return Table(path, columns, rows, lines)
+    columns, rows = [name.strip() for name in header], []
+    if len(set(columns)) < len(columns):
+        raise InputError(f"{where}: a column name occurs twice: {columns}.")
+    for where, fields in lines:
+        if len(fields) != len(columns):
+            raise InputError(f"{where}: expected {len(columns)} fields, found {len(fields)}.")
+        rows.append(Record(where, dict(zip(columns, fields, strict=True))))
+    return Table(path, columns, rows)
 
 
-def _records(path: Path):
-    """(line, fields) of each line that is not blank."""
-    if path.suffix == ".tsv":
-        for line, text in enumerate(read_lines(path), 1):
-            if text.strip():
-                yield line, text.split("\t")
-        return
+def _read_tsv(path: Path):
+    for number, line in enumerate(read_lines(path), 1):
+        if line.strip():
+            yield f"{path}, line {number}", line.split("\t")
+
+
+def _read_csv(path: Path):
     reader = csv.reader(re.split(r"(?<=\n)", read_text(path)), strict=True)
-    start = 1
+    where = f"{path}, line 1"
     try:
         for fields in reader:
             if any(field.strip() for field in fields):
-                yield start, fields
-            start = reader.line_num + 1
+                yield where, fields
+            where = f"{path}, line {reader.line_num + 1}"  # a field may hold line breaks
     except csv.Error as error:
         raise InputError(
-            f"{path}, line {start}: not valid CSV ({error}). A text with a comma or a quotation "
-            'mark is put in quotation marks, and a mark inside it is written twice: "".'
+            f"{where}: not valid CSV ({error}). A text with a comma or a quotation mark is put in "
+            'quotation marks, and a mark inside it is written twice: "".'
         ) from None
 
 
-def _read_jsonl(path: Path) -> Table:
-    columns, rows, lines = [], [], []
+def _read_jsonl(path: Path):
     for number, line in enumerate(read_lines(path), 1):
         where = f"{path}, line {number}"
         if not line.strip():
@@ -97,11 +139,34 @@ def _read_jsonl(path: Path) -> Table:
             raise InputError(f"{where}: not valid JSON ({error}).") from None
         if not isinstance(item, dict):
             raise InputError(f'{where}: expected an object such as {{"text": ..., "label": ...}}.')
-        columns = columns or list(item)
-        rows.append({key: _as_text(value) for key, value in item.items()})
-        lines.append(number)
-    return Table(path, columns, rows, lines)
+        texts = (
+            value if isinstance(value, str | None) else json.dumps(value) for value in item.values()
+        )
+        yield Record(where, dict(zip(item, texts, strict=True)))
 
 
-def _as_text(value) -> str | None:
-    return value if isinstance(value, str) or value is None else json.dumps(value)
+def to_label(text: str, task: Task, where: str, names: Sequence[str] = ()) -> int | float:
+    """The class id or score that a field of a file stands for.
+
+    Args:
+        text: the field.
+        task: regression: a finite number; classification: one of its labels.
+        where: file and line, for the message.
+        names: the labels as the file writes them; () for `task.labels`.
+
+    Raises:
+        InputError: anything else.
+    """
+    if task.kind == "regression":
+        try:
+            score = float(text)
+        except ValueError:
+            score = math.nan
+        if not math.isfinite(score):
+            raise InputError(f"{where}: expected a number as the score, found {text!r:.80}.")
+        return score
+    names = tuple(names) or task.labels
+    if text not in names:
+        expected = ", ".join(repr(name) for name in names)
+        raise InputError(f"{where}: expected a label among {expected}; found {text!r:.80}.")
+    return names.index(text)

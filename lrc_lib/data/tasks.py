@@ -1,10 +1,12 @@
 """The task table: labels, metrics, lengths and epochs of every task the kit knows.
 
-A task is data. To add a built-in one, add a row to `TASKS` and a reader to `lrc_lib.data`.
+A task is data. To add a built-in one, add it to `tasks.toml` and a reader to `lrc_lib.data`.
 Taught in notebooks/02_teacher_and_student.
 """
 
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 
 METRICS = ("matthews", "accuracy", "f1", "pearson", "spearman")
 KINDS = ("classification", "regression")
@@ -57,32 +59,13 @@ class Task:
         return {split: names[split] for split in self.dev_splits if split in names}
 
 
-_CLASSES, _SCORES = KINDS
-_ACCURACY, _F1 = ("accuracy",), ("f1", "accuracy")
-_CORRELATIONS = ("pearson", "spearman")
-_POLAR = ("negative", "positive")
-_NLI = ("entailment", "neutral", "contradiction")
-_RTE = ("entailment", "not_entailment")
-_BOTH = ("matched", "mismatched")
-_REVIEWS = {"pair": False, "dev_splits": _BOTH, "source": "reviews"}
-_ONE = {"pair": False}
-_TWO = {"pair": True, "max_length": 128}
+def _read_task(name: str, given: dict) -> Task:
+    """A table of `tasks.toml` as a task."""
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+    values = {"labels": (), "pair": False} | values
+    kind = "classification" if values["labels"] else "regression"
+    return Task(name=name, kind=kind, max_length=128 if values["pair"] else 64, **values)
 
-# fmt: off
-_TABLE = (
-    Task("reviews", "Reviews", _CLASSES, _POLAR, metrics=("accuracy", "f1"), **_REVIEWS),
-    Task("reviews-score", "Review scores", _SCORES, (), metrics=_CORRELATIONS, **_REVIEWS),
-    Task("nli", "Grammar NLI", _CLASSES, _NLI, metrics=_ACCURACY, source="nli", **_TWO),
-    Task("cola", "CoLA", _CLASSES, ("unacceptable", "acceptable"),
-         metrics=("matthews", "accuracy"), epochs=90, **_ONE),
-    Task("sst-2", "SST-2", _CLASSES, _POLAR, metrics=_ACCURACY, **_ONE),
-    Task("mrpc", "MRPC", _CLASSES, ("not_equivalent", "equivalent"),
-         metrics=_F1, epochs=90, **_TWO),
-    Task("sts-b", "STS-B", _SCORES, (), metrics=_CORRELATIONS, **_TWO),
-    Task("qqp", "QQP", _CLASSES, ("not_duplicate", "duplicate"), metrics=_F1, **_TWO),
-    Task("mnli", "MNLI", _CLASSES, _NLI, metrics=_ACCURACY, dev_splits=_BOTH, **_TWO),
-    Task("qnli", "QNLI", _CLASSES, _RTE, metrics=_ACCURACY, **_TWO),
-    Task("rte", "RTE", _CLASSES, _RTE, metrics=_ACCURACY, epochs=90, **_TWO),
-)
-# fmt: on
-TASKS: dict[str, Task] = {task.name: task for task in _TABLE}
+
+_GIVEN = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+TASKS = {name: _read_task(name, given) for name, given in _GIVEN.items()}

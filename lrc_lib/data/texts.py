@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lrc_lib.data import nli, reviews
-from lrc_lib.data.rows import first_of_each, read_lines, sample, text_key
+from lrc_lib.data.rows import sample, text_key
+from lrc_lib.data.tables import read_lines
 from lrc_lib.errors import InputError
 
 BUILT_IN = {"reviews": reviews.read_texts, "nli": nli.read_texts}
@@ -46,8 +47,8 @@ def load_texts(
 def _read_files(data: str) -> tuple[tuple[str, ...], str]:
     paths = text_files(data)
     lines = [line.strip() for path in paths for line in read_lines(path)]
-    texts = first_of_each((line for line in lines if line), key=str)
-    return tuple(texts), f"{len(texts):,} texts from {len(paths)} file(s) in '{data}'."
+    texts = tuple(dict.fromkeys(line for line in lines if line))
+    return texts, f"{len(texts):,} texts from {len(paths)} file(s) in '{data}'."
 
 
 def split_places(data: str) -> list[str]:

@@ -1,11 +1,12 @@
 """Word vectors and their nearest neighbours: a GloVe file, or a model's own input embeddings."""
 
+import math
 import re
 from array import array
 
 import numpy as np
 
-from lrc_lib.data.rows import decoded
+from lrc_lib.data.tables import decoded
 from lrc_lib.errors import InputError
 
 # Letters with apostrophes between them: "don't" is one word, "well-known" two, "1990s" none.
@@ -106,47 +107,40 @@ def read_glove(path) -> WordVectors:
 
     Raises:
         InputError: no such file, not UTF-8, no words, or a line that is not a word and as many
-            numbers as in line 1 (file, line, what was expected).
+            finite numbers as in line 1 (file, line, what was expected).
     """
-    lines, numbers, width = {}, array("f"), 0  # word -> its first line; all vectors, end to end
+    words, numbers, width = {}, array("f"), 0  # words in order; all vectors, end to end
     try:
         with open(path, "rb") as file:
             for number, raw in enumerate(file, 1):
                 where = f"{path}, line {number}"
-                fields = decoded(raw, where).rstrip("\r\n ").split(" ")
-                width = width or len(fields) - 1
-                if width < 2:
-                    raise InputError(
-                        f"{where}: expected a word and its vector's numbers, with a space between "
-                        f"them; found {' '.join(fields)!r:.60}."
-                    )
-                vector, word = _parsed(fields, width, where)
-                if WORD.fullmatch(word) and word not in lines:
-                    lines[word] = number
+                line = decoded(raw, where).rstrip("\r\n ")
+                width = width or line.count(" ")
+                word, vector = _parsed(line, width, where)
+                if WORD.fullmatch(word) and word not in words:
+                    words[word] = None
                     numbers.extend(vector)
     except OSError as error:
         raise InputError(f"Cannot read the word vectors '{path}': {error.strerror}.") from None
-    if not lines:
+    if not words:
         raise InputError(f"'{path}' holds no word; expected a word and its vector on each line.")
-    matrix = np.frombuffer(numbers, dtype=np.float32).reshape(-1, width)
-    wrong = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
-    if len(wrong):
-        line = list(lines.values())[wrong[0]]
-        raise InputError(f"{path}, line {line}: expected {width} finite numbers.")
-    return WordVectors(lines, matrix)
+    return WordVectors(words, np.frombuffer(numbers, dtype=np.float32).reshape(-1, width))
 
 
-def _parsed(fields: list[str], width: int, where: str):
-    """(numbers, word). A word may hold spaces, as some in GloVe's largest file do."""
-    expected = f"{where}: expected a word and {width} numbers, as in line 1; "
-    more = [field for field in fields[1 : len(fields) - width] if _is_number(field)]
-    if len(fields) <= width or more:
-        raise InputError(f"{expected}found {sum(map(_is_number, fields[1:]))} numbers.")
+def _parsed(line: str, width: int, where: str) -> tuple[str, list[float]]:
+    """(word, numbers) of a line. A word may hold spaces, as some in GloVe's largest file do."""
+    word, *fields = line.rsplit(" ", width)
+    parts = word.split(" ")[1:]
     try:
-        return [float(field) for field in fields[-width:]], " ".join(fields[:-width])
+        vector = [float(field) for field in fields]
     except ValueError:
-        wrong = next(field for field in fields[-width:] if not _is_number(field))
-        raise InputError(f"{expected}found {wrong!r:.40} among them.") from None
+        vector = []
+    if len(vector) < max(width, 2) or not math.isfinite(sum(vector)) or any(map(_is_number, parts)):
+        raise InputError(
+            f"{where}: expected a word and {max(width, 2)} finite numbers, separated by spaces, as "
+            f"many as in line 1; found {line!r:.60}."
+        )
+    return word, vector
 
 
 def _is_number(text: str) -> bool:

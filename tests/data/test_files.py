@@ -79,11 +79,8 @@ def test_task_toml(tmp_path):
     data = load(put(tmp_path / "x", toml, train_csv=table, dev_csv=table))
     assert data.train == (Row("a", "b", 1), Row("c", "d", 0))
     task = data.task
-    assert (task.name, task.title, task.labels) == (
-        "tickets",
-        "Support tickets",
-        ("tech", "billing"),
-    )
+    assert (task.name, task.title) == ("tickets", "Support tickets")
+    assert task.labels == ("tech", "billing")
     assert (task.metrics, task.max_length, task.epochs) == (("f1",), 32, 3)
 
 
@@ -93,43 +90,32 @@ def test_numeric_labels_are_sorted_as_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("files", "message"),
+    ("name", "content", "message"),
     [
+        ("dev_csv", GOOD + "x,maybe\n", "dev.csv, line 4: expected a label.*'maybe'"),
+        ("dev_csv", "text,label\nfine\n", "dev.csv, line 2: expected 2 fields, found 1"),
+        ("dev_csv", 'text,label\n"a\nb",pos\nc,d,e\n', "dev.csv, line 4: expected 2 .*found 3"),
+        ("dev_csv", 'text,label\n"open,pos\n', "dev.csv, line 2: not valid CSV"),
+        ("dev_csv", "text,label\n", "dev.csv has no rows"),
+        ("dev_csv", "", "dev.csv is empty"),
+        ("dev_csv", "text,label\n,pos\n", "dev.csv, line 2: the column 'text' is missing or empty"),
+        ("dev_csv", "words,label\na,pos\n", "dev.csv, line 1: expected the column 'text'.*words"),
+        ("dev_csv", "text,text\na,b\n", "dev.csv, line 1: a column name occurs twice"),
+        ("dev_csv", "text,label\na\0,pos\n", "dev.csv, line 2: found a NUL byte"),
+        ("dev_tsv", "text\tlabel\na\tpos\tx\n", "dev.tsv, line 2: expected 2 fields, found 3"),
+        ("dev_jsonl", '{"text": "a", "label": "pos"}\n{"text": \n', "line 2: not valid JSON"),
+        ("dev_jsonl", "[1]\n", "dev.jsonl, line 1: expected an object"),
         (
-            {"dev_csv": "text,label\nfine,pos\nx,maybe\n"},
-            "dev.csv, line 3: expected a label.*'maybe'",
+            "dev_jsonl",
+            '{"text": "a", "label": "pos"}\n{"text": "b"}\n',
+            "line 2: the column 'label'",
         ),
-        ({"dev_csv": "text,label\nfine\n"}, "dev.csv, line 2: expected 2 fields, found 1"),
-        (
-            {"dev_csv": 'text,label\n"a\nb",pos\nc,d,e\n'},
-            "dev.csv, line 4: expected 2 fields, found 3",
-        ),
-        ({"dev_csv": 'text,label\n"open,pos\n'}, "dev.csv, line 2: not valid CSV"),
-        ({"dev_csv": "text,label\n"}, "dev.csv has no rows"),
-        ({"dev_csv": ""}, "dev.csv is empty"),
-        (
-            {"dev_csv": "text,label\n,pos\n"},
-            "dev.csv, line 2: the column 'text' is missing or empty",
-        ),
-        ({"dev_csv": "words,label\na,pos\n"}, "dev.csv, line 1: expected the column 'text'.*words"),
-        ({"dev_csv": "text,text\na,b\n"}, "dev.csv, line 1: a column name occurs twice"),
-        ({"dev_csv": "text,label\na\0,pos\n"}, "dev.csv, line 2: found a NUL byte"),
-        ({"dev_tsv": "text\tlabel\na\tpos\tx\n"}, "dev.tsv, line 2: expected 2 fields, found 3"),
-        (
-            {"dev_jsonl": '{"text": "a", "label": "pos"}\n{"text": \n'},
-            "dev.jsonl, line 2: not valid JSON",
-        ),
-        ({"dev_jsonl": "[1]\n"}, "dev.jsonl, line 1: expected an object"),
-        (
-            {"dev_jsonl": '{"text": "a", "label": "pos"}\n{"text": "b"}\n'},
-            "dev.jsonl, line 2: the column 'label' is missing",
-        ),
-        ({"dev_csv": GOOD, "train_tsv": "text\tlabel\n"}, "both train.csv and train.tsv"),
-        ({}, "has no dev.csv, dev.tsv or dev.jsonl"),
+        ("train_tsv", "text\tlabel\n", "both train.csv and train.tsv"),
+        ("notes_csv", "", "has no dev.csv, dev.tsv or dev.jsonl"),
     ],
 )
-def test_bad_files(files, message, tmp_path):
-    folder = put(tmp_path / "x", **({"train_csv": GOOD} | files))
+def test_bad_files(name, content, message, tmp_path):
+    folder = put(tmp_path / "x", **{"train_csv": GOOD, name: content})
     with pytest.raises(InputError, match=message):
         load(folder)
 
@@ -158,7 +144,7 @@ def test_bad_training_files(train, message, tmp_path):
         ("titel = 'x'", "Unknown key in .*task.toml: 'titel'. Did you mean 'title'"),
         ("title = ", "task.toml is not valid TOML"),
         ("kind = 'regresion'", "Unknown kind in .*Did you mean 'regression'"),
-        ("metrics = ['acc']", "Unknown metrics in .*Did you mean 'accuracy'"),
+        ("metrics = ['acc']", "Unknown metric in .*task.toml.*Did you mean 'accuracy'"),
         ("epochs = 0", "'epochs' must be a whole number above 0"),
         ("epochs = '3'", "'epochs' must be a whole number above 0"),
         ("text = ['a', 'b', 'c']", "'text' must name one or two columns"),
@@ -166,7 +152,7 @@ def test_bad_training_files(train, message, tmp_path):
         ("labels = ['pos']", "expected two or more different labels"),
         ("labels = ['pos', 'no']", "line 3: expected a label among 'pos', 'no'; found 'neg'"),
         ("name = 'MNLI'", "'mnli', which is a built-in one"),
-        ("metrics = ['pearson']", "metric for a classification with 2 labels: 'pearson'"),
+        ("metrics = ['pearson']", "for a classification with 2 labels: 'pearson'"),
         ("labels = ['a', 'b', 'c']\nmetrics = ['f1']", "with 3 labels: 'f1'.*Known: accuracy"),
     ],
 )

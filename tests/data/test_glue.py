@@ -1,4 +1,4 @@
-"""GLUE from a folder and from the hub. Real files: set LRC_GLUE_DIR to a glue_data folder."""
+"""GLUE from a folder and from the hub."""
 
 import os
 import subprocess
@@ -11,7 +11,6 @@ import pytest
 from glue_files import FILES, MNLI_HEADER, PAIR_HEADER, write_glue
 
 from lrc_lib.data import load_task_data
-from lrc_lib.data.glue_dir import FORMATS
 from lrc_lib.data.rows import Row
 from lrc_lib.data.tasks import TASKS
 from lrc_lib.errors import InputError, UnavailableError
@@ -30,36 +29,32 @@ def test_glue_formats(name, end, tmp_path):
     assert "not GLUE's own split" in data.source
 
 
+STS = "0\tg\tf\ty\to\ts\ts\tA\tB\t"
+
+
 @pytest.mark.parametrize(
-    ("name", "change", "message"),
+    ("name", "body", "message"),
     [
-        ("rte", {"body": ["0\tA\tB"]}, "train.tsv, line 2: expected 4 fields.*found 3"),
-        ("cola", {"body": ["x\t1\t\tGood.", "x\t1"]}, "train.tsv, line 2: expected 4 fields"),
-        (
-            "rte",
-            {"body": ["0\tA\tB\tmaybe"]},
-            "line 2: expected a label among 'entailment'.*'maybe'",
-        ),
-        ("sst-2", {"body": ["fine\t2"]}, "line 2: expected a label among '0', '1'; found '2'"),
-        (
-            "sts-b",
-            {"body": ["0\tg\tf\ty\to\ts\ts\tA\tB\thigh"]},
-            "line 2: expected a number.*'high'",
-        ),
-        (
-            "sts-b",
-            {"body": ["0\tg\tf\ty\to\ts\ts\tA\tB\t7"]},
-            "line 2: expected a score from 0 to 5",
-        ),
-        ("rte", {"header": "index\tpremise\tlabel"}, "line 1: expected a header.*'sentence1'"),
-        ("qqp", {"body": ["torn"] * 20}, "20 of 20 lines do not have 6 fields"),
-        ("rte", {"body": ["0\tA\tB\0\tentailment"]}, "line 2: found a NUL byte"),
+        ("rte", ["0\tA\tB"], "train.tsv, line 2: expected 4 fields.*found 3"),
+        ("cola", ["x\t1\t\tGood.", "x\t1"], "train.tsv, line 2: expected 4 fields"),
+        ("rte", ["0\tA\tB\tmaybe"], "line 2: expected a label among 'entailment'.*'maybe'"),
+        ("sst-2", ["fine\t2"], "line 2: expected a label among '0', '1'; found '2'"),
+        ("sts-b", [STS + "high"], "line 2: expected a number.*'high'"),
+        ("sts-b", [STS + "7"], "line 2: expected a score from 0 to 5"),
+        ("qqp", ["torn"] * 20, "20 of 20 lines do not have 6 fields"),
+        ("rte", ["0\tA\tB\0\tentailment"], "line 2: found a NUL byte"),
     ],
 )
-def test_malformed_glue(name, change, message, tmp_path):
-    write_glue(tmp_path, name, **change)
+def test_malformed_glue(name, body, message, tmp_path):
+    write_glue(tmp_path, name, body=body)
     with pytest.raises(InputError, match=message):
         load_task_data(name, str(tmp_path))
+
+
+def test_glue_without_the_expected_column(tmp_path):
+    write_glue(tmp_path, "rte", header="index\tpremise\tlabel")
+    with pytest.raises(InputError, match="line 1: expected a header.*'sentence1'"):
+        load_task_data("rte", str(tmp_path))
 
 
 def test_glue_file_that_is_not_utf8(tmp_path):
@@ -74,7 +69,7 @@ def test_glue_file_that_is_not_utf8(tmp_path):
 def test_glue_with_a_split_empty_or_missing(tmp_path):
     folder = write_glue(tmp_path, "mnli")
     (folder / "dev_mismatched.tsv").write_text(MNLI_HEADER + "\n")
-    with pytest.raises(InputError, match="dev split 'mismatched' of mnli has no rows"):
+    with pytest.raises(InputError, match="split 'mismatched' of mnli has no rows"):
         load_task_data("mnli", str(tmp_path))
     (folder / "dev_mismatched.tsv").write_text("")
     with pytest.raises(InputError, match="dev_mismatched.tsv is empty"):
@@ -96,29 +91,6 @@ def test_torn_lines_of_qqp_are_counted(tmp_path):
 def test_glue_without_a_folder_says_how():
     with pytest.raises(InputError, match="--glue-dir DIR.*--data-dir.*hub"):
         load_task_data("rte")
-
-
-REAL = {
-    "cola": (8551, 1043),
-    "sst-2": (67349, 872),
-    "rte": (2490, 277),
-    "sts-b": (5749, 1500),
-    "mrpc": (3576, 500),
-    "qnli": (4463, 1000),
-    "mnli": (600, 400, 1000),
-}
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_real_glue(name):
-    folder = os.environ.get("LRC_GLUE_DIR")
-    if not folder:
-        pytest.skip("set LRC_GLUE_DIR to a folder in the glue_data layout")
-    data = load_task_data(name, folder)
-    counts = (len(data.train), *(len(rows) for rows in data.dev.values()))
-    assert counts in (REAL[name], FORMATS[name].official)
-    labels = {row.label for row in data.train}
-    assert len(labels) == TASKS[name].num_labels or labels >= {0.0, 2.5, 5.0}
 
 
 # --- the hub ------------------------------------------------------------------------------------
@@ -184,16 +156,13 @@ def test_hub_names_of_splits_and_scores(fake_hub):
     assert load_task_data("sts-b", "hub").train == (Row("a", "b", 3.0),)
 
 
-def test_hub_that_changed_its_labels_or_columns(fake_hub):
+def test_hub_with_labels_in_another_order(fake_hub):
     answers, _ = fake_hub
     table = FakeTable(
         ["equivalent", "not_equivalent"], {"sentence1": [], "sentence2": [], "label": []}
     )
     answers |= {"train": table, "validation": table}
     with pytest.raises(InputError, match="expected the labels .'not_equivalent'"):
-        load_task_data("mrpc", "hub")
-    answers["train"] = FakeTable(None, {"sentence1": [], "label": []})
-    with pytest.raises(InputError, match="expected the column 'sentence2', found sentence1, label"):
         load_task_data("mrpc", "hub")
 
 
@@ -237,9 +206,3 @@ def test_hub_with_a_dead_address(tmp_path):
     )
     assert "UnavailableError: Could not get the model 'nobody/never-cached'" in done.stderr
     assert time.monotonic() - start < 20
-
-
-def test_hub_without_the_datasets_package(fake_hub, monkeypatch):
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UnavailableError, match="pip install datasets"):
-        load_task_data("rte", "hub")

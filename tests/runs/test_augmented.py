@@ -1,8 +1,6 @@
 """Augmented rows: the file, the run in the store and its id, the plan, the command."""
 
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +19,6 @@ from lrc_lib.errors import InputError
 from lrc_lib.runs import augmentation as module
 from lrc_lib.runs.augmentation import Augmentation, augmented_rows
 from lrc_lib.runs.store import find
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -228,14 +224,3 @@ def test_the_command_writes_rows_that_the_kit_can_read(tiny_data, tiny_teacher, 
     assert "exists already" in capsys.readouterr().err
     assert main([*command[:-4], "--out", str(tmp_path / "x"), "--mlm", tiny_teacher]) == 2
     assert "no masked-LM head" in capsys.readouterr().err
-
-
-def test_the_command_s_help_imports_nothing_heavy():
-    code = (
-        "import sys; from lrc_lib.cli.commands import main\n"
-        "try: main(['augment', '--help'])\n"
-        "except SystemExit: pass\n"
-        "sys.exit(bool({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and "--glove FILE" in done.stdout

@@ -236,13 +236,13 @@ def test_the_card_and_the_headline_name_the_text(packed, out, tiny_texts):
     assert headline(result.metrics) == f"64 texts, {result.metrics['tokens']:,} tokens"
 
 
-def test_help_imports_nothing_heavy():
+@pytest.mark.parametrize("command, says", [("general", "--wikipedia"), ("augment", "--glove FILE")])
+def test_help_imports_nothing_heavy(command, says):
     code = (
         "import sys; from lrc_lib.cli.commands import main\n"
-        "try: main(['general', '--help'])\n"
+        f"try: main(['{command}', '--help'])\n"
         "except SystemExit: pass\n"
         "sys.exit(bool({'torch', 'transformers', 'numpy', 'datasets'} & set(sys.modules)))"
     )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and "--wikipedia" in done.stdout, done.stderr
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and says in done.stdout, done.stderr
