@@ -1,4 +1,4 @@
-"""The house as docs/architecture.md draws it: rooms, one-way imports, no circles, few late imports."""
+"""The house as docs/architecture.md draws it: rooms, one-way imports, few late imports."""
 
 import ast
 import re

@@ -1,6 +1,6 @@
 """Writes the table of docs/dependencies.md: version, licence and size of what is installed here.
 
-  python tools/dependencies.py
+python tools/dependencies.py
 """
 
 import importlib.metadata

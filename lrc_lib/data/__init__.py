@@ -26,6 +26,7 @@ from lrc_lib.errors import InputError, unknown
 
 __all__ = ["Row", "TaskData", "get_task", "load_task_data", "load_texts", "own_task", "tasks_in"]
 
+READERS = {"reviews": reviews.read, "nli": nli.read}  # sources that need no folder and no hub
 SELECTION = "selection"  # the dev split of training rows that were held out
 
 
@@ -69,10 +70,8 @@ def load_task_data(
 
 def _read(task: Task, data: str):
     """({split: rows}, source) of all rows of a task, see the readers."""
-    if task.source == "reviews":
-        return reviews.read(task)
-    if task.source == "nli":
-        return nli.read(task)
+    if task.source in READERS:
+        return READERS[task.source](task)
     if task.source == "files":
         return files.read(task, data)
     if data == "hub":

@@ -20,6 +20,7 @@ import numpy as np
 
 from lrc_lib.data.batches import Encoded
 from lrc_lib.data.corpus import corpus_fingerprint, open_stream
+from lrc_lib.data.manifest import write_manifest
 from lrc_lib.data.resumable import sole_writer, write_parts
 from lrc_lib.errors import InputError
 
@@ -69,6 +70,7 @@ def pack(data: str, documents: int, tokenizer, length: int, cache: Path, report=
     with sole_writer(folder, partial, "the packed text"):
         if not folder.exists():
             write_parts(partial / IDS, partial / STATE, BEGIN, parts)
+            write_manifest(partial)
             os.replace(partial, folder)
     return _read(folder, tokenizer, length, documents)
 

@@ -40,8 +40,8 @@ class Stored:
     """The runs of GLUE tasks in a store, found by their spec without reading their data.
 
     Args:
-        results: runs (`RunResult`). Of each task only the runs on the newest run's rows are kept, because
-            runs on other rows cannot be compared with them.
+        results: runs (`RunResult`). Of each task only the runs on the newest run's rows are kept,
+            because runs on other rows cannot be compared with them.
     """
 
     def __init__(self, results: Iterable):

@@ -1,4 +1,4 @@
-"""The run format: what is in an id, which settings a kind of run has, and that folders are whole."""
+"""The run format: what an id holds, which settings a kind of run has, whole folders."""
 
 import dataclasses
 import hashlib
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lrc_lib import RunSpec, find, run
-from lrc_lib.data.manifest import MANIFEST, read_manifest
+from lrc_lib.data.manifest import MANIFEST
 from lrc_lib.errors import InputError
 from lrc_lib.runs import spec as spec_module
 from lrc_lib.runs.spec import FIELDS, check_kind
@@ -30,7 +30,7 @@ def test_a_manifest_lists_every_file_of_runs_caches_and_first_stages(tiny_spec, 
     caches = [path.parent for path in (tmp_path / "cache").glob("*/logits.npy")]
     assert caches and (stage1 / MANIFEST).exists()
     for folder in (result.path, find(tiny_spec.teacher_spec(), tmp_path).path, stage1, *caches):
-        files = read_manifest(folder)["files"]
+        files = json.loads((folder / MANIFEST).read_text())["files"]
         assert {name: entry["sha256"] for name, entry in files.items()} == listed(folder)
         assert all(entry["size"] == (folder / name).stat().st_size for name, entry in files.items())
     assert {"projection.safetensors", "student/model.safetensors"} <= set(listed(result.path))
