@@ -107,10 +107,11 @@ def store(smoke, tmp_path_factory):
     return out
 
 
-def smaller(layers=4, hidden=312, intermediate=1200, heads=12, **rest):
-    """`build_student`, but for BERT-base, which 02 and 09 make in order to time it."""
-    shape = (2, 48, 96) if hidden == 768 else (layers, hidden, intermediate)
-    return build_student(*shape, heads, **rest)
+def smaller(layers=4, hidden=312, intermediate=1200, *heads, **rest):
+    """`build_student`, but for the BERT-base that 02 and 09 make in order to time it."""
+    timed = hidden == 768 and torch.get_default_device().type != "meta"
+    shape = (2, 48, 96) if timed else (layers, hidden, intermediate)
+    return build_student(*shape, *heads, **rest)
 
 
 def drawn_elsewhere(self, figure, *rest, **more):

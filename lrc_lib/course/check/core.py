@@ -193,7 +193,7 @@ def compare(answer, right, mistakes: dict, *inputs, what, probe=tensor, rtol=RTO
     where = f" at {list(map(int, worst))}" if right.ndim else ""
     raise Mistake(
         f"Shape and type fit, the numbers do not: {what}{where} is {found[worst]:.4g}, and should "
-        f"be {right[worst]:.4g}. Do one row by hand."
+        f"be {right[worst]:.4g}. Do a small case by hand."
     )
 
 

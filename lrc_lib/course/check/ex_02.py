@@ -143,5 +143,5 @@ def _gaps(count):
 @exercise(COUNT)
 def ex_02_4(count):
     """The parameters of a BERT encoder, (layers, width, inner) -> int."""
-    compare(count, _parameters, COUNT, what=f"your gap for {SHAPES}", probe=_gaps)
+    compare(count, _parameters, COUNT, what=f"what your count lacks for {SHAPES}", probe=_gaps)
     return "BERT-base has 109,482,240 so counted, and the paper's student 14,350,248."
