@@ -112,11 +112,13 @@ def save_projection(projection: Projection, folder: Path) -> None:
 
 
 def default_out() -> Path:
-    """$LRC_OUT, else `out/` in the repository (or in the current folder, if installed)."""
-    if os.environ.get("LRC_OUT"):
-        return Path(os.environ["LRC_OUT"])
+    """$LRC_OUT, else `out/` in the repository (or in the current folder, if installed).
+
+    It is the rule of `lrc_lib.course.notebook.output_root`, which must load without torch.
+    """
     root = Path(__file__).resolve().parents[2]
-    return (root if (root / "pyproject.toml").exists() else Path.cwd()) / "out"
+    usual = root / "out" if (root / "notebooks").exists() else "out"
+    return Path(os.environ.get("LRC_OUT") or usual).expanduser().resolve()
 
 
 def run_folder(spec: RunSpec, out=None) -> Path:

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from lrc_lib import RunSpec, find, run
+from lrc_lib.course.notebook import output_root
 from lrc_lib.data.manifest import MANIFEST
 from lrc_lib.errors import InputError
 from lrc_lib.runs import spec as spec_module
 from lrc_lib.runs.spec import FIELDS, check_kind
-from lrc_lib.runs.store import finished, open_run
+from lrc_lib.runs.store import default_out, finished, open_run
 
 
 def listed(folder) -> dict:
@@ -57,6 +58,12 @@ def test_a_folder_without_a_manifest_is_not_a_run(learned, out, tmp_path):
     assert find(learned.spec, tmp_path) is None and finished(tmp_path) == []
     with pytest.raises(InputError, match="holds no finished run"):
         open_run(learned.id, tmp_path)
+
+
+@pytest.mark.parametrize("named", ["", "~/somewhere", "relative/out"])
+def test_python_and_the_command_line_have_one_default_store(monkeypatch, named):
+    monkeypatch.setenv("LRC_OUT", named)
+    assert default_out() == output_root()
 
 
 def test_a_field_that_is_added_later_leaves_every_id_as_it_is(tiny_spec, monkeypatch):
