@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig
+from transformers import AutoConfig, BertConfig, BertForSequenceClassification
 
 from lrc_lib.cli.terminal import say, show_table
 from lrc_lib.data.batches import epoch_order, steps_per_epoch
@@ -88,8 +88,17 @@ def encoder(layers: int, width: int, inner: int, vocabulary: int = 30522, positi
 
     It has one head of attention: neither FLOPs nor parameters depend on their number.
     """
+    config = BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=1,
+        intermediate_size=inner,
+        max_position_embeddings=positions,
+        attn_implementation="eager",  # older transformers look into the mask for other kinds
+    )
     with torch.device("meta"):
-        return build_student(layers, width, inner, 1, vocabulary, max_positions=positions)
+        return BertForSequenceClassification(config)
 
 
 @functools.lru_cache(maxsize=1024)
