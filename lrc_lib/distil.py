@@ -63,7 +63,7 @@ class Net(nn.Module):
         soft_loss: Callable,
         hard_loss: Callable,
         perturb: Callable | None,
-        layer_weight: float = 1.0,
+        layer_weight: float,
     ):
         super().__init__()
         self.model, self.W, self.pairs = model, W, list(pairs)
@@ -76,7 +76,7 @@ class Net(nn.Module):
         inputs = {name: ids for name, ids in batch.items() if name.endswith("_ids")}
         return backbone(self.model).embeddings(**inputs)
 
-    def forward(self, batch: dict, embeddings: Tensor | None = None, hidden_states: bool = False):
+    def forward(self, batch: dict, embeddings: Tensor | None, hidden_states: bool):
         """The model's output, from `embeddings` (B, L, d) where they are given."""
         inputs = model_inputs(self.model, batch)
         if embeddings is None:
@@ -176,7 +176,7 @@ def step_losses(net: Net, batch: dict, answers, weights) -> tuple[Losses, Tensor
 def pass_losses(net: Net, batch: dict, answers, targets, weights, embeddings=None) -> Losses:
     """The losses of one pass; a part whose weight is 0 is not computed. (Eqs. 3-6)"""
     alpha, beta, gamma = weights
-    output = net(batch, embeddings, hidden_states=bool(alpha))
+    output = net(batch, embeddings, bool(alpha))
     layers = soft = hard = None
     if alpha:
         layers = net.layer_losses(output.hidden_states, targets, batch["attention_mask"])

@@ -74,6 +74,8 @@ def test_the_minimum_is_the_sum_over_the_layers(batch):
     least = sum((2 - target.norm(dim=-1)).mean() for target in targets)
     assert clean.minimum.item() == pytest.approx(least.item(), rel=1e-5)
     assert clean.soft is None and clean.hard is None
+    without = build_net(net_of().model, PLAIN, layer_reduction="mean")
+    assert without.layer_weight == 1  # no layers: nothing to divide by
     mean, _ = step_losses(net_of(layer_reduction="mean"), batch, taught, (1, 0, 0))
     assert mean.minimum.item() == pytest.approx(least.item() / 3, rel=1e-5)
     assert mean.layers.item() == pytest.approx(clean.layers.item() / 3, rel=1e-5)
@@ -107,7 +109,8 @@ def test_the_perturbed_pass_starts_from_the_moved_embeddings(batch):
     assert clean.total.item() == pytest.approx(first.item(), rel=1e-6)
     assert trained.item() == pytest.approx(second.item(), rel=1e-6) and trained > clean.total
     usual = step_losses(net_of(recipe), batch, taught, WEIGHTS)[1]
-    assert usual > trained  # the default step is one norm of 1 for each row
+    written = step_losses(net_of(recipe, norm="sample", epsilon=1.0), batch, taught, WEIGHTS)[1]
+    assert usual == written > trained  # the default step has length 1 for each row
 
 
 def test_a_regression_has_squared_errors(batch):

@@ -34,14 +34,15 @@ class Page(HTMLParser):
 
 
 def build(store, factory):
-    """The documented command: its error output, and {path within the site: Page}."""
+    """The documented command: why it failed ("": it did not), and {path within the site: Page}."""
     out = factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "-W", "-b", "html", ROOT / "docs", out]
     environment = os.environ | {"LRC_OUT": str(store)}
     with FileLock(factory.getbasetemp().parent / "docs.lock"):  # pages are made in docs/, too
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert bool(done.returncode) == bool(done.stderr), done.stderr
-    return done.stderr, {p.relative_to(out).as_posix(): Page(p) for p in out.rglob("*.html")}
+    failure = done.stderr if done.returncode else ""  # torch may warn: a CUDA build without a GPU
+    assert failure or not done.returncode
+    return failure, {p.relative_to(out).as_posix(): Page(p) for p in out.rglob("*.html")}
 
 
 def store_of(folder, text):
