@@ -251,7 +251,7 @@ def test_only_runs_with_the_same_first_stage_share_it(tiny_spec):
 
 
 def test_a_trimmed_vocabulary_changes_nothing_but_rounding(tiny_spec, out, tmp_path, monkeypatch):
-    spec = tiny_spec.replace(recipe="finetune", weight_decay=1.0, train_rows=32, epochs=4)
+    spec = tiny_spec.replace(recipe="finetune", weight_decay=5.0, train_rows=32, epochs=4)
     trimmed = run(spec, tmp_path / "a", device="cpu")
     monkeypatch.setattr(training, "trim_vocabulary", lambda model, ids: None)
     whole = run(spec, tmp_path / "b", device="cpu")
