@@ -46,14 +46,16 @@ def history(job):
     return job.history()
 
 
-def test_cheap_dropout_keeps_what_it_should_and_the_mean():
+# p is in 2**-16ths; 1.109375 is bfloat16's nearest number to 1 / 0.9
+@pytest.mark.parametrize("kind, scale", [(torch.float32, 1 / 0.9), (torch.bfloat16, 1.109375)])
+def test_cheap_dropout_keeps_what_it_should_and_the_mean(kind, scale):
     torch.manual_seed(0)
-    dropped = drop(torch.ones(1001, 1001), 0.1)  # odd: four numbers a draw
+    dropped = drop(torch.ones(1001, 1001, dtype=kind), 0.1)  # odd: four numbers a draw
     kept = dropped != 0
-    assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.9], rel=1e-5)  # p in 2**-16ths
-    assert kept.float().mean().item() == pytest.approx(0.9, abs=3 * 0.3 / 1001)
+    assert dropped.unique().tolist() == pytest.approx([0, scale], rel=1e-5)
+    assert dropped.double().mean().item() == pytest.approx(1, abs=3 * 0.34 / 1001)
     for a, b in ((kept[:, 1:], kept[:, :-1]), (kept[1:], kept[:-1])):  # neighbours: independent
-        assert (a & b).float().mean().item() == pytest.approx(0.81, abs=0.002)
+        assert (a & b).float().mean().item() == pytest.approx(1 / scale**2, abs=0.002)
     assert not torch.equal(drop(torch.ones(100), 0.5), drop(torch.ones(100), 0.5))
 
 
@@ -123,11 +125,13 @@ def test_a_precision_that_the_device_has_not_is_refused(tiny_spec, tmp_path, mon
     cpu = torch.device("cpu")
     device.check_precision("fp32", cpu)
     device.check_precision("tf32", torch.device("cuda"))
-    monkeypatch.setattr(device, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(device, "has_bf16", lambda _: True)
+    assert device.usual_precision("cpu") == "bf16"
     device.check_precision("bf16", cpu)
     with pytest.raises(InputError, match="tf32 is for a CUDA GPU.*fp32"):
         run(tiny_spec.replace(precision="tf32"), tmp_path, "cpu")
-    monkeypatch.setattr(device, "_cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(device, "has_bf16", lambda _: False)
+    assert device.usual_precision("cpu") == "fp32"
     with pytest.raises(InputError, match="bf16 on this CPU.*100 times.*fp32"):
         run(tiny_spec.replace(precision="bf16"), tmp_path, "cpu")
 

@@ -26,7 +26,9 @@ def spec_of(options) -> RunSpec:
     given = {"general_data": _data(options), "general_packed": "true"}
     given |= {"general_rows": options.limit} if options.limit else {}
     settings = [f"{name}={value}" for name, value in given.items()] + options.settings
-    profile = load_profile(options.profile or "laptop", settings, teacher=options.teacher)
+    profile = load_profile(
+        options.profile or "laptop", settings, teacher=options.teacher, device=options.device
+    )
     check_kind(profile.settings, "general")
     student = profile.spec() if options.profile else RunSpec(**profile.settings)
     loss = profile.settings.get("general_loss", RunSpec.general_loss)

@@ -68,5 +68,6 @@ def complete(options) -> None:
     options.notebooks = list(dict.fromkeys(find_notebook(word) for word in words))
     if "seeds" in options:
         options.chosen = load_profile(
-            options.profile, options.settings, options.task, options.data, options.seeds or 0
-        )
+            options.profile, options.settings, options.task, options.data, options.seeds or 0,
+            device=options.device,
+        )  # fmt: skip

@@ -12,6 +12,7 @@ from lrc_lib.cli.terminal import Screen, say
 from lrc_lib.course.notebook import NOTEBOOKS, notebook_path, output_root
 from lrc_lib.runs import pool, ray_pool
 from lrc_lib.runs.device import default_jobs, resolve_device
+from lrc_lib.runs.store import find
 
 
 def command(options) -> int:
@@ -31,7 +32,12 @@ def command(options) -> int:
         set_aside(out, specs)
     check_space(out, disk_needed(specs.values(), out))
     say(f"Profile {profile.name}: {profile.title}")
-    say(f"{len(notebooks)} notebook(s), {len(specs)} run(s), device {device}, into {out}")
+    precisions = ", ".join(sorted({spec.precision for spec in specs.values()}))
+    say(
+        f"{len(notebooks)} notebook(s), {len(specs)} run(s), device {device} ({precisions}), "
+        f"into {out}"
+    )
+    say_if_in_fp32(specs, out)
     with Screen(options.verbose) as screen:
         if options.ray is None:
             outcomes = pool.train_all(specs, out, str(device), jobs, screen)
@@ -53,6 +59,17 @@ def command(options) -> int:
     summary = report.collect(profile, outcomes, skipped | executions, out, seconds)
     report.write(summary, out)
     return report.show(summary, out)
+
+
+def say_if_in_fp32(specs: dict, out: Path) -> None:
+    """Says how many of the runs the store holds in fp32 only, while another precision is asked."""
+    asked = [s for s in specs.values() if s.precision != "fp32" and not find(s, out)]
+    known = sum(find(spec.replace(precision="fp32"), out) is not None for spec in asked)
+    if known:
+        say(
+            f"The store holds {known} of these runs in fp32. They train again, in "
+            f"{asked[0].precision}; --set precision=fp32 reads them."
+        )
 
 
 def hopeless(needs: dict, outcomes: dict) -> dict[str, Execution]:

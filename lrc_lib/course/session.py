@@ -67,7 +67,8 @@ class Session:
         use_style()
         print(
             f"Profile {profile.name}: {', '.join(self.tasks)}; {profile.seeds} seed(s); "
-            f"device {self.device}, {torch.get_num_threads()} thread(s); store {self.out}"
+            f"device {self.device}, {self.spec().precision}, {torch.get_num_threads()} thread(s); "
+            f"store {self.out}"
         )
         number = notebook.name[:2]
         print(f"How long it takes: python reproduce.py --plan --only {number}, with your settings.")
@@ -210,7 +211,7 @@ def start(name, profile="laptop", tasks="", data="", device="auto", seeds=0, out
     """
     if name not in NOTEBOOKS:
         raise unknown("notebook", name, NOTEBOOKS)
-    chosen = load_profile(profile, settings, tasks, data, seeds)
+    chosen = load_profile(profile, settings, tasks, data, seeds, device=device)
     parameters = {"profile": profile, "tasks": chosen.tasks, "data": data}
     parameters |= {"seeds": chosen.seeds, "settings": chosen.settings}
     return Session(NOTEBOOKS[name], chosen, device, output_root(out), parameters)

@@ -5,6 +5,7 @@ float32 whatever the precision (`lrc_lib.losses`).
 """
 
 import os
+import platform
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -54,15 +55,35 @@ def check_precision(precision: str, device: torch.device) -> None:
     """
     if precision == "tf32" and device.type != "cuda":
         raise InputError("precision = tf32 is for a CUDA GPU. Use --set precision=fp32 here.")
-    if precision == "bf16" and device.type == "cpu" and not _cpu_has_bf16():
+    if precision == "bf16" and device.type == "cpu" and not has_bf16(device):
         raise InputError(
             "precision = bf16 on this CPU, which has no bfloat16 instructions, is about 100 times "
             "slower than fp32. Use --set precision=fp32 here."
         )
 
 
-def _cpu_has_bf16() -> bool:
+def has_bf16(device) -> bool:
+    """Whether a device multiplies in bfloat16 by instructions of its own, as far as torch can tell.
+
+    A CPU with AVX512-BF16, AMX or Arm's bf16, or a CUDA GPU from Ampere on.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if kind != "cpu":
+        return False
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def usual_precision(device: str = "auto") -> str:
+    """What a profile's precision = "auto" means on a device: "bf16" where it has it, else "fp32".
+
+    Raises:
+        InputError: see `resolve_device`.
+    """
+    return "bf16" if has_bf16(resolve_device(device)) else "fp32"
 
 
 def autocast(precision: str, device):

@@ -17,14 +17,16 @@ ATTENTION = "lrc_cpu"  # the name under which transformers knows `attention`
 def drop(x: Tensor, p: float) -> Tensor:
     """`x` (any shape) with each number set to 0 with probability p, the others times 1 / (1 - p).
 
-    p is rounded to a multiple of 2**-16.
+    p is rounded to a multiple of 2**-16, and in bfloat16 so that 1 / (1 - p) is a number of that
+    type: the mean stays right, and 0.1 becomes 0.0986.
     """
-    count, dropped = x.numel(), round(p * 2**16)
+    scale = torch.tensor(2**16 / (2**16 - round(p * 2**16)), dtype=x.dtype).item()
+    count, dropped = x.numel(), round((1 - 1 / scale) * 2**16)
     draws = torch.empty((count + 3) // 4, dtype=torch.int64)
     draws.random_(-(2**63), None)
     bits = draws.view(torch.int16)[:count].view(x.shape)
-    kept = torch.ge(bits, dropped - 2**15, out=torch.empty(x.shape))
-    return x * kept.mul_(2**16 / (2**16 - dropped))
+    kept = torch.ge(bits, dropped - 2**15, out=torch.empty(x.shape, dtype=x.dtype))
+    return x * kept.mul_(scale)
 
 
 class CheapDropout(nn.Dropout):

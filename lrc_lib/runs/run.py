@@ -437,6 +437,6 @@ def train_as(spec: RunSpec, net: Net, teacher, trainer: Trainer) -> None:
     with ExitStack() as stack:
         stack.enter_context(matmuls(spec.precision))
         fast = spec.compile == "on" and stack.enter_context(compiled(teacher, trainer))
-        if not fast and trainer.device.type == "cpu" and spec.precision == "fp32":
+        if not fast and trainer.device.type == "cpu":
             stack.enter_context(cheap_dropout(net.model))
         train(net, teacher, trainer)

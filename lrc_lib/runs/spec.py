@@ -156,13 +156,14 @@ class RunSpec:
 
     @property
     def name(self) -> str:
-        """Readable: "rte/lrc seed 0, rate 0.0003"; the paper's middle rate, 1e-4, is left out."""
+        """Readable: "rte/lrc bf16 seed 0, rate 0.0003"; fp32 and the rate 1e-4 are left out."""
+        precision = "" if self.precision == "fp32" else f" {self.precision}"
         if self.kind == "general":
-            return f"general distillation ({self.general_loss})"
+            return f"general distillation ({self.general_loss}){precision}"
         if self.kind == "augmented":
-            return f"{self.task}/augmented ({self.general_loss}){self._rate}"
+            return f"{self.task}/augmented ({self.general_loss}){precision}{self._rate}"
         suffix = f" seed {self.seed}{self._rate}" if self.kind == "student" else ""
-        return f"{self.task}/{self.recipe}{suffix}"
+        return f"{self.task}/{self.recipe}{precision}{suffix}"
 
     @property
     def _rate(self) -> str:

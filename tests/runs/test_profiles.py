@@ -102,6 +102,14 @@ def test_settings_override_the_recipe_s_values_then_the_task_s_then_the_run_s(ow
     assert changed.spec("nli", "finetune").learning_rate == 1e-4
 
 
+@pytest.mark.parametrize("here, wanted", [(True, "bf16"), (False, "fp32")])
+def test_precision_auto_is_what_the_device_has(monkeypatch, here, wanted):
+    monkeypatch.setattr("lrc_lib.runs.device.has_bf16", lambda device: here)
+    assert load_profile("laptop", device="cpu").spec().precision == wanted
+    assert load_profile("smoke", "precision=auto").spec("nli", "teacher").precision == wanted
+    assert load_profile("laptop", "precision=fp32").spec().precision == "fp32"
+
+
 def test_teacher_and_general_runs_are_those_that_students_depend_on():
     profile = load_profile("smoke")
     teacher, general = (profile.spec(recipe=recipe) for recipe in ("teacher", "general"))

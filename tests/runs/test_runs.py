@@ -12,6 +12,7 @@ import torch
 from lrc_lib import RunSpec, run, training
 from lrc_lib.cli.commands import main
 from lrc_lib.errors import InputError, TrainingError, UnavailableError
+from lrc_lib.runs.device import has_bf16
 from lrc_lib.runs.store import find
 
 
@@ -204,9 +205,18 @@ def interrupted(spec, out, at):
     assert find(spec, out) is None
 
 
-@pytest.mark.parametrize("at", [7, 10, 17])  # within an epoch, between epochs, in stage 2
-def test_interrupted_run_goes_on_to_the_bit_identical_result(tiny_spec, out, tmp_path, at):
-    spec = tiny_spec.replace(recipe="lrc_1", seed=at)
+own_bf16 = pytest.mark.skipif(not has_bf16("cpu"), reason="this CPU has no bfloat16")
+
+
+# within an epoch, between epochs, in stage 2
+@pytest.mark.parametrize(
+    "at, precision",
+    [(7, "fp32"), (10, "fp32"), (17, "fp32"), pytest.param(17, "bf16", marks=own_bf16)],
+)
+def test_interrupted_run_goes_on_to_the_bit_identical_result(
+    tiny_spec, out, tmp_path, at, precision
+):
+    spec = tiny_spec.replace(recipe="lrc_1", seed=at, precision=precision)
     whole = run(spec, out, device="cpu")
     run(spec.teacher_spec(), tmp_path, device="cpu")
     interrupted(spec, tmp_path, at)

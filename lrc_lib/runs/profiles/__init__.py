@@ -104,7 +104,9 @@ class Profile:
         return getattr(spec, f"{recipe}_spec")() if recipe in BEFORE_STUDENTS else spec
 
 
-def load_profile(name="laptop", settings=(), tasks=(), data="", seeds=0, teacher="") -> Profile:
+def load_profile(
+    name="laptop", settings=(), tasks=(), data="", seeds=0, teacher="", device="auto"
+) -> Profile:
     """Reads a profile and applies what the user set.
 
     Args:
@@ -115,6 +117,7 @@ def load_profile(name="laptop", settings=(), tasks=(), data="", seeds=0, teacher
         data: "" for the built-in texts, a folder with GLUE or your own files, or "hub".
         seeds: the number of seeds; 0 for the profile's.
         teacher: see `lrc_lib.models.teacher_folder`; "" for the profile's.
+        device: "auto", "cpu", "cuda" or "mps"; precision = "auto" is bf16 where it has it.
 
     Raises:
         InputError: an unknown profile, key, task or recipe (with the nearest right name), or a
@@ -127,7 +130,7 @@ def load_profile(name="laptop", settings=(), tasks=(), data="", seeds=0, teacher
     _refuse_unknown(by_recipe, RECIPES, f"recipe {where}:")
     if not isinstance(seeds, int) or seeds < 0:
         raise InputError(f"seeds must be a whole number of at least 0, not {seeds!r}.")
-    own = _settings(settings) | ({"teacher": teacher} if teacher else {})
+    own = _settings(settings, device) | ({"teacher": teacher} if teacher else {})
     data = str(data or table.get("data", ""))
     chosen = _chosen_tasks(tasks, table, data)
     return Profile(
@@ -136,9 +139,9 @@ def load_profile(name="laptop", settings=(), tasks=(), data="", seeds=0, teacher
         tasks=chosen,
         seeds=seeds or table["seeds"],
         data=data,
-        values=_checked(table.get("run", {}), f"[run] {where}"),
-        by_task={t: _checked(v, f"[task.{t}] {where}") for t, v in by_task.items()},
-        by_recipe={r: _checked(v, f"[recipe.{r}] {where}") for r, v in by_recipe.items()},
+        values=_checked(table.get("run", {}), f"[run] {where}", device),
+        by_task={t: _checked(v, f"[task.{t}] {where}", device) for t, v in by_task.items()},
+        by_recipe={r: _checked(v, f"[recipe.{r}] {where}", device) for r, v in by_recipe.items()},
         recipes={task: _recipes(lists, task, where) for task in chosen},
         settings=own,
         rates=() if "learning_rate" in own else _rates(table, where),
@@ -154,6 +157,12 @@ def _run_spec():
     from lrc_lib.runs.spec import RunSpec  # imports torch, which a list of profiles does not need
 
     return RunSpec
+
+
+def _usual_precision(device: str) -> str:
+    from lrc_lib.runs.device import usual_precision  # imports torch, too
+
+    return usual_precision(device)
 
 
 def _read(name) -> dict:
@@ -184,11 +193,13 @@ def _refuse_unknown(names: Iterable[str], known, kind: str) -> None:
             raise unknown(kind, name, known)
 
 
-def _checked(values: dict, where: str) -> dict:
-    """The values, with the types of `RunSpec`'s fields."""
+def _checked(values: dict, where: str, device: str) -> dict:
+    """The values, with the types of `RunSpec`'s fields and the device's precision."""
     for key in values:
         if key in OWN:
             raise InputError(f"'{key}' cannot be set in {where}: {OWN[key]}.")
+    if values.get("precision") == "auto":
+        values = values | {"precision": _usual_precision(device)}
     try:
         spec = _run_spec()().replace(**values)
     except InputError as error:
@@ -196,7 +207,7 @@ def _checked(values: dict, where: str) -> dict:
     return {key: getattr(spec, key) for key in values}
 
 
-def _settings(settings: str | Iterable[str]) -> dict:
+def _settings(settings: str | Iterable[str], device: str) -> dict:
     """{"epochs": 3} from ["epochs=3"] or from "epochs=3"."""
     given = {}
     for item in settings.split() if isinstance(settings, str) else settings:
@@ -204,7 +215,7 @@ def _settings(settings: str | Iterable[str]) -> dict:
         if not equals:
             raise InputError(f"A setting is KEY=VALUE, e.g. epochs=3, not '{item}'.")
         given[key.strip()] = value.strip()
-    return _checked(given, "the settings")
+    return _checked(given, "the settings", device)
 
 
 def _chosen_tasks(tasks: str | Iterable[str], table: dict, data: str) -> tuple[str, ...]:
