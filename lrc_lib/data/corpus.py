@@ -59,6 +59,7 @@ def corpus_fingerprint(data: str) -> str:
 
     Raises:
         InputError: a file that is missing or cannot be read.
+        UnavailableError: a built-in text that could not be fetched.
     """
     if is_wikipedia(data):
         return " ".join([WIKIPEDIA_DATASET, *wikipedia(data)])
@@ -89,16 +90,14 @@ def open_stream(data: str, place=None):
     """The documents of a corpus from `place` on (None: from the first one).
 
     Returns:
-        An iterable of texts with `place`; `done` and `size`, how far it is in documents or KB
-        (size 0: unknown); `source`, a sentence.
+        An iterable of texts with `place`; `done` and `size`, how far it is in articles or KB
+        (size 0: unknown); `source`, sentences.
 
     Raises:
         InputError: no such file, or while it is read: a line that is not text (file and line).
         UnavailableError: the hub does not answer or has no such revision (any more).
     """
-    if is_wikipedia(data):
-        return Articles(*wikipedia(data), place)
-    return Texts(data, place)
+    return Articles(*wikipedia(data), place) if is_wikipedia(data) else Texts(data, place)
 
 
 class Texts:
@@ -118,9 +117,8 @@ class Texts:
         self.size = sum(self.sizes) // 1000
         names = f"'{files[0].name}'" if len(files) == 1 else f"{len(files)} files"
         lines = f"Lines of {names}, {sum(size[file] for file in files) / 1e6:,.1f} MB."
-        self.source = " ".join(
-            [source for _, source in self.texts.values()] + [lines] * bool(files)
-        )
+        named = [source for _, source in self.texts.values()]
+        self.source = " ".join(named + [lines] * bool(files))
 
     @property
     def done(self) -> int:
@@ -130,25 +128,22 @@ class Texts:
     def __iter__(self):
         first, position, line = self.place
         for number in range(first, len(self.parts)):
-            part = self.parts[number]
-            read = self._lines if isinstance(part, Path) else self._texts
-            for text, size in read(part, position, line):
+            for text, size in self._read(self.parts[number], position, line):
                 position, line = position + size, line + 1
                 self.place = [number, position, line]
                 if text := allowed(text, self.barred):
                     yield text
             position = line = 0
 
-    def _texts(self, name: str, position: int, line: int):
-        """(text, its size) of a built-in source from its text number `line` on."""
-        yield from ((text, len(text)) for text in self.texts[name][0][line:])
-
-    def _lines(self, path: Path, position: int, line: int):
-        """(text, its size) of the lines of a file from its byte `position`, in `line`, on."""
-        with opened(path) as file:
+    def _read(self, part: str | Path, position: int, line: int):
+        """(text, its size) of a part from its byte `position`, or its text number `line`, on."""
+        if isinstance(part, str):
+            yield from ((text, len(text)) for text in self.texts[part][0][line:])
+            return
+        with opened(part) as file:
             file.seek(position)
             for number, raw in enumerate(file, line + 1):
-                text = decoded(raw.removeprefix(BOM_UTF8), f"{path}, line {number}")
+                text = decoded(raw.removeprefix(BOM_UTF8), f"{part}, line {number}")
                 yield text.strip(), len(raw)
 
 

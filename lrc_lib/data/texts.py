@@ -73,15 +73,16 @@ def load_documents(
         for text in texts:
             kept = allowed(text, barred)
             parts = [kept] if place in SHORT else passages(kept)
-            fit = [part for part in parts if part and text_key(part) not in barred]
+            fit = [part for part in parts if part and not (barred and text_key(part) in barred)]
             left_out += kept != text or fit != parts
             document = tuple(part for part in dict.fromkeys(fit) if part not in seen)
             seen.update(document)
             documents += [document] * bool(document)
     source = " ".join(sources)
     if left_out:
-        source += f" {left_out:,} texts that occur in a dev or test set, wholly or in a sentence, "
-        source += "were left out to that extent."
+        source += (
+            f" {left_out:,} texts of dev or test sets were left out, or cut out of longer ones."
+        )
     chosen = sample(documents, rows)
     count = sum(map(len, chosen))
     if count < 2:
@@ -105,17 +106,14 @@ def passages(text: str) -> list[str]:
     """
     if len(text.split()) <= WORDS:
         return [text]
-    found, passage = [], []
-    for sentence in sentences(text):
-        words = sentence.split()
-        if passage and len(passage) + len(words) > WORDS:
-            found.append(passage)
-            passage = []
-        passage = passage + words
-        while len(passage) > MOST_WORDS:
-            found.append(passage[:MOST_WORDS])
-            passage = passage[MOST_WORDS:]
-    return [" ".join(passage) for passage in [*found, passage] if passage]
+    found = [[]]
+    for words in map(str.split, sentences(text)):
+        for start in range(0, len(words), MOST_WORDS):
+            part = words[start : start + MOST_WORDS]
+            if len(found[-1]) + len(part) > WORDS:
+                found.append([])
+            found[-1] += part
+    return [" ".join(passage) for passage in found if passage]
 
 
 def allowed(text: str, barred: set[str]) -> str:

@@ -10,6 +10,8 @@ from lrc_lib.errors import InputError
 from lrc_lib.models import load_tokenizer
 from lrc_lib.runs.spec import documents_of
 
+CHUNK = 100_000  # rows that are tokenised at a time
+
 
 def unlabelled_rows(spec, tokenizer, cache: Path, report=None) -> tuple[Encoded, dict]:
     """(rows, facts about them) for the general distillation of a spec.
@@ -32,7 +34,8 @@ def unlabelled_rows(spec, tokenizer, cache: Path, report=None) -> tuple[Encoded,
         rows, (documents, source) = text_rows(spec), documents_of(spec)
         pairs = [row for row in rows if row.text_b is not None]
         singles = [row for row in rows if row.text_b is None]
-        encoded = joined([encode(part, tokenizer, length) for part in (singles, pairs) if part])
+        parts = [g[i : i + CHUNK] for g in (singles, pairs) for i in range(0, len(g), CHUNK)]
+        encoded = joined([encode(part, tokenizer, length) for part in parts])
         if pairs:
             source += f" {len(pairs):,} of {len(rows):,} rows are pairs of passages."
         facts = {"texts": len(documents), "source": source}

@@ -29,7 +29,7 @@ def test_texts_of_a_file_and_of_a_folder(tmp_path):
     assert found == ("one", "two <b>", "three") and "3 texts from 2 file(s)" in source
     assert len(load_texts(str(tmp_path), rows=2)[0]) == 2
     kept, source = load_texts(str(tmp_path), exclude=["ONE!"])
-    assert kept == ("two <b>", "three") and "1 texts that occur in a dev or test set" in source
+    assert kept == ("two <b>", "three") and "1 texts of dev or test sets" in source
 
 
 @pytest.mark.parametrize("place", ["wikipedia", "reviews.csv", "nli:elsewhere", "glue=elsewhere"])
@@ -72,7 +72,7 @@ def glue(tmp_path):
 def test_glue_gives_its_training_texts_without_those_of_dev_and_test(glue, tmp_path):
     documents, source = load_documents(f"glue={glue}")
     assert documents == (("Fine here",), tuple(passages(LONG)))
-    assert "3 texts of GLUE's training rows, without labels: CoLA, RTE. 2 texts that" in source
+    assert "3 texts of GLUE's training rows, without labels: CoLA, RTE. 2 texts of dev" in source
     assert "2 texts were split into 4 passages" in source
     path = tmp_path / "more.txt"
     path.write_text("a B!\n\nHeld out: no. Held out. 7 is left.\nfine here\nFine here\n")
@@ -80,7 +80,7 @@ def test_glue_gives_its_training_texts_without_those_of_dev_and_test(glue, tmp_p
     found, source = load_texts(data)
     assert found[:3] == ("Held out: no. 7 is left.", "fine here", "Fine here")
     assert found[3:6] == tuple(passages(LONG)) and found[6:] == load_texts("nli")[0]
-    assert "4 texts from 1 file(s)" in source and "4 texts that occur in a dev" in source
+    assert "4 texts from 1 file(s)" in source and "4 texts of dev or test sets" in source
     assert "a B!" in load_texts(str(path))[0]
 
 

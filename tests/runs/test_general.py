@@ -257,9 +257,9 @@ def test_fetch_packs_what_a_profile_reads(tiny_texts, tiny_teacher, tmp_path, ca
 
 
 def test_the_card_and_the_headline_name_the_text(packed, out, tiny_texts):
-    both = os.pathsep.join([tiny_texts, "/somewhere/else.txt"])
+    both = os.pathsep.join(["wiki", tiny_texts, "glue=/some/where"])
     assert _start(packed.replace(general_data=both), {"general": "g"}) == (
-        f"g on {Path(tiny_texts).name}, else.txt"
+        f"g on wiki, {Path(tiny_texts).name}, glue=where"
     )
     wikipedia = packed.replace(general_data="wikipedia:20231101.en")
     assert "wikipedia:20231101.en" in _start(wikipedia, {"general": "g"})
