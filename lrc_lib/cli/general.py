@@ -41,7 +41,9 @@ def _data(options) -> str:
         raise InputError("--config and --revision choose a Wikipedia: they go with --wikipedia.")
     for place in options.text:
         if is_wikipedia(place) or not (is_named(place) or Path(place).exists()):
-            raise InputError(f"There is no text '{place}'. --text takes .txt files and folders.")
+            raise InputError(
+                f"There is no text '{place}'. --text takes names, .txt files, folders."
+            )
         if os.pathsep in place:
             raise InputError(f"'{place}' has a '{os.pathsep}' in its name, which separates names.")
     return os.pathsep.join(options.text)

@@ -145,8 +145,8 @@ class RunSpec:
             )
         if self.general_pairs > (0 if self.packed else 1):
             raise InputError(
-                f"general_pairs must be a share of the texts, 0 to 1, not {self.general_pairs}, "
-                "and 0 for text that is packed (general_packed, wikipedia)."
+                f"general_pairs = {self.general_pairs} does not fit: it is a share of texts, from "
+                "0 to 1, and 0 where text is packed (general_packed, wikipedia)."
             )
         boundary_step(1, self.stage_boundary)
 
