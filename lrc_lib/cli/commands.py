@@ -102,9 +102,8 @@ def add_reproduce(parser: ArgumentParser) -> None:
 
 def add_general(parser: ArgumentParser) -> None:
     text, add = parser.add_mutually_exclusive_group(required=True), parser.add_argument
-    text.add_argument(
-        "--text", nargs="+", metavar="FILE|DIR", help=".txt files or folders; one text per line"
-    )
+    names = "reviews, wiki, glue=DIR, .txt files or folders"
+    text.add_argument("--text", nargs="+", metavar="TEXT", help=names)
     text.add_argument("--wikipedia", action="store_true", help="stream Wikipedia from the hub")
     add("--config", default="", metavar="DATE.LANGUAGE", help="which one (default: 20231101.en)")
     add("--revision", default="", metavar="SHA", help="of the hub's data set (default: pinned)")

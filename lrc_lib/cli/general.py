@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from lrc_lib.data.corpus import CONFIG, WIKIPEDIA, is_wikipedia
-from lrc_lib.data.texts import BUILT_IN
+from lrc_lib.data.texts import is_named
 from lrc_lib.errors import InputError
 from lrc_lib.runs.profiles import load_profile
 from lrc_lib.runs.spec import FIELDS, RunSpec, belongs, check_kind
@@ -41,11 +41,11 @@ def _data(options) -> str:
         return f"{WIKIPEDIA}:{options.config or CONFIG}{revision}"
     if options.config or options.revision:
         raise InputError("--config and --revision choose a Wikipedia: they go with --wikipedia.")
-    if len(options.text) == 1 and options.text[0] in BUILT_IN:
-        return options.text[0]
     for place in options.text:
-        if is_wikipedia(place) or not Path(place).exists():
-            raise InputError(f"There is no text '{place}'. --text takes .txt files and folders.")
+        if is_wikipedia(place) or not (is_named(place) or Path(place).exists()):
+            raise InputError(
+                f"There is no text '{place}'. --text takes names, .txt files, folders."
+            )
         if os.pathsep in place:
             raise InputError(f"'{place}' has a '{os.pathsep}' in its name, which separates names.")
     return os.pathsep.join(options.text)

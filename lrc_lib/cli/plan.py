@@ -23,8 +23,9 @@ from lrc_lib.errors import InputError, LrcError
 from lrc_lib.models import build_student, count_parameters
 from lrc_lib.runs.device import resolve_device
 from lrc_lib.runs.pool import all_specs
-from lrc_lib.runs.spec import data_of, task_of, texts_of, usable_length
+from lrc_lib.runs.spec import data_of, task_of, usable_length
 from lrc_lib.runs.store import find
+from lrc_lib.runs.unlabelled import text_rows
 from lrc_lib.schedule import RECIPES, Recipe, boundary_step
 
 SIZES = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
@@ -147,7 +148,7 @@ def row_facts(spec) -> tuple[int, int, int, int, str]:
         if spec.packed:
             rows, note = estimate(spec.general_data, spec.general_rows, length)
             return epochs, batch, rows, length, note
-        texts = texts_of(spec)[0]
+        texts = [f"{row.text_a} {row.text_b or ''}" for row in text_rows(spec)]
         return epochs, batch, len(texts), padded_length(texts, length, batch, spec.bucket), note
     epochs, batch = {
         "teacher": (spec.teacher_epochs, spec.teacher_batch_size),

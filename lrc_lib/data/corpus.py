@@ -1,8 +1,8 @@
 """Text of any size for general distillation, read document by document.
 
-A document is a line of a text file that is not empty, one of the built-in texts, or an article of a
-Wikipedia on the hub. A stream knows its place (`place`, plain JSON), and another stream continues
-from there. Only what is being read is held in memory.
+A document is a line of a text file that is not empty, a built-in text, a training text of GLUE, or
+an article of a Wikipedia on the hub. A stream knows its place (`place`, plain JSON), and another
+stream continues from there. Of text files and Wikipedia, only what is being read is in memory.
 """
 
 import functools
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lrc_lib.data.hub import REVISIONS, WIKIPEDIA_DATASET, WIKIPEDIA_SIZES, Articles
 from lrc_lib.data.tables import decoded
-from lrc_lib.data.texts import BUILT_IN, load_texts, split_places, text_files
+from lrc_lib.data.texts import allowed, held_out, is_named, read_place, split_places, text_files
 from lrc_lib.errors import InputError
 
 WIKIPEDIA = "wikipedia"
@@ -42,26 +42,33 @@ def wikipedia(data: str) -> tuple[str, str]:
 
 
 def places_of(data: str) -> list[str]:
-    """The files and folders in `data`, which are joined as in $PATH; or its one other name."""
-    return [data] if is_wikipedia(data) else split_places(data)
+    """The texts that are joined in `data` as in $PATH: names, files and folders."""
+    return [data] if is_wikipedia(data) else split_places(data) or [data]
+
+
+def _parts(data: str) -> list[str | Path]:
+    """The places in `data`, with the files of a folder instead of the folder."""
+    places = places_of(data)
+    return [part for p in places for part in ([p] if is_named(p) else text_files(p))]
 
 
 @functools.lru_cache(maxsize=8)
 def corpus_fingerprint(data: str) -> str:
-    """Identifies a corpus: a hash of all bytes of its files in their order, or the name,
-    configuration and revision of a Wikipedia (the hub is not asked).
+    """Identifies a corpus: a hash of its texts and of all bytes of its files in their order, or the
+    name, configuration and revision of a Wikipedia (the hub is not asked).
 
     Raises:
         InputError: a file that is missing or cannot be read.
+        UnavailableError: a built-in text that could not be fetched.
     """
     if is_wikipedia(data):
         return " ".join([WIKIPEDIA_DATASET, *wikipedia(data)])
-    digest = hashlib.sha256()
-    if data in BUILT_IN:
-        digest.update("\n".join(load_texts(data)[0]).encode())
-        return digest.hexdigest()[:16]
-    for path in text_files(data):
-        with opened(path) as file:
+    digest = hashlib.sha256("\n".join(sorted(held_out(data))).encode())
+    for part in _parts(data):
+        if isinstance(part, str):
+            digest.update("\n".join(read_place(part)[0]).encode())
+            continue
+        with opened(part) as file:
             digest.update(f"{os.fstat(file.fileno()).st_size} ".encode())
             hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()[:16]
@@ -83,48 +90,35 @@ def open_stream(data: str, place=None):
     """The documents of a corpus from `place` on (None: from the first one).
 
     Returns:
-        An iterable of texts with `place`; `done` and `size`, how far it is in documents or KB
-        (size 0: unknown); `source`, a sentence.
+        An iterable of texts with `place`; `done` and `size`, how far it is in articles or KB
+        (size 0: unknown); `source`, sentences.
 
     Raises:
         InputError: no such file, or while it is read: a line that is not text (file and line).
         UnavailableError: the hub does not answer or has no such revision (any more).
     """
-    if is_wikipedia(data):
-        return Articles(*wikipedia(data), place)
-    return Texts(data, place) if data in BUILT_IN else Lines(data, place)
+    return Articles(*wikipedia(data), place) if is_wikipedia(data) else Texts(data, place)
 
 
 class Texts:
-    """The built-in texts; a place is the number of a text."""
+    """Built-in texts, and the lines of text files without surrounding space.
 
-    def __init__(self, data: str, place=None):
-        self.texts, self.source = load_texts(data)
-        self.place, self.size = place or 0, len(self.texts)
-
-    @property
-    def done(self) -> int:
-        """Texts so far."""
-        return self.place
-
-    def __iter__(self):
-        for text in self.texts[self.place :]:
-            self.place += 1
-            yield text
-
-
-class Lines:
-    """The lines of text files, without surrounding space; empty ones are skipped.
-
-    A place is [number of the file, bytes, lines] read so far.
+    Empty lines are skipped, and what `lrc_lib.data.texts.allowed` leaves out is. A place is [number
+    of the part, bytes or characters, lines or texts] read so far; a part is a file or a name.
     """
 
     def __init__(self, data: str, place=None):
-        self.paths, self.place = text_files(data), place or [0, 0, 0]
-        self.sizes = [path.stat().st_size for path in self.paths]
+        self.parts, self.place, self.barred = _parts(data), place or [0, 0, 0], held_out(data)
+        files = [part for part in self.parts if isinstance(part, Path)]
+        self.texts = {part: read_place(part) for part in self.parts if part not in files}
+        size = {part: sum(map(len, texts)) for part, (texts, _) in self.texts.items()}
+        size |= {file: file.stat().st_size for file in files}
+        self.sizes = [size[part] for part in self.parts]
         self.size = sum(self.sizes) // 1000
-        names = f"'{self.paths[0].name}'" if len(self.paths) == 1 else f"{len(self.paths)} files"
-        self.source = f"Lines of {names}, {sum(self.sizes) / 1e6:,.1f} MB."
+        names = f"'{files[0].name}'" if len(files) == 1 else f"{len(files)} files"
+        lines = f"Lines of {names}, {sum(size[file] for file in files) / 1e6:,.1f} MB."
+        named = [source for _, source in self.texts.values()]
+        self.source = " ".join(named + [lines] * bool(files))
 
     @property
     def done(self) -> int:
@@ -133,24 +127,30 @@ class Lines:
 
     def __iter__(self):
         first, position, line = self.place
-        for number in range(first, len(self.paths)):
-            with opened(self.paths[number]) as file:
-                file.seek(position)
-                for raw in file:
-                    position, line = position + len(raw), line + 1
-                    text = decoded(
-                        raw.removeprefix(BOM_UTF8), f"{self.paths[number]}, line {line}"
-                    ).strip()
-                    self.place = [number, position, line]
-                    if text:
-                        yield text
+        for number in range(first, len(self.parts)):
+            for text, size in self._read(self.parts[number], position, line):
+                position, line = position + size, line + 1
+                self.place = [number, position, line]
+                if text := allowed(text, self.barred):
+                    yield text
             position = line = 0
+
+    def _read(self, part: str | Path, position: int, line: int):
+        """(text, its size) of a part from its byte `position`, or its text number `line`, on."""
+        if isinstance(part, str):
+            yield from ((text, len(text)) for text in self.texts[part][0][line:])
+            return
+        with opened(part) as file:
+            file.seek(position)
+            for number, raw in enumerate(file, line + 1):
+                text = decoded(raw.removeprefix(BOM_UTF8), f"{part}, line {number}")
+                yield text.strip(), len(raw)
 
 
 def estimate(data: str, limit: int, length: int) -> tuple[int, str]:
     """(sequences, how they were estimated) of a packed corpus, without packing it.
 
-    A Wikipedia's published size is taken; for text files the words of the first MB are counted.
+    A Wikipedia's published size is taken; of a text file the words of the first MB are counted.
 
     Args:
         data: see `open_stream`.
@@ -164,16 +164,19 @@ def estimate(data: str, limit: int, length: int) -> tuple[int, str]:
         note = f"estimated from the published size of {config}"
         if config not in WIKIPEDIA_SIZES:
             note = f"size of {config} not known here; counted as {CONFIG}"
-    elif data in BUILT_IN:
-        texts = load_texts(data)[0][: limit or None]
-        words = sum(len(text.split()) for text in texts)
-        tokens, note = words * TOKENS_PER_WORD + len(texts), "estimated from its words"
     else:
-        paths = text_files(data)
-        with opened(paths[0]) as file:
-            sample = file.read(SAMPLE_BYTES)
-        words, lines = len(sample.split()), sample.count(b"\n") + 1
-        share = sum(path.stat().st_size for path in paths) / max(1, len(sample))
-        share = min(share, limit / lines) if limit else share
-        tokens, note = share * (words * TOKENS_PER_WORD + lines), "estimated from a sample's words"
+        words, lines = map(sum, zip(*map(_count, _parts(data)), strict=True))
+        share = min(1, limit / lines) if limit else 1
+        tokens, note = share * (words * TOKENS_PER_WORD + lines), "estimated from its words"
     return round(tokens / max(1, length - SPECIAL_TOKENS)), note
+
+
+def _count(part: str | Path) -> tuple[float, float]:
+    """(words, texts) of a part; those of a file are estimated from its beginning."""
+    if isinstance(part, str):
+        texts = read_place(part)[0]
+        return sum(len(text.split()) for text in texts), len(texts)
+    with opened(part) as file:
+        sample = file.read(SAMPLE_BYTES)
+    share = part.stat().st_size / max(1, len(sample))
+    return share * len(sample.split()), share * (sample.count(b"\n") + 1)

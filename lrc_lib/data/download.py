@@ -76,11 +76,11 @@ def verify(path: Path, sha256: str) -> Path:
     with open(path, "rb") as file:
         found = file_digest(file, "sha256").hexdigest()
     if found != sha256:
-        raise InputError(_mismatch(str(path), sha256, found))
+        raise InputError(mismatch(str(path), sha256, found))
     return path
 
 
-def _mismatch(what: str, expected: str, found: str) -> str:
+def mismatch(what: str, expected: str, found: str) -> str:
     return (
         f"{what} is not the file that was meant, so it is not used.\n"
         f"  expected sha256 {expected}\n  found    sha256 {found}\n"
@@ -175,7 +175,7 @@ def _run_pip(requirement: str, sha256: str, folder: Path, binary: bool) -> str:
         said += done.stderr
         found = re.search(r"\bGot\s+([0-9a-f]{64})", done.stdout + done.stderr)
         if found:
-            raise InputError(_mismatch(f"What pip brought as {requirement}", sha256, found[1]))
+            raise InputError(mismatch(f"What pip brought as {requirement}", sha256, found[1]))
         # If the index did not answer, there is no use in trying again.
         if done.returncode == 0 or "Collecting" not in done.stdout:
             break

@@ -9,9 +9,9 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrc_lib.data.rows import Row
+from lrc_lib.data.rows import Row, text_key
 from lrc_lib.data.tables import read_lines, to_label
-from lrc_lib.data.tasks import Task
+from lrc_lib.data.tasks import TASKS, Task
 from lrc_lib.errors import InputError
 
 LAYOUT = (
@@ -160,6 +160,47 @@ def _check_width(fields: list[str], width: int, where: str) -> None:
         raise InputError(
             f"{where}: expected {width} fields between tabs, found {len(fields)}: {line!r:.80}."
         )
+
+
+def _folders(data: str) -> dict[str, Path]:
+    """Task -> its folder in `data`, of the tasks that have one.
+
+    Raises:
+        InputError: there is no such folder, or it holds no task.
+    """
+    found = {name: find_folder(data, name) for name in FORMATS if Path(data).is_dir()}
+    if not any(found.values()):
+        raise InputError(f"'{data}' is no folder that holds a GLUE task. {LAYOUT}")
+    return {name: folder for name, folder in found.items() if folder}
+
+
+def read_texts(data: str) -> tuple[tuple[str, ...], str]:
+    """The texts of all training files in the folder `data`, and their source.
+
+    Of texts that differ in case, space and marks only, the first is taken.
+
+    Raises:
+        InputError: see `read_file`.
+    """
+    folders = _folders(data)
+    texts = {}
+    for name, folder in folders.items():
+        for row in read_file(folder / "train.tsv", TASKS[name])[0]:
+            for text in filter(None, row[:2]):
+                texts.setdefault(text_key(text), text.strip())
+    titles = ", ".join(TASKS[name].title for name in folders)
+    source = f"{len(texts):,} texts of GLUE's training rows, without labels: {titles}."
+    return tuple(texts.values()), source
+
+
+def read_held_out(data: str) -> set[str]:
+    """Every field with a letter of every file in the folder `data` that is no training file.
+
+    All texts of dev, test and diagnostic files are among them, whatever their columns are.
+    """
+    files = [file for folder in _folders(data).values() for file in folder.glob("*.tsv")]
+    lines = (line for file in files if file.name != "train.tsv" for line in read_lines(file))
+    return {field for line in lines for field in line.split("\t") if re.search(r"[^\W\d_]", field)}
 
 
 def find_diagnostic(data: str) -> Path | None:

@@ -140,6 +140,8 @@ def _start(spec, metrics: dict) -> str:
     if "augmented" in metrics:
         return f"{metrics['augmented']}: {spec.augment} altered copies of each training row"
     if "general" in metrics:
-        texts = ", ".join(_public(place, place) for place in places_of(spec.general_data))
+        texts = ", ".join(
+            _public(place, place.removeprefix("glue=")) for place in places_of(spec.general_data)
+        )
         return f"{metrics['general']} on {texts}"
     return "random weights"

@@ -6,9 +6,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from lrc_lib.data import get_task, load_task_data, load_texts
+from lrc_lib.data import get_task, load_task_data
 from lrc_lib.data.corpus import corpus_fingerprint, is_wikipedia
 from lrc_lib.data.fingerprints import model_fingerprint
+from lrc_lib.data.texts import load_documents
 from lrc_lib.errors import InputError, unknown
 from lrc_lib.losses import HARD_TARGETS, LAYER_LOSSES, REPRESENTATIONS
 from lrc_lib.perturbation import NORMS
@@ -109,6 +110,7 @@ class RunSpec:
     general_data: str = setting("reviews", GENERAL, location=True)
     general_rows: int = setting(0, GENERAL, least=0)
     general_packed: bool = setting(False, GENERAL)
+    general_pairs: float = setting(0.0, GENERAL, least=0)  # share of rows, `data.pairs`; not packed
     general_epochs: int = setting(1, GENERAL, least=1)
     general_batch_size: int = setting(256, GENERAL, least=2)
     general_lr: float = setting(1e-4, GENERAL, above=0)
@@ -140,6 +142,11 @@ class RunSpec:
                 "negatives = process and processes = N, two or more, go together: each of N "
                 "processes takes its negatives from its own rows. With negatives = batch, "
                 "--processes N alone says how many share a batch."
+            )
+        if self.general_pairs > (0 if self.packed else 1):
+            raise InputError(
+                f"general_pairs = {self.general_pairs} does not fit: it is a share of texts, from "
+                "0 to 1, and 0 where text is packed (general_packed, wikipedia)."
             )
         boundary_step(1, self.stage_boundary)
 
@@ -351,8 +358,9 @@ def _data_fingerprint(spec: RunSpec) -> str:
     if spec.kind == "general" and spec.packed:
         return corpus_fingerprint(spec.general_data)
     if spec.kind == "general":
-        texts, _ = texts_of(spec)
-        return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+        between = "\n\n" if spec.general_pairs else "\n"  # which passages are neighbours
+        content = between.join("\n".join(passages) for passages in documents_of(spec)[0])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
     return data_of(spec).fingerprint
 
 
@@ -376,13 +384,13 @@ def data_of(spec: RunSpec):
     return _task_data(spec.task, spec.data, spec.train_rows, spec.dev_rows, spec.selection_rows)
 
 
-def texts_of(spec: RunSpec):
-    """(texts, source) for general distillation; read once per process."""
-    return _texts(spec.general_data, spec.general_rows)
+def documents_of(spec: RunSpec):
+    """(documents, source) for general distillation; read once per process."""
+    return _documents(spec.general_data, spec.general_rows)
 
 
 _task_data = functools.lru_cache(maxsize=16)(load_task_data)
-_texts = functools.lru_cache(maxsize=4)(load_texts)
+_documents = functools.lru_cache(maxsize=4)(load_documents)
 
 
 def all_recipes() -> tuple[str, ...]:

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
-from lrc_lib.data.batches import Encoded, encode, steps_per_epoch
+from lrc_lib.data.batches import Encoded, encode, joined, steps_per_epoch
 from lrc_lib.data.packing import pack
+from lrc_lib.data.pairs import with_pairs
 from lrc_lib.data.rows import Row
 from lrc_lib.errors import InputError
 from lrc_lib.models import load_tokenizer
-from lrc_lib.runs.spec import texts_of
+from lrc_lib.runs.spec import documents_of
+
+CHUNK = 100_000  # rows that are tokenised at a time
 
 
 def unlabelled_rows(spec, tokenizer, cache: Path, report=None) -> tuple[Encoded, dict]:
@@ -28,9 +31,14 @@ def unlabelled_rows(spec, tokenizer, cache: Path, report=None) -> tuple[Encoded,
             spec.general_data, spec.general_rows, tokenizer, length, cache, report
         )
     else:
-        texts, source = texts_of(spec)
-        encoded = encode([Row(text, None, 0) for text in texts], tokenizer, length)
-        facts = {"texts": len(texts), "source": source}
+        rows, (documents, source) = text_rows(spec), documents_of(spec)
+        pairs = [row for row in rows if row.text_b is not None]
+        singles = [row for row in rows if row.text_b is None]
+        parts = [g[i : i + CHUNK] for g in (singles, pairs) for i in range(0, len(g), CHUNK)]
+        encoded = joined([encode(part, tokenizer, length) for part in parts])
+        if pairs:
+            source += f" {len(pairs):,} of {len(rows):,} rows are pairs of passages."
+        facts = {"texts": len(documents), "source": source}
     if not steps_per_epoch(len(encoded), spec.general_batch_size, spec.drop_last):
         raise InputError(
             f"'{spec.general_data}' gives {len(encoded):,} sequences, less than one batch of "
@@ -39,10 +47,16 @@ def unlabelled_rows(spec, tokenizer, cache: Path, report=None) -> tuple[Encoded,
     return encoded, {**facts, "sequences": len(encoded), "tokens": int(encoded.lengths.sum())}
 
 
+def text_rows(spec) -> list[Row]:
+    """The rows of a general distillation that is not packed, see `with_pairs`; single texts come
+    before pairs when they are encoded."""
+    return with_pairs(documents_of(spec)[0], spec.general_pairs, spec.general_seed)
+
+
 def text_source(spec, cache: Path) -> str:
     """Where a general run's text comes from; fetches the text, and packs it if the run does."""
     if not spec.packed:
-        return texts_of(spec)[1]
+        return documents_of(spec)[1]
     return unlabelled_rows(spec, load_tokenizer(spec.teacher), cache, _say)[1]["source"]
 
 

@@ -169,18 +169,6 @@ def test_not_utf8(tmp_path):
         load(folder)
 
 
-def test_texts_of_a_file_and_of_a_folder(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\n\r\n  two <b>\r\none\r\n")
-    (tmp_path / "b.txt").write_text("three\n")
-    (tmp_path / "notes.md").write_text("four\n")
-    assert load_texts(str(tmp_path / "a.txt"))[0] == ("one", "two <b>")
-    texts, source = load_texts(str(tmp_path))
-    assert texts == ("one", "two <b>", "three") and "3 texts from 2 file(s)" in source
-    assert len(load_texts(str(tmp_path), rows=2)[0]) == 2
-    kept, source = load_texts(str(tmp_path), exclude=["ONE!"])
-    assert kept == ("two <b>", "three") and "1 texts that occur in a dev set" in source
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -196,8 +184,3 @@ def test_bad_texts(content, message, tmp_path):
     for place in (tmp_path, tmp_path / "a.txt"):
         with pytest.raises(InputError, match=message):
             load_texts(str(place))
-
-
-def test_texts_from_an_unknown_place():
-    with pytest.raises(InputError, match="expected 'reviews', 'nli', a .txt file, or a folder"):
-        load_texts("wikipedia")

@@ -39,7 +39,7 @@ def calibrated(monkeypatch):
 
 def fresh():
     """Forgets what the process knows about files."""
-    for cached in (spec_module._run_id, corpus.corpus_fingerprint, spec_module._texts):
+    for cached in (spec_module._run_id, corpus.corpus_fingerprint, spec_module._documents):
         cached.cache_clear()
 
 
@@ -87,6 +87,35 @@ def test_ids_follow_from_the_text_and_from_packing(packed, tiny_texts, tmp_path)
     path.write_text(path.read_text() + "\none more")
     fresh()
     assert moved.run_id() != general.run_id()
+
+
+def test_pairs_change_what_the_student_reads(tiny_spec, out, tmp_path):
+    plain = tiny_spec.general_spec()
+    pairs = plain.replace(general_pairs=0.5)
+    assert len({s.run_id() for s in (plain, pairs, pairs.replace(general_pairs=1.0))}) == 3
+    assert plain.replace(general_pairs=0.0).run_id() == plain.run_id()
+    single, both = (run(spec, out, device="cpu").metrics for spec in (plain, pairs))
+    assert both["sequences"] == single["sequences"] == both["texts"] == 64
+    assert both["tokens"] > 1.3 * single["tokens"]
+    assert "32 of 64 rows are pairs" in both["source"] and "pairs" not in single["source"]
+    assert cost(pairs).teacher > 1.2 * cost(plain).teacher
+    lines = [f"{i} " + "one " * 20 + "." for i in range(4)]  # four passages of two texts, or of one
+    ids = set()
+    for number, content in enumerate(
+        ("\n".join([" ".join(lines[:2]), *lines[2:]]), " ".join(lines))
+    ):
+        path = tmp_path / f"{number}.txt"
+        path.write_text(content)
+        ids.add(pairs.replace(general_data=str(path)).run_id())
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize(
+    "change", [dict(general_pairs=1.5), dict(general_pairs=0.5, general_packed=True)]
+)
+def test_a_share_of_pairs_that_makes_no_sense(change):
+    with pytest.raises(InputError, match="general_pairs = .*from 0 to 1, and 0 where"):
+        RunSpec(**change)
 
 
 def test_the_id_of_a_wikipedia_needs_no_hub(tiny_spec, monkeypatch):
@@ -226,9 +255,9 @@ def test_fetch_packs_what_a_profile_reads(tiny_texts, tiny_teacher, tmp_path, ca
 
 
 def test_the_card_and_the_headline_name_the_text(packed, out, tiny_texts):
-    both = os.pathsep.join([tiny_texts, "/somewhere/else.txt"])
+    both = os.pathsep.join(["wiki", tiny_texts, "glue=/some/where"])
     assert _start(packed.replace(general_data=both), {"general": "g"}) == (
-        f"g on {Path(tiny_texts).name}, else.txt"
+        f"g on wiki, {Path(tiny_texts).name}, glue=where"
     )
     wikipedia = packed.replace(general_data="wikipedia:20231101.en")
     assert "wikipedia:20231101.en" in _start(wikipedia, {"general": "g"})
