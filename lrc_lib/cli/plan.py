@@ -227,8 +227,7 @@ def _stage1(spec):
     It says the same as `spec.stage1_id()`, but needs no data.
     """
     recipe = RECIPES.get(spec.recipe, LAYERS_ONLY)
-    changed = (recipe.stage1, recipe.layer_loss, recipe.perturb, recipe.general)
-    return (spec.replace(recipe="lrc"), changed) if any(recipe.stage1) else None
+    return (spec.replace(recipe="lrc"), recipe.first_stage) if any(recipe.stage1) else None
 
 
 def once(costs: dict) -> dict:

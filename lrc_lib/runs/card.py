@@ -142,4 +142,4 @@ def _start(spec, metrics: dict) -> str:
     if "general" in metrics:
         texts = ", ".join(_public(place, place) for place in places_of(spec.general_data))
         return f"{metrics['general']} on {texts}"
-    return "random weights"
+    return metrics.get("start", "random weights")
