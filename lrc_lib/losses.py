@@ -237,7 +237,21 @@ class LossKind(NamedTuple):
 def layer_loss(
     name: str = "cos_nce", representation: str = "flatten", group=None, temperature=0.1, count=0
 ) -> LayerLoss:
-    """The layer loss of that name, for states that `reduce_states` has reduced.
+    r"""The layer loss of that name, for states that `reduce_states` has reduced.
+
+    With $\hat t$ the direction of a teacher's vector and u that of the student's, through W:
+
+    - `cos_nce`: Eq. (1). `mse`: the mean squared difference (BERT_M).
+    - `cosine`: $\tfrac32(1 - \langle\hat t, u\rangle)$, its positive term alone on its scale.
+      `centred`, `shuffled`: see `away_from`. `info_nce`: see `info_nce_to`.
+    - `distilbert` (Sanh et al., 2019): $L_{cos} = 1 - \cos(h^S W, h^T)$, the mean over the tokens
+      of the last layer.
+    - `pkd_skip`, `pkd_last` (Sun et al., EMNLP 2019), on [CLS]:
+      $L_{PT} = \sum_j \|h^S_j W / \|h^S_j W\|_2 - h^T_j / \|h^T_j\|_2\|_2^2$, which is
+      $\sum_j 2(1 - \langle\hat t_j, u_j\rangle)$. Skip maps j to j N / M, last takes the teacher's
+      top layers; both leave out the last layer, from which the logits come.
+    - `tinybert` (Jiao et al., Findings of EMNLP 2020, Eqs. 7 to 9): $L_{embd} = MSE(E^S W, E^T)$,
+      and for each mapped layer $L_{hidn} = MSE(H^S W, H^T)$ and $L_{attn}$, see `attention_loss`.
 
     Args:
         name: a key of `LAYER_LOSSES`, which stands below the losses.
@@ -361,11 +375,6 @@ def _cos_nce(representation: str, group, temperature: float, count: int) -> Laye
 
 
 def _mse(*_) -> LayerLoss:
-    """The mean squared difference, for BERT_M and for TinyBERT's embeddings and hidden states.
-
-    Jiao et al., Findings of EMNLP 2020, Eqs. 9 and 8; here one W is both of theirs:
-    $L_{embd} = MSE(E^S W, E^T)$ and $L_{hidn} = MSE(H^S W, H^T)$.
-    """
     return LayerLoss(lambda teacher, mask: full_precision(teacher), _mse_to)
 
 
@@ -404,15 +413,7 @@ def _token_to(student: Tensor, target: Tensor, mask: Tensor, most: float) -> Ten
 
 
 def _cosine(scale: float, representation: str, *_) -> LayerLoss:
-    r"""$s\,(1 - \langle\hat t, u\rangle)$, the positive term alone.
-
-    - s = 3/2: the control `cosine`, COS-NCE without its negatives, on its scale.
-    - s = 1: DistilBERT (Sanh et al., 2019) on the last layer, the mean over the tokens of
-      $L_{cos} = 1 - \cos(h^S W, h^T)$.
-    - s = 2: BERT-PKD (Sun et al., EMNLP 2019) on [CLS], since two unit vectors have
-      $\|u - \hat t\|^2 = 2 - 2\langle u, \hat t\rangle$:
-      $L_{PT} = \sum_j \bigl\|\tfrac{h^S_j W}{\|h^S_j W\|} - \tfrac{h^T_j}{\|h^T_j\|}\bigr\|_2^2$.
-    """
+    r"""$s\,(1 - \langle\hat t, u\rangle)$, for `cosine`, `distilbert` and BERT-PKD."""
 
     def target(teacher: Tensor, mask: Tensor) -> Tensor:
         return scale * directions(teacher, mask, representation)
@@ -551,8 +552,7 @@ def attention_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     return _masked_mean(gap.flatten(1), real)
 
 
-# Every layer loss by its name. PKD-Skip maps m to m N / M and PKD-Last takes the top layers, both
-# without the last layer, from which the logits come. TinyBERT adds embeddings and attention maps.
+# Every layer loss by its name, see `layer_loss`.
 LAYER_LOSSES: dict[str, LossKind] = {
     "cos_nce": LossKind(_cos_nce),
     "mse": LossKind(_mse),

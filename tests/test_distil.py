@@ -19,11 +19,12 @@ from lrc_lib.losses import (
 )
 from lrc_lib.models import Projection, build_student, load_encoder_classifier, load_tokenizer
 from lrc_lib.perturbation import perturb_embeddings
+from lrc_lib.runs.run import student_net
 from lrc_lib.runs.spec import RunSpec, data_of
 from lrc_lib.runs.store import run_folder
 from lrc_lib.schedule import RECIPES, Recipe
 from lrc_lib.teacher import LiveTeacher, TeacherOutput, WithMeans, open_teacher
-from lrc_lib.training import Trainer
+from lrc_lib.training import Group, Trainer
 
 PAIRS = [(1, 2), (2, 4), (3, 6)]
 WEIGHTS = (0.5, 2.0, 3.0)
@@ -305,3 +306,13 @@ def test_an_interrupted_run_continues_to_the_same_digits(
     assert again.history.equals(whole.history)
     assert all(torch.equal(a, b) for a, b in zip(again.student().state_dict().values(),
                whole.student().state_dict().values(), strict=True))  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [{"recipe": "info_nce"}, {"negative_count": 3}])
+def test_negatives_of_one_process_need_one_process(tiny_spec, rows, monkeypatch, changes):
+    group = Group()
+    group.processes = 2
+    monkeypatch.setattr("lrc_lib.runs.run.current", lambda: group)
+    spec = tiny_spec.replace(**changes)
+    with pytest.raises(InputError, match="need one process"):
+        student_net(spec, RECIPES[spec.recipe], build_student(2, 24, 32, 2, 30), rows[0])
