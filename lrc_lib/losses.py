@@ -250,8 +250,8 @@ def layer_loss(
       $L_{PT} = \sum_j \|h^S_j W / \|h^S_j W\|_2 - h^T_j / \|h^T_j\|_2\|_2^2$, which is
       $\sum_j 2(1 - \langle\hat t_j, u_j\rangle)$. Skip maps j to j N / M, last takes the teacher's
       top layers; both leave out the last layer, from which the logits come.
-    - `tinybert` (Jiao et al., Findings of EMNLP 2020, Eqs. 7 to 9): $L_{embd} = MSE(E^S W, E^T)$,
-      and for each mapped layer $L_{hidn} = MSE(H^S W, H^T)$ and $L_{attn}$, see `attention_loss`.
+    - `tinybert` (Jiao et al., Findings of EMNLP 2020): $L_{embd} = MSE(E^S W, E^T)$, and for each
+      mapped layer $L_{hidn} = MSE(H^S W, H^T)$ and $L_{attn}$, see `attention_loss`.
 
     Args:
         name: a key of `LAYER_LOSSES`, which stands below the losses.
@@ -532,7 +532,7 @@ def info_nce_to(
 def attention_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     r"""TinyBERT's attention loss of one layer: the mean squared difference of unnormalised scores.
 
-    Jiao et al., Findings of EMNLP 2020, Eq. 7, with $A_i$ the scores of head i before the softmax:
+    Jiao et al., Findings of EMNLP 2020, with $A_i$ the scores of head i before the softmax:
 
     $$L_{attn} = \tfrac1h\sum_{i=1}^h \mathrm{MSE}(A^S_i, A^T_i)$$
 

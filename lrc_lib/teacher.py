@@ -136,8 +136,9 @@ class WithMeans:
         teacher: gives the states.
         encoded: the training rows.
         means: "all": the mean over all rows, taken once, at the start. "random": at each step the
-            mean over `count` random rows. They follow from the row numbers of the batch, so that a
-            resumed run draws the same ones.
+            mean over `count` random rows of any length. They follow from the row numbers of the
+            batch, so that a resumed run draws the same ones. A teacher that is not cached runs
+            once more, over all rows or at each step.
         representation: see `lrc_lib.losses.directions`.
         count: 0: one row less than the batch has, as many as COS-NCE's negatives.
     """
