@@ -11,15 +11,19 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from lrc_lib.losses import (
+    LAYER_LOSSES,
     LayerLoss,
+    LossKind,
+    attention_loss,
     hard_label_loss,
     layer_loss,
     reduce_states,
+    scaled_soft_loss,
     soft_label_loss,
     squared_error,
     total_loss,
 )
-from lrc_lib.models import backbone, embeddings_replaced, model_inputs
+from lrc_lib.models import attention_scores, backbone, embeddings_replaced, model_inputs
 from lrc_lib.perturbation import perturb_embeddings
 from lrc_lib.schedule import Recipe
 
@@ -44,8 +48,8 @@ class Net(nn.Module):
     Args:
         model: a transformers classifier.
         W: the projection of Eq. (3); None without a layer loss.
-        pairs: 1-based (student layer, teacher layer).
-        representation: see `lrc_lib.losses.reduce_states`.
+        pairs: 1-based (student layer, teacher layer); (0, 0) are the embeddings.
+        kind: what the layer loss compares, with its representation; see `lrc_lib.losses.LossKind`.
         layer_loss: see `lrc_lib.losses.LayerLoss`.
         soft_loss: f(logits (B, C), the teacher's logits (B, C)) -> scalar.
         hard_loss: f(logits (B, C), labels (B,)) -> scalar.
@@ -58,7 +62,7 @@ class Net(nn.Module):
         model: nn.Module,
         W: nn.Module | None,
         pairs: Sequence[tuple[int, int]],
-        representation: str,
+        kind: LossKind,
         layer_loss: LayerLoss,
         soft_loss: Callable,
         hard_loss: Callable,
@@ -67,7 +71,7 @@ class Net(nn.Module):
     ):
         super().__init__()
         self.model, self.W, self.pairs = model, W, list(pairs)
-        self.representation, self.layer_loss = representation, layer_loss
+        self.kind, self.representation, self.layer_loss = kind, kind.representation, layer_loss
         self.soft_loss, self.hard_loss, self.perturb = soft_loss, hard_loss, perturb
         self.layer_weight = layer_weight
 
@@ -84,17 +88,25 @@ class Net(nn.Module):
         with embeddings_replaced(self.model, embeddings):
             return self.model(**inputs, output_hidden_states=hidden_states)
 
-    def layer_targets(self, states: list[Tensor], mask: Tensor) -> list:
+    def layer_targets(self, answers, mask: Tensor) -> list:
         """The teacher's part of each layer loss, from its reduced states (B, l, D)."""
         kept = mask if self.representation in ("flatten", "token") else mask[:, :1]
-        return [self.layer_loss.target(layer, kept) for layer in states]
+        layers = zip(answers.states, *answers.means, strict=True)
+        return [self.layer_loss.target(layer, kept, *mean) for layer, *mean in layers]
 
-    def layer_losses(self, hidden_states, targets: list, mask: Tensor) -> Tensor:
-        """The layer losses of Eq. (3), summed over the mapped layers. Scalar."""
+    def layer_losses(self, hidden_states, targets: list, attentions, mask: Tensor) -> Tensor:
+        """The layer losses of Eq. (3), summed over the mapped layers. Scalar.
+
+        `attentions` are the teacher's scores of each mapped layer, for TinyBERT; else empty.
+        """
         total = 0.0
         for index, ((m, _), target) in enumerate(zip(self.pairs, targets, strict=True)):
             states, kept = reduce_states(hidden_states[m], mask, self.representation)
             total += self.layer_loss.value(self.W(states, index), target, kept).mean()
+        mapped = [m for m, _ in self.pairs if m]
+        for m, scores in zip(mapped, attentions, strict=False):
+            own = attention_scores(self.model, hidden_states[m - 1], m)
+            total += attention_loss(own, scores, mask).mean()
         return self.layer_weight * total
 
     def layer_minimum(self, targets: list) -> Tensor | None:
@@ -117,27 +129,38 @@ def build_net(
     hard_target: str = "paper",
     norm: str = "sample",
     epsilon: float = 1.0,
+    info_nce_temperature: float = 0.1,
+    negative_count: int = 0,
     group=None,
 ) -> Net:
-    """The `Net` of a recipe.
+    """The `Net` of a recipe. What belongs to a recipe or to its layer loss goes before an argument.
 
     Args:
         regression: the soft and the hard loss are then mean squared errors.
         layer_reduction: "sum" over the layers (the paper's), or "mean".
         norm, epsilon: see `lrc_lib.perturbation.perturb_embeddings`.
         group: the processes whose rows are each other's negatives; None: only one process.
+        negative_count: K; 0: all others of the batch.
         The other arguments are those of `Net` and of the losses.
     """
+    kind = LAYER_LOSSES[recipe.layer_loss]
+    kind = kind._replace(representation=kind.representation or representation)
+    soft = partial(soft_label_loss, temperature=temperature)
+    if recipe.temperature is not None:
+        soft = partial(scaled_soft_loss, temperature=recipe.temperature)
+    target = recipe.hard_target or hard_target
     return Net(
         model,
         W,
         pairs,
-        representation,
-        layer_loss(recipe.layer_loss, representation, group),
-        squared_error if regression else partial(soft_label_loss, temperature=temperature),
+        kind,
+        layer_loss(
+            recipe.layer_loss, kind.representation, group, info_nce_temperature, negative_count
+        ),
+        squared_error if regression else soft,
         squared_error
         if regression
-        else partial(hard_label_loss, temperature=temperature, target=hard_target),
+        else partial(hard_label_loss, temperature=temperature, target=target),
         partial(perturb_embeddings, norm=norm, epsilon=epsilon) if recipe.perturb else None,
         1.0 if layer_reduction == "sum" else 1 / max(1, len(pairs)),
     )
@@ -161,7 +184,7 @@ def step_losses(net: Net, batch: dict, answers, weights) -> tuple[Losses, Tensor
     Taught in: notebooks/04_two_stage_distillation.
     """
     mask = batch["attention_mask"]
-    targets = net.layer_targets(answers.states, mask) if weights[0] else []
+    targets = net.layer_targets(answers, mask) if weights[0] else []
     if net.perturb is None:
         clean = pass_losses(net, batch, answers, targets, weights)
         trained = clean.total
@@ -179,7 +202,8 @@ def pass_losses(net: Net, batch: dict, answers, targets, weights, embeddings=Non
     output = net(batch, embeddings, bool(alpha))
     layers = soft = hard = None
     if alpha:
-        layers = net.layer_losses(output.hidden_states, targets, batch["attention_mask"])
+        mask = batch["attention_mask"]
+        layers = net.layer_losses(output.hidden_states, targets, answers.attentions, mask)
     if beta:
         soft = net.soft_loss(output.logits, answers.logits)
     if gamma:

@@ -14,7 +14,8 @@ The paper is silent on four points. This file decides them, and a switch keeps e
 - Eq. (5) softens the one-hot target but not the student, as written. `target="one_hot"` is the
   ordinary cross-entropy that the prose describes.
 
-Each equation comes first as printed, then in the closed form that training uses. All losses are
+Each equation comes first as printed, then in the closed form that training uses. After Eq. (3)
+follow the layer losses of the paper's rivals and of our controls. All losses are
 computed in float32 under autocast and for half-precision inputs (float64 stays float64). Where
 several processes share a batch, `group` (`lrc_lib.training.Group`) sums over all its rows.
 Taught in notebooks 01, 02 and 04.
@@ -29,7 +30,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 REPRESENTATIONS = ("flatten", "token", "mean", "cls")
-LAYER_LOSSES = ("cos_nce", "mse")
 HARD_TARGETS = ("paper", "one_hot")
 SHORTEST = 1e-6  # a shorter vector counts as zero: its cosine with anything is 0
 
@@ -189,8 +189,8 @@ def cos_nce_minimum(teacher: Tensor, group=None) -> Tensor:
     return _target_minimum(cos_nce_target(teacher, group=group))
 
 
-def _target_minimum(target: Tensor) -> Tensor:
-    return 2 - target.flatten(1).norm(dim=-1)
+def _target_minimum(target: Tensor, most: float = 2) -> Tensor:
+    return most - target.flatten(1).norm(dim=-1)
 
 
 # ---- Eq. (3): one layer
@@ -200,7 +200,9 @@ class LayerLoss(NamedTuple):
     """A loss between one student layer and one teacher layer, split in two parts.
 
     Attributes:
-        target: f(teacher (B, l, D), mask (B, l)), the teacher's part, computed once per step.
+        target: f(teacher (B, l, D), mask (B, l)), the teacher's part, computed once per step; with
+            the mean direction of other rows (l, D) as a third argument where `LossKind.means`
+            asks for one.
         value: f(student (B, l, D), target, mask (B, l)) -> (B,), computed in each pass.
         minimum: f(target) -> (B,), the least possible value; None where it is 0 or not known.
     """
@@ -210,26 +212,61 @@ class LayerLoss(NamedTuple):
     minimum: Callable | None = None
 
 
-def layer_loss(name: str = "cos_nce", representation: str = "flatten", group=None) -> LayerLoss:
-    """The layer loss of that name, for states that `reduce_states` has reduced.
+class LossKind(NamedTuple):
+    """A layer loss by its name in `LAYER_LOSSES`, and what of both models it compares.
+
+    Attributes:
+        build: f(representation, group, temperature, count) -> `LayerLoss`; the last two are
+            InfoNCE's temperature and the number of negatives (0: all other rows of the batch).
+        representation: the one that belongs to the loss; "" the run's.
+        layer_map: likewise, see `lrc_lib.models.layer_pairs`.
+        pairs: f(the map's pairs) -> those that are compared; layer 0 is the embeddings.
+        attentions: whether the attention scores of these layers are compared as well.
+        means: the rows whose mean direction the target needs: "all" training rows, or those of
+            a "random" batch; "" none.
+    """
+
+    build: Callable
+    representation: str = ""
+    layer_map: str = ""
+    pairs: Callable = list
+    attentions: bool = False
+    means: str = ""
+
+
+def layer_loss(
+    name: str = "cos_nce", representation: str = "flatten", group=None, temperature=0.1, count=0
+) -> LayerLoss:
+    r"""The layer loss of that name, for states that `reduce_states` has reduced.
+
+    With $\hat t$ the direction of a teacher's vector and u that of the student's, through W:
+
+    - `cos_nce`: Eq. (1). `mse`: the mean squared difference (BERT_M).
+    - `cosine`: $\tfrac32(1 - \langle\hat t, u\rangle)$, its positive term alone on its scale.
+      `centred`, `shuffled`: see `away_from`. `info_nce`: see `info_nce_to`.
+    - `distilbert` (Sanh et al., 2019): $L_{cos} = 1 - \cos(h^S W, h^T)$, the mean over the tokens
+      of the last layer.
+    - `pkd_skip`, `pkd_last` (Sun et al., EMNLP 2019), on [CLS]:
+      $L_{PT} = \sum_j \|h^S_j W / \|h^S_j W\|_2 - h^T_j / \|h^T_j\|_2\|_2^2$, which is
+      $\sum_j 2(1 - \langle\hat t_j, u_j\rangle)$. Skip maps j to j N / M, last takes the teacher's
+      top layers; both leave out the last layer, from which the logits come.
+    - `tinybert` (Jiao et al., Findings of EMNLP 2020): $L_{embd} = MSE(E^S W, E^T)$, and for each
+      mapped layer $L_{hidn} = MSE(H^S W, H^T)$ and $L_{attn}$, see `attention_loss`.
 
     Args:
-        name: "cos_nce" (Eq. 1), or "mse", the mean squared difference (BERT_M).
+        name: a key of `LAYER_LOSSES`, which stands below the losses.
         representation: see `transformer_layer_loss`.
         group: see `in_batch_cos_nce`.
+        temperature, count: see `LossKind`.
 
     Raises:
         ValueError: an unknown name.
     """
     if representation not in REPRESENTATIONS:
         raise ValueError(f"representation must be one of {REPRESENTATIONS}, not {representation!r}")
-    if name == "mse":
-        return LayerLoss(lambda teacher, mask: full_precision(teacher), _mse_to)
-    if name != "cos_nce":
-        raise ValueError(f"loss must be 'cos_nce' or 'mse', not {name!r}")
-    if representation == "token":
-        return LayerLoss(partial(_token_target, group=group), _token_cos_nce_to)
-    return LayerLoss(partial(cos_nce_target, group=group), cos_nce_to, _target_minimum)
+    if name not in LAYER_LOSSES:
+        raise ValueError(f"loss must be one of {tuple(LAYER_LOSSES)}, not {name!r}")
+    return LAYER_LOSSES[name].build(representation, group, temperature, count)
 
 
 def transformer_layer_loss(
@@ -251,7 +288,8 @@ def transformer_layer_loss(
             samples are compared over the positions that both have), "token" (every position by
             itself, with the negatives at the same position; where no other sample reaches, the
             negative term is 0), "mean" or "cls".
-        loss: "cos_nce", or "mse" (the mean squared difference over the same numbers: BERT_M).
+        loss: "cos_nce", or "mse" (the mean squared difference over the same numbers: BERT_M), or
+            another key of `LAYER_LOSSES` that needs this batch alone.
         reduction: "mean" over the batch, or "none" for (B,).
         group: see `in_batch_cos_nce`; all its processes then pad to the same L.
 
@@ -327,6 +365,208 @@ def _masked_mean(per_token: Tensor, mask: Tensor) -> Tensor:
     return (per_token * weights).sum(1) / weights.sum(1).clamp_min(1)
 
 
+def _cos_nce(representation: str, group, temperature: float, count: int) -> LayerLoss:
+    if count:
+        target = partial(next_rows_target, count=count, representation=representation)
+        return _directed(target, representation)
+    if representation == "token":
+        return LayerLoss(partial(_token_target, group=group), _token_cos_nce_to)
+    return LayerLoss(partial(cos_nce_target, group=group), cos_nce_to, _target_minimum)
+
+
+def _mse(*_) -> LayerLoss:
+    return LayerLoss(lambda teacher, mask: full_precision(teacher), _mse_to)
+
+
+# ---- besides Eq. (3): the layer losses of controls and rivals
+
+
+def directions(states: Tensor, mask: Tensor, representation: str) -> Tensor:
+    r"""$\hat t$: each row, or with "token" each position, divided by its length.
+
+    Args:
+        states: (B, l, D), reduced as the representation says.
+        mask: (B, l), 1 for real tokens.
+
+    Returns:
+        (B, l, D), zero in the padding.
+    """
+    states = full_precision(states) * mask.unsqueeze(-1)
+    if representation == "token":
+        return unit(states)
+    return unit(states.flatten(1)).view_as(states)
+
+
+def _directed(target: Callable, representation: str, most: float = 2) -> LayerLoss:
+    r"""The loss $c - \langle u, v\rangle$ of a target v, with c = `most`; COS-NCE has c = 2."""
+    if representation == "token":
+        return LayerLoss(target, partial(_token_to, most=most))
+    return LayerLoss(
+        target,
+        lambda student, v, mask: cos_nce_to(student, v, mask) + (most - 2),
+        partial(_target_minimum, most=most),
+    )
+
+
+def _token_to(student: Tensor, target: Tensor, mask: Tensor, most: float) -> Tensor:
+    return _masked_mean(most - (unit(student) * target).sum(-1), mask)
+
+
+def _cosine(scale: float, representation: str, *_) -> LayerLoss:
+    r"""$s\,(1 - \langle\hat t, u\rangle)$, for `cosine`, `distilbert` and BERT-PKD."""
+
+    def target(teacher: Tensor, mask: Tensor) -> Tensor:
+        return scale * directions(teacher, mask, representation)
+
+    return _directed(target, representation, scale)
+
+
+def away_from(teacher: Tensor, mask: Tensor, mean: Tensor, representation: str) -> Tensor:
+    r"""COS-NCE's target with another vector in place of the mean negative.
+
+    $$v_i = \tfrac32\hat t_i - \tfrac12\mu$$
+
+    With the mean of $\hat t$ over the training rows for $\mu$, this is the control `centred`: the
+    minimiser of COS-NCE, $v/|v| = \mathrm{normalize}(\hat t - \mu/3)$, without any negative. With
+    the mean of a random batch it is the control `shuffled`.
+
+    Args:
+        teacher: (B, l, D); mask: (B, l).
+        mean: (l, D) or (B, l, D). It is cut to each row's mask.
+
+    Returns:
+        (B, l, D), zero in the padding.
+    """
+    t = directions(teacher, mask, representation)
+    return 1.5 * t - 0.5 * mean * mask.unsqueeze(-1).to(t.dtype)
+
+
+def _away(representation: str, *_) -> LayerLoss:
+    return _directed(partial(away_from, representation=representation), representation)
+
+
+def next_rows(rows: int, count: int, device=None) -> Tensor:
+    """(rows, rows), 1 in line i for its negatives: the `count` rows after i, cyclically.
+
+    At most rows - 1, which are all others; 0 stands for all others too.
+    """
+    place = torch.arange(rows, device=device)
+    gap = (place - place.unsqueeze(1)) % rows
+    return ((gap >= 1) & (gap <= (count or rows))).float()
+
+
+def next_rows_target(
+    teacher: Tensor, mask: Tensor, count: int = 0, representation: str = "flatten"
+) -> Tensor:
+    r"""COS-NCE's target with K = `count` negatives, the next rows of the batch. (Eq. 1)
+
+    $\bar n_i$ is the mean of the K next rows' $\hat t$; with "token", at each position, of those
+    that reach it. Several processes each take their own rows.
+
+    Returns:
+        (B, l, D). Equal to `cos_nce_target` for K = B - 1.
+    """
+    at_least_two(teacher, None, "(B, L, D)")
+    t = directions(teacher, mask, representation)
+    near = next_rows(len(t), count, t.device).to(t.dtype)
+    reach = mask.to(t.dtype) if representation == "token" else torch.ones_like(t[:, :1, 0])
+    with torch.autocast(t.device.type, enabled=False):
+        total, reach = (near @ t.flatten(1)).view_as(t), near @ reach
+    return away_from(teacher, mask, total / reach.clamp_min(1).unsqueeze(-1), representation)
+
+
+def _info_nce(representation: str, group, temperature: float, count: int) -> LayerLoss:
+    """The control `info_nce`; see `info_nce_to`. Several processes each take their own rows."""
+
+    def as_vectors(states, mask):  # (B, P, E), and (B, P): 1 where there is a vector
+        t = directions(states, mask, representation)
+        if representation == "token":
+            return t, mask.to(t.dtype)
+        return t.flatten(1).unsqueeze(1), torch.ones_like(t[:, :1, 0])
+
+    def target(teacher, mask):
+        at_least_two(teacher, None, "(B, L, D)")
+        return as_vectors(teacher, mask)
+
+    def value(student, target, mask):
+        u, _ = as_vectors(student, mask)
+        return _masked_mean(info_nce_to(u, *target, temperature, count), target[1])
+
+    return LayerLoss(target, value)
+
+
+def info_nce_to(
+    student: Tensor, teacher: Tensor, there: Tensor, temperature: float, count: int = 0
+) -> Tensor:
+    r"""The cosine loss and InfoNCE, on COS-NCE's scale.
+
+    $$\mathcal L_i = 1 + g(\hat t_i, u_i) + \tfrac12\,\tfrac{K+1}{K}\,\tau\,
+      \bigl(\mathrm{InfoNCE}_\tau - \log(K+1)\bigr),\qquad
+      \mathrm{InfoNCE}_\tau = -\log\frac{e^{\langle\hat t_i,u_i\rangle/\tau}}
+      {e^{\langle\hat t_i,u_i\rangle/\tau} + \sum_k e^{\langle\hat t_k,u_i\rangle/\tau}}$$
+
+    For large $\tau$ the last term becomes $\tfrac12\langle\bar n_i - \hat t_i, u_i\rangle$, and the
+    loss becomes COS-NCE. A small $\tau$ pushes mostly from the nearest negatives.
+
+    Args:
+        student, teacher: (B, P, E) unit vectors, P positions that are compared separately.
+        there: (B, P), 1 where the row has that position; only there it is a negative.
+        temperature: tau > 0.
+        count: K, see `next_rows`.
+
+    Returns:
+        (B, P). Without a negative the last term is its limit, $-\tfrac12\langle\hat t,u\rangle$.
+    """
+    with torch.autocast(student.device.type, enabled=False):
+        cosines = torch.einsum("bpe,kpe->bpk", student, teacher)
+    near = next_rows(len(teacher), count, teacher.device).bool()
+    near = near.unsqueeze(1) & there.bool().T  # (B, P, B)
+    own = torch.eye(len(teacher), dtype=torch.bool, device=teacher.device).unsqueeze(1)
+    positive, k = cosines.diagonal(dim1=0, dim2=2).T, near.sum(-1)
+    summed = (cosines / temperature).masked_fill(~(near | own), -torch.inf).logsumexp(-1)
+    contrast = temperature * (summed - (k + 1).to(summed.dtype).log()) - positive
+    contrast = torch.where(k > 0, contrast * (k + 1) / k.clamp_min(1), -positive)
+    return 2 - positive + contrast / 2
+
+
+def attention_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    r"""TinyBERT's attention loss of one layer: the mean squared difference of unnormalised scores.
+
+    Jiao et al., Findings of EMNLP 2020, with $A_i$ the scores of head i before the softmax:
+
+    $$L_{attn} = \tfrac1h\sum_{i=1}^h \mathrm{MSE}(A^S_i, A^T_i)$$
+
+    Args:
+        student, teacher: (B, heads, L, L), see `lrc_lib.models.attention_scores`.
+        mask: (B, L), 1 for real tokens; scores from or to the padding are left out.
+
+    Returns:
+        (B,), >= 0.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    same_shape(student, teacher)
+    real = (mask.unsqueeze(2) * mask.unsqueeze(1)).flatten(1)
+    gap = (full_precision(student) - full_precision(teacher)).square().mean(1)
+    return _masked_mean(gap.flatten(1), real)
+
+
+# Every layer loss by its name, see `layer_loss`.
+LAYER_LOSSES: dict[str, LossKind] = {
+    "cos_nce": LossKind(_cos_nce),
+    "mse": LossKind(_mse),
+    "cosine": LossKind(partial(_cosine, 1.5)),
+    "centred": LossKind(_away, means="all"),
+    "shuffled": LossKind(_away, means="random"),
+    "info_nce": LossKind(_info_nce),
+    "distilbert": LossKind(partial(_cosine, 1), "token", "uniform", lambda pairs: pairs[-1:]),
+    "pkd_skip": LossKind(partial(_cosine, 2), "cls", "uniform", lambda pairs: pairs[:-1]),
+    "pkd_last": LossKind(partial(_cosine, 2), "cls", "top", lambda pairs: pairs[:-1]),
+    "tinybert": LossKind(_mse, "token", pairs=lambda pairs: [(0, 0), *pairs], attentions=True),
+}
+
+
 # ---- Eqs. (4) and (5): soft and hard labels
 
 
@@ -356,6 +596,15 @@ def soft_label_loss(
     student = F.log_softmax(full_precision(student_logits) / temperature, dim=-1)
     teacher = F.log_softmax(full_precision(teacher_logits) / temperature, dim=-1)
     return reduced(F.kl_div(student, teacher, log_target=True, reduction="none").sum(-1), reduction)
+
+
+def scaled_soft_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    r"""$\tau^2$ times Eq. (4), as in Hinton et al. (2015): gradients then keep their size.
+
+    The arguments are those of `soft_label_loss`. It is the cross-entropy of the rivals' papers
+    less the teacher's entropy, which no student changes.
+    """
+    return temperature**2 * soft_label_loss(student_logits, teacher_logits, temperature)
 
 
 def hard_label_loss(

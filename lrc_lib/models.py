@@ -28,6 +28,7 @@ from lrc_lib.errors import InputError
 PACKAGE_PREFIX = "package:"
 LAYER_MAPS = ("uniform", "top", "bottom", "penultimate")
 PROJECTIONS = ("shared", "per_layer")
+SCORED = ("bert", "electra", "roberta", "xlm-roberta")  # models whose attention scores we read
 
 
 def teacher_folder(teacher: str) -> Path:
@@ -250,6 +251,67 @@ def layer_pairs(student_layers: int, teacher_layers: int, mapping="uniform"):
 def backbone(model: nn.Module) -> nn.Module:
     """The encoder under a classification head (`.bert`, `.distilbert`, ...)."""
     return getattr(model, model.base_model_prefix)
+
+
+@torch.no_grad()
+def start_from_teacher(student: nn.Module, teacher: nn.Module, mapping="uniform") -> str:
+    """Give a student its teacher's embeddings, pooler and mapped layers, if they fit.
+
+    They fit if both models are BERTs with the same widths and the same number of heads.
+
+    Args:
+        mapping: see `layer_pairs`.
+
+    Returns:
+        What the student starts from, in words. Nothing is changed where the layers do not fit.
+    """
+    ours, theirs = student.config, teacher.config
+    same = ("model_type", "hidden_size", "intermediate_size", "num_attention_heads")
+    if any(getattr(ours, name) != getattr(theirs, name, 0) for name in same):
+        return "random weights: the teacher's layers do not have the student's shape"
+    pairs = layer_pairs(ours.num_hidden_layers, theirs.num_hidden_layers, mapping)
+    source, taken = backbone(teacher).state_dict(), {str(m - 1): str(n - 1) for m, n in pairs}
+    for name, value in backbone(student).state_dict().items():
+        parts = name.split(".")
+        if parts[:2] == ["encoder", "layer"]:
+            parts[2] = taken[parts[2]]
+        given = source[".".join(parts)]
+        value[: len(given)] = given[: len(value)]  # the teacher may have fewer positions
+    return f"layers {', '.join(str(n) for _, n in pairs)} of the teacher"
+
+
+def attention_scores(model: nn.Module, states: Tensor, layer: int) -> Tensor:
+    r"""The attention scores of one layer before mask and softmax, $A = QK^\top/\sqrt{d_k}$.
+
+    transformers gives the weights after softmax and dropout. TinyBERT compares what comes before
+    both, so the scores are computed again from the layer's input. It costs two products of the
+    layer's attention and works with every implementation of it.
+
+    Args:
+        model: one of `SCORED`, see `check_scores`.
+        states: (B, L, D), the input of the layer: `hidden_states[layer - 1]`.
+        layer: 1-based.
+
+    Returns:
+        (B, heads, L, L).
+    """
+    attention = backbone(model).encoder.layer[layer - 1].attention.self
+    query, key = (
+        part(states).unflatten(-1, (model.config.num_attention_heads, -1)).transpose(1, 2)
+        for part in (attention.query, attention.key)
+    )
+    return query @ key.transpose(2, 3) / query.shape[-1] ** 0.5
+
+
+def check_scores(student: nn.Module, teacher: nn.Module) -> None:
+    """Raises `InputError` unless the attention scores of both can be read and compared."""
+    needed, given = student.config.num_attention_heads, teacher.config.num_attention_heads
+    if teacher.config.model_type not in SCORED or needed != given:
+        raise InputError(
+            f"This recipe compares attention scores head by head: its teacher must be of type "
+            f"{', '.join(SCORED)} and have the student's {needed} heads, but it is of type "
+            f"{teacher.config.model_type} and has {given}. Change --set teacher= or student_heads=."
+        )
 
 
 @contextmanager

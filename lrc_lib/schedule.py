@@ -1,11 +1,12 @@
 """The loss weights and the learning rate, as functions of the step; and the recipes.
 
-A recipe is one of the paper's systems, as data: adding one is adding a row to `RECIPES`.
+A recipe is one of the paper's systems, a rival of its Table 1, or a control, as data: adding one is
+adding a row to `RECIPES`, and at most one layer loss to `lrc_lib.losses.LAYER_LOSSES`.
 Taught in notebooks/04_two_stage_distillation and 05_ablations.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 from lrc_lib.errors import InputError, unknown
 
@@ -20,10 +21,14 @@ class Recipe:
         name: the name in specs and on the command line.
         title: the paper's name for it.
         stage1, stage2: (alpha, beta, gamma); alpha layers, beta soft, gamma hard label.
-        layer_loss: "cos_nce" or "mse".
+        layer_loss: a key of `lrc_lib.losses.LAYER_LOSSES`, for general distillation as well.
         perturb: Eqs. (7)-(8) on or off.
         general: start from a generally distilled student.
         summary: what it is for, in one line.
+        teacher_layers: start from these layers of the teacher, where the widths are equal: a layer
+            map, see `lrc_lib.models.layer_pairs`; "" does not.
+        temperature: of `lrc_lib.losses.scaled_soft_loss`; None: Eq. (4) with the run's.
+        hard_target: see `lrc_lib.losses.hard_label_loss`; "" the run's.
     """
 
     name: str
@@ -34,6 +39,14 @@ class Recipe:
     perturb: bool = True
     general: bool = True
     summary: str = ""
+    teacher_layers: str = ""
+    temperature: float | None = None
+    hard_target: str = ""
+
+    @property
+    def first_stage(self) -> tuple:
+        """What stage 1 follows from: recipes with the same values share it."""
+        return astuple(replace(self, name="", title="", stage2=(), summary=""))
 
     @property
     def uses_teacher(self) -> bool:
@@ -45,6 +58,13 @@ def _both(weights):
     return {"stage1": weights, "stage2": weights}
 
 
+def _control(name: str, title: str, summary: str) -> Recipe:
+    return Recipe(name, title, layer_loss=name, summary=summary)
+
+
+_RIVAL = {"perturb": False, "general": False, "hard_target": "one_hot"}
+_PKD = _both((1, 0.5, 0.5)) | _RIVAL | {"teacher_layers": "bottom", "temperature": 5.0}
+
 RECIPES: dict[str, Recipe] = {
     r.name: r
     for r in (
@@ -52,10 +72,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe("lrc_1", "LRC-BERT₁", general=False, summary="no general distillation"),
         Recipe("lrc_c", "LRC-BERT_C", **_both((0, 1, 3)), summary="COS-NCE removed, whole run"),
         Recipe(
-            "lrc_c_last20",
-            "LRC-BERT_C (last 20 %)",
-            stage1=(0, 0, 0),
-            stage2=(0, 1, 3),
+            "lrc_c_last20", "LRC-BERT_C (last 20 %)", stage1=(0, 0, 0), stage2=(0, 1, 3),
             summary="COS-NCE removed, stage 1 then has no loss and is skipped",
         ),
         Recipe("lrc_s", "LRC-BERT_S", stage2=(1, 0, 3), summary="soft loss removed"),
@@ -66,15 +83,44 @@ RECIPES: dict[str, Recipe] = {
         Recipe("lrc_g", "LRC-BERT_g", perturb=False, summary="gradient perturbation removed"),
         Recipe("bert_m", "BERT_M", layer_loss="mse", summary="MSE instead of COS-NCE"),
         Recipe(
-            "finetune",
-            "fine-tuned student",
-            **_both((0, 0, 1)),
-            perturb=False,
-            general=False,
+            "finetune", "fine-tuned student", **_both((0, 0, 1)), perturb=False, general=False,
             summary="no teacher: the control",
         ),
+        # The rivals of Table 1. None perturbs, and only TinyBERT has a general distillation of its
+        # own. `lrc_lib.losses` gives their equations. Weights and temperatures:
+        # - DistilBERT: 5 L_ce + 2 L_mlm + L_cos at temperature 2, of its released code; the task's
+        #   cross-entropy stands in for L_mlm.
+        # - BERT-PKD: (1 - a) L_CE + a L_DS + b L_PT, with a = 0.5 and temperature 5 of the paper's
+        #   search. b = 1 is the upper end of it: the released code divides L_PT by the width.
+        # - TinyBERT: the layers alone, then L_pred alone at temperature 1.
+        Recipe(
+            "distilbert", "DistilBERT", **_both((1, 5, 2)), **_RIVAL, layer_loss="distilbert",
+            teacher_layers="uniform", temperature=2.0,
+            summary="soft and hard labels, cosine of the last layer",
+        ),
+        Recipe(
+            "bert_pkd", "BERT-PKD", **_PKD, layer_loss="pkd_skip",
+            summary="soft and hard labels, [CLS] of every (N/M)-th layer (PKD-Skip)",
+        ),
+        Recipe(
+            "bert_pkd_last", "BERT-PKD (last)", **_PKD, layer_loss="pkd_last",
+            summary="soft and hard labels, [CLS] of the last layers (PKD-Last)",
+        ),
+        Recipe(
+            "tinybert", "TinyBERT", stage2=(0, 1, 0), layer_loss="tinybert", perturb=False,
+            temperature=1.0, summary="embeddings, layers and attention maps, then soft labels",
+        ),
+        # Controls: what does the loss do? All but `kd` are `lrc` with another layer loss.
+        Recipe(
+            "kd", "soft and hard labels", **_both((0, 1, 3)), perturb=False, general=False,
+            summary="no layer loss anywhere, so no general distillation, and no perturbation",
+        ),
+        _control("cosine", "cosine", "the positive term alone"),
+        _control("centred", "centred cosine", "COS-NCE's minimiser from the training mean"),
+        _control("shuffled", "shuffled negatives", "the negatives of another, random batch"),
+        _control("info_nce", "InfoNCE", "InfoNCE's contrast on COS-NCE's scale"),
     )
-}
+}  # fmt: skip
 
 
 def get_recipe(name: str) -> Recipe:

@@ -6,11 +6,13 @@ Taught in notebooks/02_teacher_and_student.
 import itertools
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from filelock import FileLock
 from torch import Tensor
 
@@ -19,19 +21,25 @@ from lrc_lib.data.manifest import MANIFEST, write_manifest
 from lrc_lib.data.tasks import Task
 from lrc_lib.errors import InputError
 from lrc_lib.evaluate import bootstrap, compute_metrics, majority_metrics
-from lrc_lib.losses import reduce_states
-from lrc_lib.models import model_inputs
+from lrc_lib.losses import directions, reduce_states
+from lrc_lib.models import attention_scores, model_inputs
+
+MEAN_ROWS = 2**15  # the training mean is taken over at most this many rows, evenly spaced
 
 
 class TeacherOutput(NamedTuple):
     """A teacher's answers for one batch.
 
     states: per mapped layer (B, l, D), reduced as the run's representation says (l = L or 1), or
-    [] where no layer was asked for; logits: (B, C).
+    [] where no layer was asked for; logits: (B, C); attentions: per mapped layer the scores
+    (B, heads, L, L), where they are compared; means: where other rows' mean direction is needed,
+    one list with (l, D) per mapped layer.
     """
 
     states: list[Tensor]
     logits: Tensor
+    attentions: Sequence[Tensor] = ()
+    means: Sequence[list[Tensor]] = ()
 
 
 def no_teacher(rows, batch, weights) -> None:
@@ -44,13 +52,15 @@ class LiveTeacher:
     States are rounded to float16, as the cache stores them, so both teach the same.
 
     Args:
-        layers: teacher layers, 1-based.
+        layers: teacher layers, 1-based; 0 for the embeddings.
         representation: see `lrc_lib.losses.reduce_states`.
+        attentions: give the attention scores of these layers too.
     """
 
-    def __init__(self, model, layers, representation, device):
+    def __init__(self, model, layers, representation, device, attentions=False):
         self.model = model.to(device).eval().requires_grad_(False)
         self.layers, self.representation = tuple(layers), representation
+        self.scored = [n for n in self.layers if n and attentions]
 
     @property
     def running(self):
@@ -70,7 +80,9 @@ class LiveTeacher:
             for n in self.layers
             if layers
         ]
-        return TeacherOutput(states, output.logits.float())
+        scored = self.scored if layers else ()
+        scores = [attention_scores(self.model, output.hidden_states[n - 1], n) for n in scored]
+        return TeacherOutput(states, output.logits.float(), scores)
 
 
 class CachedTeacher:
@@ -117,6 +129,58 @@ class CachedTeacher:
         return list(vectors.to(device, non_blocking=True).float().unbind(2))
 
 
+class WithMeans:
+    """A teacher whose answers also hold the mean direction of other training rows.
+
+    Args:
+        teacher: gives the states.
+        encoded: the training rows.
+        means: "all": the mean over all rows, taken once, at the start. "random": at each step the
+            mean over `count` random rows of any length. They follow from the row numbers of the
+            batch, so that a resumed run draws the same ones. A teacher that is not cached runs
+            once more, over all rows or at each step.
+        representation: see `lrc_lib.losses.directions`.
+        count: 0: one row less than the batch has, as many as COS-NCE's negatives.
+    """
+
+    def __init__(self, teacher, encoded: Encoded, means: str, representation, device, count=0):
+        self.teacher, self.encoded, self.count = teacher, encoded, count
+        self.running = teacher.running
+        self.representation, self.device, self.means = representation, device, None
+        if means == "all":
+            every = -(-len(encoded) // MEAN_ROWS)
+            self.means = self._mean(np.arange(0, len(encoded), every))
+
+    def __call__(self, rows, batch, weights=(1, 1, 0)) -> TeacherOutput | None:
+        """The answers for a batch, as far as the weights (alpha, beta, gamma) need them."""
+        answers = self.teacher(rows, batch, weights)
+        if not weights[0]:
+            return answers
+        means, length = self.means, answers.states[0].shape[1]
+        if means is None:
+            count = self.count or len(rows) - 1
+            rng = np.random.default_rng(np.asarray(rows))
+            means = self._mean(rng.choice(len(self.encoded), count, replace=False))
+        cut = [F.pad(mean, (0, 0, 0, length - len(mean))) for mean in means]  # or padded
+        return answers._replace(means=[cut])
+
+    def _mean(self, rows: np.ndarray) -> list[Tensor]:
+        """Per layer (l, D): with "token" each position's mean over the rows that reach it."""
+        rows = rows[np.argsort(self.encoded.lengths[rows], kind="stable")]
+        whole = self.representation in ("flatten", "token")
+        longest = int(self.encoded.lengths[rows].max()) if whole else 1
+        totals, reach = itertools.repeat(0), 0
+        for part in np.split(rows, range(32, len(rows), 32)):
+            batch = collate(self.encoded, part, self.device)
+            mask = batch["attention_mask"] if whole else batch["attention_mask"][:, :1]
+            ends = (0, 0, 0, longest - mask.shape[1])
+            reach += F.pad(mask.sum(0).unsqueeze(1), ends)
+            layers = self.teacher(part, batch, (1, 0, 0)).states
+            sums = [directions(layer, mask, self.representation).sum(0) for layer in layers]
+            totals = [t + F.pad(s, ends) for t, s in zip(totals, sums, strict=False)]
+        return [t / (reach if self.representation == "token" else len(rows)) for t in totals]
+
+
 def cache_bytes(encoded: Encoded, layers: int, width: int, representation: str) -> int:
     """Size on disk of the cached states: 2 bytes per number, one vector per token (or row)."""
     reduced = representation in ("mean", "cls")
@@ -124,27 +188,28 @@ def cache_bytes(encoded: Encoded, layers: int, width: int, representation: str) 
 
 
 def open_teacher(
-    model, encoded: Encoded, layers, representation, device, folder: Path, budget_gb: float
+    model, encoded: Encoded, layers, representation, device, folder: Path, budget_gb, scores=False
 ):
     """A teacher whose answers are cached as far as the budget allows.
 
     The rule: states and logits are cached if the states fit into the budget. Otherwise the logits
     alone are cached, and the teacher runs at every step that has a layer loss. With a budget of 0
-    nothing is cached. "flatten" and "token" share one cache.
+    nothing is cached. "flatten" and "token" share one cache. Attention scores are never cached.
 
     Args:
-        layers: teacher layers, 1-based.
+        layers: teacher layers, 1-based; 0 for the embeddings.
         folder: names the cache, by teacher and data.
         budget_gb: gigabytes (1e9 bytes) that the states may take.
+        scores: the attention scores of the layers are needed too.
 
     Returns:
         (teacher, one line that says what is cached and why).
     """
-    live = LiveTeacher(model, layers, representation, device)
+    live = LiveTeacher(model, layers, representation, device, scores)
     if not budget_gb:
         return live, "teacher runs at every step: nothing is to be cached"
     size = cache_bytes(encoded, len(live.layers), model.config.hidden_size, representation) / 1e9
-    fits = size <= budget_gb
+    fits = size <= budget_gb and not scores
     kind = representation if representation in ("mean", "cls") else "tokens"
     name = f"{folder.name}-logits"
     if fits:
@@ -160,6 +225,8 @@ def open_teacher(
             "teacher runs at every step that uses its layers, only its logits are cached: the "
             f"layers would take {size:.2f} GB, the budget is {budget_gb:g} (--set cache_gb=)"
         )
+    if scores:
+        line = "teacher runs at every step that uses its attention scores, which are not cached"
     return CachedTeacher(folder, live, device), line
 
 

@@ -1,20 +1,30 @@
-"""One step against the equations: parts, sums, minimum, perturbation, regression."""
+"""One step against the equations: parts, sums, minimum, perturbation, regression; every recipe."""
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from lrc_lib import run
+from lrc_lib.data.batches import collate, encode
 from lrc_lib.distil import build_net, pass_losses, step_losses
+from lrc_lib.errors import InputError
 from lrc_lib.losses import (
     cos_nce_target,
     hard_label_loss,
     soft_label_loss,
     transformer_layer_loss,
 )
-from lrc_lib.models import Projection, build_student
+from lrc_lib.models import Projection, build_student, load_encoder_classifier, load_tokenizer
 from lrc_lib.perturbation import perturb_embeddings
-from lrc_lib.schedule import Recipe
-from lrc_lib.teacher import TeacherOutput
+from lrc_lib.runs.run import student_net
+from lrc_lib.runs.spec import RunSpec, data_of
+from lrc_lib.runs.store import run_folder
+from lrc_lib.schedule import RECIPES, Recipe
+from lrc_lib.teacher import LiveTeacher, TeacherOutput, WithMeans, open_teacher
+from lrc_lib.training import Group, Trainer
 
 PAIRS = [(1, 2), (2, 4), (3, 6)]
 WEIGHTS = (0.5, 2.0, 3.0)
@@ -102,7 +112,7 @@ def test_the_perturbed_pass_starts_from_the_moved_embeddings(batch):
     net = net_of(recipe, norm="token", epsilon=0.3)
     clean, trained = step_losses(net, batch, taught, WEIGHTS)
     embeddings, mask = net.embed(batch), batch["attention_mask"]
-    targets = net.layer_targets(taught.states, mask)
+    targets = net.layer_targets(taught, mask)
     first = pass_losses(net, batch, taught, targets, WEIGHTS, embeddings).total
     moved = perturb_embeddings(embeddings, first, "token", 0.3, mask)
     second = pass_losses(net, batch, taught, targets, WEIGHTS, moved).total
@@ -121,3 +131,188 @@ def test_a_regression_has_squared_errors(batch):
     assert clean.layers is None and clean.minimum is None
     assert clean.soft.item() == pytest.approx(F.mse_loss(logits, taught.logits).item())
     assert clean.hard.item() == pytest.approx(F.mse_loss(logits[:, 0], batch["labels"]).item())
+
+
+# ---- rivals and controls
+
+
+def test_tinybert_compares_embeddings_states_and_scores(batch):
+    """Jiao et al., Eqs. 7 to 9, summed over the layers, through W."""
+    net = net_of(RECIPES["tinybert"])
+    net.pairs, mask = [(0, 0), (1, 2)], batch["attention_mask"]
+    states = [*answers().states[:2]]
+    scores = torch.randn(4, 2, 7, 7)
+    taught = answers()._replace(states=states, attentions=[scores])
+    clean, trained = step_losses(net, batch, taught, (1, 0, 0))
+    output = net.model(batch["input_ids"], attention_mask=mask, output_hidden_states=True)
+    attention = net.model.bert.encoder.layer[0].attention.self
+    q, k = (part(output.hidden_states[0]).view(4, 7, 2, 4).transpose(1, 2)
+            for part in (attention.query, attention.key))  # fmt: skip
+    expected = 0
+    for i, n in enumerate(mask.sum(1)):
+        for layer in (0, 1):
+            gap = net.W(output.hidden_states[layer][i, :n]) - states[layer][i, :n]
+            expected += gap.square().mean()
+        expected += ((q @ k.mT)[i, :, :n, :n] / 2 - scores[i, :, :n, :n]).square().mean()
+    assert trained.item() == pytest.approx(expected.item() / 4, rel=1e-5)
+    assert clean.minimum is None
+
+
+def test_what_belongs_to_a_recipe_goes_before_the_spec(batch):
+    taught = answers()
+    net = net_of(RECIPES["bert_pkd"], representation="flatten", temperature=1.1)
+    assert net.representation == "cls"
+    states = [state[:, :1] for state in taught.states]
+    clean, _ = step_losses(net, batch, taught._replace(states=states), (1, 0.5, 0.5))
+    logits = net.model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    soft = 25 * soft_label_loss(logits, taught.logits, 5.0)
+    hard = F.cross_entropy(logits, batch["labels"])
+    assert clean.soft.item() == pytest.approx(soft.item(), rel=1e-4)
+    assert clean.hard.item() == pytest.approx(hard.item(), rel=1e-5)
+    total = clean.layers + 0.5 * soft + 0.5 * hard
+    assert clean.total.item() == pytest.approx(total.item(), rel=1e-5)
+
+
+NEW = "distilbert bert_pkd bert_pkd_last tinybert kd cosine centred shuffled info_nce".split()
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_every_recipe_trains(tiny_spec, out, name):
+    spec = tiny_spec.replace(recipe=name, student_heads=4)
+    result = run(spec, out, device="cpu")
+    history, recipe = result.history, RECIPES[name]
+    assert len(history) == 20 and np.isfinite(history.loss).all() and 0 <= result.score() <= 1
+    weights = np.array([recipe.stage1] * 16 + [recipe.stage2] * 4)
+    parts = history[["layers", "soft", "hard"]].to_numpy(dtype=float)
+    assert np.allclose(np.nansum(weights * parts, 1), history.loss, rtol=1e-4)
+    assert (np.isnan(parts) == (weights == 0)).all()
+    assert history.perturbed.notna().all() == recipe.perturb
+    assert ("general" in result.metrics) == recipe.general
+    assert ("start" in result.metrics) == bool(recipe.teacher_layers)
+    if recipe.general:
+        general = spec.general_spec()
+        assert general.general_loss == recipe.layer_loss
+    if recipe.layer_loss in ("cosine", "centred", "shuffled"):
+        assert (history.excess.dropna() >= -1e-5).all()
+
+
+def test_a_rival_starts_from_the_teacher_s_layers_where_they_fit(tiny_spec, out):
+    fits = dict(student_hidden=32, student_intermediate=64, student_heads=4)
+    starts = {}
+    for name, shape in itertools.product(("distilbert", "bert_pkd"), (fits, {})):
+        result = run(tiny_spec.replace(recipe=name, **shape), out, device="cpu")
+        starts[name, bool(shape)] = result.metrics["start"]
+    assert starts["distilbert", True] == "layers 2, 4 of the teacher"
+    assert starts["bert_pkd", True] == "layers 1, 2 of the teacher"
+    assert starts["distilbert", False].startswith("random weights: the teacher's layers do not")
+
+
+@pytest.mark.parametrize("changes, says", [
+    ({"recipe": "tinybert"}, "the student's 2 heads, but it is of type bert and has 4"),
+    ({"recipe": "bert_pkd", "student_layers": 1}, "BERT-PKD compares no layer"),
+])  # fmt: skip
+def test_what_does_not_fit_is_one_sentence_and_nothing_is_left(
+    tiny_spec, tmp_path, out, changes, says
+):
+    spec = tiny_spec.replace(**changes)
+    with pytest.raises(InputError, match=says):
+        run(spec, out, device="cpu")
+    assert not run_folder(spec, out).exists()
+
+
+def test_a_number_of_negatives_fits_into_the_batch():
+    assert RunSpec(negative_count=15).general_spec().negative_count == 15
+    assert RunSpec(negative_count=20, batch_size=32).general_spec().negative_count == 20
+    for changes in ({"negative_count": 16}, {"negative_count": 20, "general_batch_size": 8}):
+        with pytest.raises(InputError, match="negative_count = .* must be below (general_)?batch"):
+            RunSpec(**{"batch_size": 16} | changes)
+
+
+def test_settings_of_the_loss_reach_both_distillations(tiny_spec, out):
+    first = {}
+    for changes in ({}, {"negative_count": 1}, {"recipe": "info_nce"},
+                    {"recipe": "info_nce", "info_nce_temperature": 10.0}):  # fmt: skip
+        result = run(tiny_spec.replace(student_heads=4, **changes), out, device="cpu")
+        general = run(result.spec.general_spec(), out, device="cpu")
+        first[str(changes)] = (general.history.layers[0], result.history.layers[0])
+    assert len(set(first.values())) == 4 and len({pair[0] for pair in first.values()}) == 4
+
+
+@pytest.fixture(scope="module")
+def rows(tiny_spec):
+    """(model, encoded training rows) of the tiny task, without fine-tuning."""
+    torch.manual_seed(0)
+    model = load_encoder_classifier(tiny_spec.teacher, 2)
+    return model, encode(data_of(tiny_spec).train, load_tokenizer(tiny_spec.teacher), 16)
+
+
+@pytest.mark.parametrize("kind", ["flatten", "token", "mean"])
+def test_the_training_mean_is_the_same_cached_and_live_and_by_hand(rows, tmp_path, kind):
+    model, encoded = rows
+    live = LiveTeacher(model, [2, 4], kind, "cpu")
+    cached, _ = open_teacher(model, encoded, [2, 4], kind, "cpu", tmp_path / "cache", 1.0)
+    batch = collate(encoded, [3, 5, 8])
+    ours = [WithMeans(t, encoded, "all", kind, "cpu")([3, 5, 8], batch) for t in (live, cached)]
+    whole = collate(encoded, range(len(encoded)))
+    real = whole["attention_mask"].unsqueeze(-1)
+    for layer, state in enumerate(live(range(len(encoded)), whole).states):
+        if kind == "flatten":
+            unit = state * real / (state * real).flatten(1).norm(dim=1)[:, None, None]
+            mean = unit.mean(0)[: batch["input_ids"].shape[1]]
+        elif kind == "token":
+            mean = (state / state.norm(dim=-1, keepdim=True) * real).sum(0) / real.sum(0)
+            mean = mean[: batch["input_ids"].shape[1]]
+        else:
+            mean = (state / state.norm(dim=-1, keepdim=True)).mean(0)
+        for answer in ours:
+            torch.testing.assert_close(answer.means[0][layer], mean, rtol=0, atol=1e-5)
+
+
+def test_a_random_batch_follows_from_the_batch_and_holds_k_rows(rows):
+    model, encoded = rows
+    teacher = WithMeans(LiveTeacher(model, [4], "mean", "cpu"), encoded, "random", "mean", "cpu")
+    batch = collate(encoded, [3, 5, 8])
+    first, again = (teacher(np.array([3, 5, 8]), batch).means[0][0] for _ in range(2))
+    other = teacher(np.array([3, 5, 9]), collate(encoded, [3, 5, 9])).means[0][0]
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    drawn = np.random.default_rng(np.array([3, 5, 8])).choice(len(encoded), 2, replace=False)
+    states = teacher.teacher(drawn, collate(encoded, drawn)).states[0]
+    mean = (states / states.norm(dim=-1, keepdim=True)).mean(0)
+    torch.testing.assert_close(first, mean, rtol=0, atol=1e-5)
+    assert teacher([3, 5, 8], batch, (0, 1, 0)).means == ()
+
+
+@pytest.mark.parametrize("name", ["centred", "shuffled", "tinybert"])
+def test_an_interrupted_run_continues_to_the_same_digits(
+    tiny_spec, out, tmp_path, monkeypatch, name
+):
+    spec = tiny_spec.replace(recipe=name, student_heads=4)
+    whole = run(spec, out, device="cpu")
+    for dependency in spec.dependencies():
+        run(dependency, tmp_path, device="cpu")
+    record = Trainer.record
+
+    def interrupted(trainer, step, *args):
+        record(trainer, step, *args)
+        if step == 9:
+            trainer._save(10)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "record", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(spec, tmp_path, device="cpu")
+    monkeypatch.setattr(Trainer, "record", record)
+    again = run(spec, tmp_path, device="cpu")
+    assert again.history.equals(whole.history)
+    assert all(torch.equal(a, b) for a, b in zip(again.student().state_dict().values(),
+               whole.student().state_dict().values(), strict=True))  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [{"recipe": "info_nce"}, {"negative_count": 3}])
+def test_negatives_of_one_process_need_one_process(tiny_spec, rows, monkeypatch, changes):
+    group = Group()
+    group.processes = 2
+    monkeypatch.setattr("lrc_lib.runs.run.current", lambda: group)
+    spec = tiny_spec.replace(**changes)
+    with pytest.raises(InputError, match="need one process"):
+        student_net(spec, RECIPES[spec.recipe], build_student(2, 24, 32, 2, 30), rows[0])

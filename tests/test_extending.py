@@ -29,17 +29,13 @@ def test_a_layer_loss_is_one_function(tiny_spec, out, monkeypatch):
         real = mask.unsqueeze(-1)
         return losses.angular_distance((student * real).flatten(1), (teacher * real).flatten(1))
 
-    known = losses.layer_loss
+    def build(representation, group, temperature, count):
+        return losses.LayerLoss(lambda teacher, mask: teacher, cosine)
 
-    def layer_loss(name="cos_nce", representation="flatten", group=None):
-        if name == "cosine":
-            return losses.LayerLoss(lambda teacher, mask: teacher, cosine)
-        return known(name, representation, group)
-
-    monkeypatch.setattr("lrc_lib.distil.layer_loss", layer_loss)
-    recipe = Recipe("cosine", "the positive term alone", layer_loss="cosine", general=False)
-    monkeypatch.setitem(RECIPES, "cosine", recipe)
-    history = run(tiny_spec.replace(recipe="cosine"), out, device="cpu").history
+    monkeypatch.setitem(losses.LAYER_LOSSES, "own", losses.LossKind(build))
+    recipe = Recipe("own", "the positive term alone", layer_loss="own", general=False)
+    monkeypatch.setitem(RECIPES, "own", recipe)
+    history = run(tiny_spec.replace(recipe="own"), out, device="cpu").history
     layers = history.layers / 4 if len(history) else history.layers
     assert layers.between(0, 2).all() and history.minimum.isna().all()
 

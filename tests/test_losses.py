@@ -12,11 +12,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lrc_lib.losses import (
     REPRESENTATIONS,
     angular_distance,
+    attention_loss,
+    away_from,
     cos_nce,
     cos_nce_minimum,
+    cos_nce_target,
     hard_label_loss,
     in_batch_cos_nce,
+    layer_loss,
     reduce_states,
+    scaled_soft_loss,
     soft_label_loss,
     total_loss,
     transformer_layer_loss,
@@ -436,7 +441,7 @@ def test_equation_3_names_what_does_not_fit():
         transformer_layer_loss(z, t[..., :2], mask)
     with pytest.raises(ValueError, match=r"mask must be \(4, 5\), not \(4, 4\)"):
         transformer_layer_loss(z, t, mask[:, :4])
-    with pytest.raises(ValueError, match="'cos_nce' or 'mse', not 'mae'"):
+    with pytest.raises(ValueError, match="'cos_nce', 'mse', .* not 'mae'"):
         transformer_layer_loss(z, t, mask, loss="mae")
     for loss in ("cos_nce", "mse"):
         with pytest.raises(ValueError, match="flatten.*not 'pool'"):
@@ -448,7 +453,167 @@ def test_equation_3_names_what_does_not_fit():
             transformer_layer_loss(z[:1], t[:1], mask[:1], representation)
 
 
+# ---- the layer losses of rivals and controls
+
+
+def value_of(name, student, teacher, mask, representation="flatten", *mean, **options):
+    loss = layer_loss(name, representation, **options)
+    return loss.value(student, loss.target(teacher, mask, *mean), mask)
+
+
+def rows_and_negatives(z, t, i, count, representation):
+    """What the loss of row i compares: (its student, its teacher, its negatives), per position."""
+    near = [(i + k) % len(t) for k in range(1, count + 1)]
+    if representation == "flatten":
+        rows = [F.pad(x[j, :n], (0, 0, 0, 5 - n)).flatten() for x in (z, t)
+                for j, n in enumerate(LENGTHS)]  # fmt: skip
+        student, teacher = rows[: len(t)], rows[len(t) :]
+        return [(student[i], teacher[i], [teacher[j] for j in near])]
+    return [(z[i, p], t[i, p], [t[j, p] for j in near if p < LENGTHS[j]])
+            for p in range(LENGTHS[i])]  # fmt: skip
+
+
+@pytest.mark.parametrize("representation", ["flatten", "token"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_k_negatives_are_the_next_rows(representation, count):
+    z, t, mask = batch_of_unequal_lengths()
+    loop = []
+    for i in range(len(t)):
+        parts = rows_and_negatives(z, t, i, count, representation)
+        loop.append(sum(literal_cos_nce(*part) if part[2] else 2 - 1.5 * (1 - literal_g(*part[:2]))
+                        for part in parts) / len(parts))  # fmt: skip
+    ours = value_of("cos_nce", z, t, mask, representation, count=count)
+    torch.testing.assert_close(ours, doubles(loop), **EXACT)
+    if count == len(t) - 1:
+        all_others = transformer_layer_loss(z, t, mask, representation, reduction="none")
+        torch.testing.assert_close(ours, all_others, **EXACT)
+
+
+@pytest.mark.parametrize("representation", ["flatten", "token"])
+@pytest.mark.parametrize("count", [0, 2])
+def test_info_nce_is_the_loop_and_becomes_cos_nce(representation, count):
+    z, t, mask = batch_of_unequal_lengths()
+    loop, tau = [], 0.1
+    for i in range(len(t)):
+        parts = []
+        for own, right, wrong in rows_and_negatives(z, t, i, count or 3, representation):
+            cosines = [1 - literal_g(own, other) for other in (right, *wrong)]
+            k, contrast = len(wrong), -cosines[0]
+            if k:
+                info = -math.log(softmax([c / tau for c in cosines])[0])
+                contrast = (k + 1) / k * tau * (info - math.log(k + 1))
+            parts.append(1 + (1 - cosines[0]) + contrast / 2)
+        loop.append(sum(parts) / len(parts))
+    ours = value_of("info_nce", z, t, mask, representation, temperature=tau, count=count)
+    torch.testing.assert_close(ours, doubles(loop), **EXACT)
+    limit = value_of("info_nce", z, t, mask, representation, temperature=1e5, count=count)
+    cos = value_of("cos_nce", z, t, mask, representation, count=count)
+    torch.testing.assert_close(limit, cos, rtol=0, atol=1e-5)
+    assert (ours - cos).abs().min() > 1e-3
+
+
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
+def test_cosine_is_the_positive_term_on_the_scale_of_cos_nce(representation):
+    z, t, mask = batch_of_unequal_lengths()
+    (z, kept), (t, _) = (reduce_states(x, mask, representation) for x in (z, t))
+    ours = value_of("cosine", z, t, kept, representation)
+    lengths = kept.sum(1).int().tolist()
+    loop = []
+    for i, n in enumerate(lengths):
+        pairs = [(z[i, :n].flatten(), t[i, :n].flatten())]
+        if representation == "token":
+            pairs = zip(z[i, :n], t[i, :n], strict=True)
+        loop.append([1.5 * literal_g(*pair) for pair in pairs])
+    expected = doubles([sum(row) / len(row) for row in loop])
+    torch.testing.assert_close(ours, expected, **EXACT)
+    loss = layer_loss("cosine", representation)
+    if loss.minimum:
+        least = loss.minimum(loss.target(t, kept))
+        torch.testing.assert_close(least, torch.zeros(4).double(), **EXACT)
+
+
+def test_distilbert_and_pkd_by_hand():
+    """h W = (3, 4) and (0, 2) against (4, 3) and (1, 0): cosines 0.96 and 0."""
+    z, t = torch.tensor([[[3.0, 4.0], [0.0, 2.0]]]), torch.tensor([[[4.0, 3.0], [1.0, 0.0]]])
+    both, first = torch.tensor([[1, 1]]), torch.tensor([[1]])
+    last = value_of("distilbert", z, t, both, "token")
+    assert last.item() == pytest.approx((0.04 + 1) / 2)  # the mean of 1 - cos over the tokens
+    patient = value_of("pkd_skip", z[:, :1], t[:, :1], first, "cls")
+    assert patient.item() == pytest.approx(0.2**2 + 0.2**2)  # |(0.6, 0.8) - (0.8, 0.6)|^2
+
+
+@pytest.mark.parametrize("representation", ["flatten", "token", "mean"])
+def test_centred_is_cos_nce_whose_batch_is_the_whole_training_set(representation):
+    """v of COS-NCE over all n rows is v of `centred` plus (t - mu) / (2 (n - 1)): equal for n >> 1.
+
+    With "token", n counts the rows that reach a position.
+    """
+    z, t, mask = batch_of_unequal_lengths()
+    (z, kept), (t, _) = (reduce_states(x, mask.double(), representation) for x in (z, t))
+    real, n = kept.unsqueeze(-1), len(t)
+    rows = t * real
+    unit_rows = unit(rows) if representation == "token" else unit(rows.flatten(1)).view_as(rows)
+    unit_rows = unit_rows.nan_to_num(0)
+    if representation == "token":
+        n = real.sum(0)
+    mean = unit_rows.sum(0) / n
+    v = away_from(t, kept, mean, representation)
+    rest = (unit_rows - mean * real) * 0.5 / (n - 1)
+    if representation != "token":
+        torch.testing.assert_close(cos_nce_target(t, kept), v + rest, **EXACT)
+    whole = layer_loss("cos_nce", representation, count=len(t) - 1).target(t, kept)
+    reached = real * (torch.as_tensor(n) > 1)  # where nobody else reaches, COS-NCE has no negative
+    torch.testing.assert_close(whole * reached, (v + rest).nan_to_num(0) * reached, **EXACT)
+    for name in ("centred", "shuffled"):
+        ours = value_of(name, z, t, kept, representation, mean)
+        u = (
+            unit(z)
+            if representation == "token"
+            else z / (z * real).flatten(1).norm(dim=1)[:, None, None]
+        )
+        per_token = (u * v).sum(-1)
+        weights = kept / kept.sum(1, keepdim=True) if representation == "token" else kept
+        expected = 2 - (per_token * weights).sum(1)
+        torch.testing.assert_close(ours, expected, **EXACT)
+
+
+def test_the_minimiser_of_centred_is_the_teacher_less_a_third_of_the_mean():
+    t, mean, mask = draw(6, 1, 8), draw(1, 8, seed=1) / 9, torch.ones(6, 1)
+    loss = layer_loss("centred", "mean")
+    target = loss.target(t, mask, mean)
+    best = unit(unit(t) - mean / 3)
+    torch.testing.assert_close(loss.value(best, target, mask), loss.minimum(target), **EXACT)
+
+
+def test_attention_loss_is_the_mean_over_heads_of_the_mse_between_real_tokens():
+    a, b = draw(2, 3, 4, 4), draw(2, 3, 4, 4, seed=1)
+    mask = (torch.arange(4) < torch.tensor([[4], [2]])).long()
+    loop = [((a[i, :, :n, :n] - b[i, :, :n, :n]) ** 2).mean() for i, n in enumerate((4, 2))]
+    torch.testing.assert_close(attention_loss(a, b, mask), torch.stack(loop), **EXACT)
+    with pytest.raises(ValueError, match=r"\(2, 3, 4, 4\).*\(2, 1, 4, 4\)"):
+        attention_loss(a, b[:, :1], mask)
+
+
+@pytest.mark.parametrize("name", ["cosine", "info_nce", "distilbert", "pkd_skip", "centred"])
+@pytest.mark.parametrize("representation", ["flatten", "token"])
+def test_controls_are_finite_for_empty_and_zero_rows(name, representation):
+    z, t, mask = batch_of_unequal_lengths()
+    mask[2], z[1], t[3] = 0, 0, 0
+    z.requires_grad_()
+    mean = (t.mean(0),) if name == "centred" else ()
+    value = value_of(name, z, t, mask, representation, *mean).mean()
+    (gradient,) = torch.autograd.grad(value, z)
+    assert value.isfinite() and gradient.isfinite().all()
+
+
 # ---- Eqs. (4)-(6)
+
+
+def test_the_scaled_soft_loss_has_gradients_that_keep_their_size():
+    student, teacher = draw(5, 3).requires_grad_(), draw(5, 3, seed=1)
+    (gradient,) = torch.autograd.grad(scaled_soft_loss(student, teacher, 2.0) * 5, student)
+    expected = 2 * ((student / 2).softmax(-1) - (teacher / 2).softmax(-1))
+    torch.testing.assert_close(gradient, expected.detach(), **EXACT)
 
 
 def softmax(row):

@@ -4,13 +4,16 @@ import torch
 from lrc_lib.errors import InputError
 from lrc_lib.models import (
     Projection,
+    attention_scores,
     backbone,
     build_student,
+    check_scores,
     count_parameters,
     embeddings_replaced,
     layer_pairs,
     load_encoder_classifier,
     load_tokenizer,
+    start_from_teacher,
     trim_vocabulary,
 )
 from lrc_lib.runs.device import resolve_device
@@ -95,6 +98,48 @@ def test_replaced_embeddings_are_where_the_student_starts():
     assert torch.equal(moved.hidden_states[0], embeddings + 1)
     assert not torch.allclose(moved.logits, plain.logits)
     assert torch.equal(model(ids, attention_mask=mask).logits, plain.logits)  # put back
+
+
+def test_a_student_starts_from_mapped_layers_and_fewer_positions(tiny_teacher):
+    teacher = load_encoder_classifier(tiny_teacher, 2)
+    student = build_student(2, 32, 64, 4, vocab_size=20)
+    positions = student.bert.embeddings.position_embeddings.weight.detach().clone()
+    assert start_from_teacher(student, teacher, "top") == "layers 3, 4 of the teacher"
+    for m, n in ((0, 2), (1, 3)):
+        ours, theirs = (
+            x.bert.encoder.layer[i].state_dict() for x, i in ((student, m), (teacher, n))
+        )
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    ours, theirs = student.bert.embeddings, teacher.bert.embeddings
+    assert torch.equal(ours.word_embeddings.weight, theirs.word_embeddings.weight[:20])
+    assert torch.equal(ours.position_embeddings.weight[:64], theirs.position_embeddings.weight)
+    assert torch.equal(ours.position_embeddings.weight[64:], positions[64:])
+    assert torch.equal(student.bert.pooler.dense.weight, teacher.bert.pooler.dense.weight)
+    for shape in ((2, 24, 64, 4), (2, 32, 32, 4), (2, 32, 64, 2)):
+        other = build_student(*shape, vocab_size=20)
+        before = {name: value.clone() for name, value in other.state_dict().items()}
+        assert start_from_teacher(other, teacher).startswith("random weights")
+        assert all(torch.equal(before[name], value) for name, value in other.state_dict().items())
+
+
+def test_attention_scores_are_what_transformers_takes_the_softmax_of(tiny_teacher):
+    model = load_encoder_classifier(tiny_teacher, 2)
+    getattr(model, "set_attn_implementation", str)("eager")  # an older transformers does it itself
+    ids = torch.randint(5, 30, (2, 6))
+    output = model(ids, output_hidden_states=True, output_attentions=True)
+    for n in (1, 4):
+        scores = attention_scores(model, output.hidden_states[n - 1], n)
+        torch.testing.assert_close(scores.softmax(-1), output.attentions[n - 1])
+
+
+def test_attention_scores_that_cannot_be_compared_are_refused(tiny_teacher):
+    teacher = load_encoder_classifier(tiny_teacher, 2)
+    check_scores(build_student(2, 24, 32, 4, vocab_size=20), teacher)
+    with pytest.raises(InputError, match="the student's 3 heads, but it is of type bert and has 4"):
+        check_scores(build_student(2, 24, 32, 3, vocab_size=20), teacher)
+    teacher.config.model_type = "mpnet"
+    with pytest.raises(InputError, match="of type bert, .* it is of type mpnet"):
+        check_scores(build_student(2, 24, 32, 4, vocab_size=20), teacher)
 
 
 def test_trimmed_embedding_reads_and_learns_as_the_whole_one():

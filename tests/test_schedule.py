@@ -5,6 +5,7 @@ from fractions import Fraction
 import pytest
 
 from lrc_lib.errors import InputError
+from lrc_lib.losses import LAYER_LOSSES
 from lrc_lib.schedule import RECIPES, boundary_step, get_recipe, learning_rate_factor, loss_weights
 
 LAYERS, ALL = (1, 0, 0), (1, 1, 3)
@@ -19,7 +20,14 @@ STAGES = {  # the paper's text, by hand: alpha, beta, gamma before and after the
     "lrc_g": (LAYERS, ALL),
     "bert_m": (LAYERS, ALL),
     "finetune": ((0, 0, 1), (0, 0, 1)),
+    "distilbert": ((1, 5, 2), (1, 5, 2)),
+    "bert_pkd": ((1, 0.5, 0.5), (1, 0.5, 0.5)),
+    "bert_pkd_last": ((1, 0.5, 0.5), (1, 0.5, 0.5)),
+    "tinybert": (LAYERS, (0, 1, 0)),
+    "kd": ((0, 1, 3), (0, 1, 3)),
+    **dict.fromkeys(("cosine", "centred", "shuffled", "info_nce"), (LAYERS, ALL)),
 }
+RIVALS = {"distilbert", "bert_pkd", "bert_pkd_last", "tinybert"}
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -31,11 +39,20 @@ def test_weights_of_both_stages(name):
 
 def test_what_each_recipe_switches_off():
     assert set(STAGES) == set(RECIPES)
-    assert {r for r in RECIPES if not RECIPES[r].perturb} == {"lrc_g", "finetune"}
-    assert {r for r in RECIPES if not RECIPES[r].general} == {"lrc_1", "finetune"}
+    off = {"finetune", "kd"}
+    assert {r for r in RECIPES if not RECIPES[r].perturb} == {"lrc_g"} | RIVALS | off
+    assert {r for r in RECIPES if not RECIPES[r].general} == {"lrc_1"} | RIVALS - {"tinybert"} | off
     assert {r for r in RECIPES if RECIPES[r].layer_loss == "mse"} == {"bert_m"}
     assert {r for r in RECIPES if not RECIPES[r].uses_teacher} == {"finetune"}
-    assert all(name == recipe.name for name, recipe in RECIPES.items())
+    for name, recipe in RECIPES.items():
+        assert name == recipe.name and recipe.title and recipe.summary
+        assert recipe.layer_loss in LAYER_LOSSES
+
+
+def test_recipes_that_share_stage_1_differ_in_stage_2_only():
+    first = {name: get_recipe(name).first_stage for name in RECIPES}
+    assert first["lrc"] == first["lrc_s"] == first["lrc_h"]
+    assert len({first[name] for name in ("lrc", "lrc_1", "lrc_g", "cosine", "bert_m")}) == 5
 
 
 def test_an_unknown_recipe_names_the_nearest():

@@ -21,6 +21,7 @@ from lrc_lib.runs.run import run
 from lrc_lib.runs.spec import RunSpec, data_of
 from lrc_lib.runs.store import open_run
 from lrc_lib.runs.unlabelled import text_source
+from lrc_lib.schedule import RECIPES
 
 
 def run_one(options) -> int:
@@ -44,8 +45,9 @@ def general(options) -> int:
     if options.plan:
         return 0
     show_metrics(run(spec, out, options.device))
-    recipe = "lrc" if spec.general_loss == "cos_nce" else "bert_m"
-    print(f"{recipe} runs start from it with: --set {' '.join(settings_of(spec))}")
+    names = [r.name for r in RECIPES.values() if r.general and r.layer_loss == spec.general_loss]
+    if names:
+        print(f"{names[0]} runs start from it with: --set {' '.join(settings_of(spec))}")
     return 0
 
 

@@ -20,6 +20,7 @@ from lrc_lib.data.batches import epoch_order, steps_per_epoch
 from lrc_lib.data.corpus import BYTES_PER_TOKEN, SPECIAL_TOKENS, TOKENS_PER_WORD, estimate
 from lrc_lib.data.glue_dir import FORMATS
 from lrc_lib.errors import InputError, LrcError
+from lrc_lib.losses import LAYER_LOSSES
 from lrc_lib.models import build_student, count_parameters
 from lrc_lib.runs.device import resolve_device
 from lrc_lib.runs.pool import all_specs
@@ -202,7 +203,8 @@ def cost(spec) -> Cost:
     vectors = 1 if spec.representation in ("mean", "cls") else length
     student = seen * row_flops(shape, length, True, recipe.perturb, mapped, vectors)
     cache = 2.0 * rows * vectors * spec.student_layers * width * recipe.uses_teacher
-    if cache > spec.cache_gb * 1e9 or (spec.kind == "general" and epochs == 1):
+    live = LAYER_LOSSES[recipe.layer_loss].attentions or (spec.kind == "general" and epochs == 1)
+    if live or cache > spec.cache_gb * 1e9:
         cache = 0.0
     kept = recipe.uses_teacher and (cache > 0 or not mapped)  # logits alone are always kept
     asked = (rows if kept else seen) * recipe.uses_teacher
@@ -228,8 +230,7 @@ def _stage1(spec):
     It says the same as `spec.stage1_id()`, but needs no data.
     """
     recipe = RECIPES.get(spec.recipe, LAYERS_ONLY)
-    changed = (recipe.stage1, recipe.layer_loss, recipe.perturb, recipe.general)
-    return (spec.replace(recipe="lrc"), changed) if any(recipe.stage1) else None
+    return (spec.replace(recipe="lrc"), recipe.first_stage) if any(recipe.stage1) else None
 
 
 def once(costs: dict) -> dict:

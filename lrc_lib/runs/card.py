@@ -144,4 +144,4 @@ def _start(spec, metrics: dict) -> str:
             _public(place, place.removeprefix("glue=")) for place in places_of(spec.general_data)
         )
         return f"{metrics['general']} on {texts}"
-    return "random weights"
+    return metrics.get("start", "random weights")

@@ -82,8 +82,7 @@ def _try_every_shape(teacher, trainer: Trainer) -> None:
             rows, batch = trainer.batch(rows)
             with trainer.autocast():
                 answers = teacher(rows, batch, weights)
-                states = answers.states if weights[0] else []
-                targets = net.layer_targets(states, batch["attention_mask"])
+                targets = net.layer_targets(answers, batch["attention_mask"]) if weights[0] else []
                 embeddings = net.embed(batch)
                 clean = pass_losses(net, batch, answers, targets, weights, embeddings).total
                 (gradient,) = torch.autograd.grad(clean, embeddings)

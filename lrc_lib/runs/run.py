@@ -22,14 +22,17 @@ from lrc_lib.data.batches import encode
 from lrc_lib.distil import Net, build_net
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.evaluate import compute_metrics, majority_metrics, predict
+from lrc_lib.losses import LAYER_LOSSES
 from lrc_lib.models import (
     Projection,
     build_student,
+    check_scores,
     count_parameters,
     layer_pairs,
     load_encoder_classifier,
     load_tokenizer,
     quiet_transformers,
+    start_from_teacher,
     teacher_folder,
 )
 from lrc_lib.runs.augmentation import augmented_rows
@@ -58,7 +61,7 @@ from lrc_lib.runs.store import (
 )
 from lrc_lib.runs.unlabelled import unlabelled_rows
 from lrc_lib.schedule import Recipe, get_recipe
-from lrc_lib.teacher import check_fits, check_teacher, no_teacher, open_teacher
+from lrc_lib.teacher import WithMeans, check_fits, check_teacher, no_teacher, open_teacher
 from lrc_lib.training import Settings, Trainer, train
 
 FINE_TUNE = Recipe("teacher", "teacher", (0, 0, 1), (0, 0, 1), perturb=False)
@@ -237,6 +240,8 @@ def distil(spec: RunSpec, out: Path, folder: Path, device, report) -> dict:
         net = student_net(spec, recipe, student, model, regression)
         cache = out / "cache" / fine_tuned.id
         teacher, extra["cache"] = taught_by(model, spec, net, rows, device, cache, spec.cache_gb)
+        if recipe.teacher_layers:
+            extra["start"] = start_from_teacher(student, model, recipe.teacher_layers)
     else:
         net = build_net(student, recipe, regression=regression, hard_target="one_hot")
     start = start_from(spec, net, out)
@@ -298,10 +303,21 @@ def new_projection(spec: RunSpec, teacher_width: int, pairs) -> Projection:
 
 
 def student_net(spec: RunSpec, recipe: Recipe, student, teacher, regression=False) -> Net:
-    """A student with a fresh W for a teacher's width, and the losses that the spec names."""
-    config = teacher.config
-    pairs = layer_pairs(spec.student_layers, config.num_hidden_layers, spec.layer_map)
+    """A student with a fresh W for a teacher's width, and the losses that the spec names.
+
+    Raises:
+        InputError: the layer loss does not fit these models or processes.
+    """
+    config, kind = teacher.config, LAYER_LOSSES[recipe.layer_loss]
+    mapping = kind.layer_map or spec.layer_map
+    pairs = kind.pairs(layer_pairs(spec.student_layers, config.num_hidden_layers, mapping))
     layered = recipe.stage1[0] or recipe.stage2[0]
+    if layered and not pairs:
+        raise InputError(f"{recipe.title} compares no layer of a student of this depth and map.")
+    if kind.attentions:
+        check_scores(student, teacher)
+    if current().processes > 1 and (recipe.layer_loss == "info_nce" or spec.negative_count):
+        raise InputError("InfoNCE and negative_count need one process that has the whole batch.")
     return build_net(
         student,
         recipe,
@@ -314,6 +330,8 @@ def student_net(spec: RunSpec, recipe: Recipe, student, teacher, regression=Fals
         hard_target=spec.hard_target,
         norm=spec.perturb_norm,
         epsilon=spec.epsilon,
+        info_nce_temperature=spec.info_nce_temperature,
+        negative_count=spec.negative_count,
         group=current() if spec.negatives == "batch" else None,
     )
 
@@ -336,9 +354,15 @@ def fit_teacher(spec: RunSpec, out: Path) -> RunResult:
 
 def taught_by(model, spec: RunSpec, net: Net, rows, device, cache: Path, budget_gb: float):
     """The teacher of a net, with its answers cached as far as the budget allows; and a line."""
-    layers = [n for _, n in net.pairs]
+    layers, kind = [n for _, n in net.pairs], net.kind
     with matmuls(spec.precision), autocast(spec.precision, device):
-        return open_teacher(model, rows, layers, spec.representation, device, cache, budget_gb)
+        teacher, line = open_teacher(
+            model, rows, layers, net.representation, device, cache, budget_gb, kind.attentions
+        )
+        if kind.means:
+            count = spec.negative_count
+            teacher = WithMeans(teacher, rows, kind.means, net.representation, device, count)
+    return teacher, line
 
 
 def start_from(spec: RunSpec, net: Net, out: Path) -> RunResult | None:

@@ -104,6 +104,8 @@ class RunSpec:
     epsilon: float = setting(1.0, STUDENT)
     keep: str = setting("last", STUDENT, ("last", "best"))  # step, or stage 2's best epoch on dev
     negatives: str = setting("batch", STUDENTS, ("batch", "process"))
+    negative_count: int = setting(0, STUDENTS, least=0)  # K: the next rows; 0: all other rows
+    info_nce_temperature: float = setting(0.1, STUDENTS, above=0)
     processes: int = setting(1, STUDENTS, least=1)
 
     # general distillation
@@ -148,6 +150,10 @@ class RunSpec:
                 f"general_pairs = {self.general_pairs} does not fit: it is a share of texts, from "
                 "0 to 1, and 0 where text is packed (general_packed, wikipedia)."
             )
+        for name in ("batch_size", "general_batch_size"):
+            if belongs(name, self.kind) and self.negative_count >= getattr(self, name):
+                most = f"{name} = {getattr(self, name)}"
+                raise InputError(f"negative_count = {self.negative_count} must be below {most}.")
         boundary_step(1, self.stage_boundary)
 
     @property
@@ -264,8 +270,7 @@ class RunSpec:
         recipe = RECIPES.get(self.recipe)
         if recipe is None or not any(recipe.stage1):
             return ""
-        part = [recipe.stage1, recipe.layer_loss, recipe.perturb, recipe.general]
-        return f"stage1-{_digest(self, part)}"
+        return f"stage1-{_digest(self, recipe.first_stage)}"
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(RunSpec)}
