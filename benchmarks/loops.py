@@ -7,7 +7,7 @@ clock starts; nothing is written after the last step.
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 from unittest.mock import patch
 
@@ -51,6 +51,17 @@ class Loop(NamedTuple):
     make: Callable
 
 
+@cache
+def textbrewer():
+    """`benchmarks.textbrewer_kd.TextBrewer`, or None where the package is not installed."""
+    try:
+        from .textbrewer_kd import TextBrewer
+    except ImportError as error:
+        print(f"TextBrewer skipped: {error} (pip install textbrewer tensorboard)", file=sys.stderr)
+        return None
+    return TextBrewer
+
+
 def batches(work: Workload, bucket: int = 0) -> list:
     """The row numbers of each batch of one epoch."""
     order = epoch_order(work.encoded.lengths, 0, 0, BATCH, bucket)
@@ -71,11 +82,7 @@ def loops(work: Workload, precision: str) -> dict[str, Loop]:
         ),
         "ours": Loop("lrc_lib, LRC", len(whole), partial(ours, work, LRC, precision)),
     }  # fmt: skip
-    try:
-        from .textbrewer_kd import TextBrewer
-    except ImportError as error:
-        print(f"TextBrewer skipped: {error} (pip install textbrewer tensorboard)", file=sys.stderr)
-    else:
+    if TextBrewer := textbrewer():
         for key, what, some, how in (
             ("tb-128", "padded to 128", few, {"pad_to": work.max_length}),
             ("tb", "dynamic padding", whole, {}),
