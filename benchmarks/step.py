@@ -17,7 +17,7 @@ sentences to the longest pair and flattered this library: length buckets looked 
 
 With --savings, plain code with dynamic padding gets one saving after the other ("with:"), and this
 library's loop loses one at a time ("without:"). Set OMP_NUM_THREADS=1 on a machine that does other
-work, too. The defaults take about five minutes on two cores.
+work, too. The defaults take about five minutes on two cores, --savings about twelve.
 """
 
 import sys
