@@ -9,7 +9,18 @@ from pathlib import Path
 
 import torch
 
-from lrc_lib.runs.provenance import peak_memory_mb, provenance
+from lrc_lib.runs.provenance import provenance
+
+try:
+    from lrc_lib.runs.device import has_bf16
+except ImportError:
+    from lrc_lib.runs.device import _cpu_has_bf16
+
+    def has_bf16(device) -> bool:
+        """Whether the device computes bfloat16 products faster than float32."""
+        kind = torch.device(device).type
+        return torch.cuda.is_bf16_supported() if kind == "cuda" else _cpu_has_bf16()
+
 
 GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
 
@@ -42,10 +53,17 @@ class Clock:
         return time.process_time()
 
 
-def gemm_rate(device="cpu", seconds: float = 1.0) -> float:
-    """FLOP a second of this machine's own float32 matrix product, the best of several."""
+def timed(work, clock: Clock) -> tuple[float, float]:
+    """(seconds by the clock, wall seconds) of calling `work()`."""
+    begun, wall = clock(), time.perf_counter()
+    work()
+    return clock() - begun, time.perf_counter() - wall
+
+
+def gemm_rate(device="cpu", seconds: float = 0.5, dtype=torch.float32) -> float:
+    """FLOP a second of this machine's own matrix product, the best of several."""
     clock, size = Clock(device), GEMM_SIZE.get(torch.device(device).type, 1024)
-    a, b = (torch.randn(size, size, device=device) for _ in range(2))
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best, begun = 0.0, time.perf_counter()
     while time.perf_counter() - begun < seconds:
         start = clock()
@@ -62,13 +80,6 @@ def count_flops(work) -> int:
     with FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops()
-
-
-def peak_memory(device) -> float:
-    """MB, of this process so far (CPU) or of the accelerator's memory."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    return peak_memory_mb()
 
 
 def spread(values) -> dict:
@@ -89,13 +100,17 @@ def write(lines: list[dict], name: str, out: str, device) -> None:
 
     The first line says where the numbers are from.
     """
-    facts = provenance(torch.device(device))
-    head = {"benchmark": name, "command": " ".join(["python -m", *_command()]), "made": facts}
-    text = "\n".join(json.dumps(line) for line in (head, *lines)) + "\n"
+    text = "\n".join(json.dumps(line) for line in (head(name, device), *lines)) + "\n"
     print(text)
     if out:
         Path(out).mkdir(parents=True, exist_ok=True)
         (Path(out) / f"{name}.jsonl").write_text(text, encoding="utf-8")
+
+
+def head(name: str, device) -> dict:
+    """The first line of a record: what was measured, by which command, and where."""
+    command = " ".join(["python -m", *_command()])
+    return {"benchmark": name, "command": command, "made": provenance(torch.device(device))}
 
 
 def _command() -> list[str]:

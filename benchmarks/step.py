@@ -1,178 +1,141 @@
-"""What a step of LRC-BERT costs: plain, TextBrewer's, and ours, each saving switched on in turn.
+"""What a training step of LRC-BERT costs: plain code, TextBrewer and this library, in one run.
 
-Every row runs on the same texts in the same process, in turn, for several rounds; ratios are
-taken within a round. On a CPU, seconds are CPU seconds of the process, wall seconds beside them.
+A batch holds 16 rows of one task, as a user's does. CoLA has single sentences, MRPC has pairs; each
+has its own lines, and "mean" is as many steps of each. Every loop runs on the same rows in the same
+process, in turn, for several rounds; ratios are taken within a round, and lines give the median,
+the least and the greatest. On a CPU, seconds are CPU seconds of the process, with wall seconds next
+to them. Rivals get the padding, the cache and the precision that their users can have.
 
-  python -m benchmarks.step                                  packaged MiniLM teacher, reviews
-  python -m benchmarks.step --glue-dir DIR                   CoLA and MRPC rows
+Tables made before this rule drew the rows of two tasks in turn into one batch. This padded single
+sentences to the longest pair and flattered this library: length buckets looked like a factor of 2.
+
+  python -m benchmarks.step                        reviews, and pairs of reviews
+  python -m benchmarks.step --glue-dir DIR         CoLA and MRPC
+  python -m benchmarks.step --savings              what each saving is worth, in two ways
+  python -m benchmarks.step --only plain ours --precision bf16
   python -m benchmarks.step --teacher bert-base-shape
-  python -m benchmarks.step --device cuda --teacher bert-base-shape --full
 
-On a GPU (or with --gpu-rows) come rows for an asked teacher, precisions and compilation, timed from
-the 20th step on, and from each the hours of the paper's trainings are extrapolated.
+With --savings, plain code with dynamic padding gets one saving after the other ("with:"), and this
+library's loop loses one at a time ("without:"). Set OMP_NUM_THREADS=1 on a machine that does other
+work, too. The defaults take about five minutes on two cores, --savings about twelve.
 """
 
-import argparse
-import subprocess
 import sys
-import time
-from functools import partial
+from itertools import product
 
-import numpy as np
+import torch
 
-from lrc_lib.data.batches import epoch_order
+from lrc_lib.errors import InputError
 from lrc_lib.runs.device import resolve_device
-from lrc_lib.schedule import Recipe
 
-from .gpu import BATCH, BUCKET, Ours, extrapolated, gpu_variants
-from .measure import Clock, count_flops, gemm_rate, parser, peak_memory, spread, write
-from .reference import WEIGHTS, PlainLrc, Savings
-from .workload import (
-    MAX_LENGTH,
-    Workload,
-    full_rows,
-    mixed_rows,
-)
+from .loops import BATCH, SAVINGS, Loop, loops
+from .measure import Clock, count_flops, gemm_rate, has_bf16, parser, spread, timed, write
+from .workload import Workload, task_rows
 
-LRC = Recipe("step", "LRC-BERT, all losses", stage1=WEIGHTS, stage2=WEIGHTS)
-KD = Recipe(
-    "kd", "no perturbation, MSE", stage1=WEIGHTS, stage2=WEIGHTS, layer_loss="mse", perturb=False
-)
-PEAKS = ("a", "b", "ours", "c+", "ours kd")  # of these, peak memory in a process of their own
-LADDER = (
-    ("b", "plain, dynamic padding", ""),
-    ("d1", "+ cached teacher", "cached_teacher"),
-    ("d2", "+ closed-form COS-NCE", "closed_form"),
-    ("d3", "+ first backward to the embeddings only", "narrow_backward"),
-    ("d4", "+ fused AdamW", "fused_adamw"),
-    ("d5", "+ trimmed vocabulary", "trimmed_vocabulary"),
+MEAN = "mean"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+TABLE = ("plain-128", "plain", "ours", "tb-128", "tb", "tb-cache", "ours-kd")
+LADDER = ["plain", *(f"with:{saving}" for saving in SAVINGS)]
+LEFT_OUT = ["ours", *(f"without:{saving}" for saving in SAVINGS)]
+RATIOS = (  # (key, precision) of the slower one, of the faster one
+    (("plain", "fp32"), ("ours", "fp32")),
+    (("plain", "bf16"), ("ours", "bf16")),
+    (("plain", "fp32"), ("ours", "bf16")),
+    (("tb-cache", "fp32"), ("ours-kd", "fp32")),
+    (("tb-cache", "bf16"), ("ours-kd", "bf16")),
 )
 
 
-class Plain:
-    """A rung of the ladder: `PlainLrc` over some batches."""
+def measure(works: dict[str, Workload], rounds: int, keys, precisions=("fp32",)) -> list[dict]:
+    """The lines of a table: the machine's rate, then a line for each loop and task, then ratios.
 
-    def __init__(self, work: Workload, savings: Savings, pad_to=0, batches=None, bucket=0):
-        student, projection = work.student()
-        self.step = PlainLrc(
-            student, projection, work.teacher, work.cached, work.pairs, work.encoded, pad_to,
-            savings, work.device,
-        )  # fmt: skip
-        order = epoch_order(work.encoded.lengths, 0, 0, BATCH, bucket)
-        self.batches = order[: len(order) // BATCH * BATCH].reshape(-1, BATCH)[:batches]
-        self.steps = len(self.batches)
+    Args:
+        works: {task: its rows}.
+        keys: of `benchmarks.loops.loops`.
 
-    def run(self):
-        for indices in self.batches:
-            self.step(indices)
-
-    def seconds(self, clock) -> float:
-        begun = clock()
-        self.run()
-        return clock() - begun
-
-
-def variants(work: Workload, gpu=False) -> dict:
-    """{key: (what it is, a function that makes it)} in the order of the table.
-
-    What is made has `run()`, `seconds(clock)` and `steps`.
+    Raises:
+        InputError: an unknown key.
     """
-    found, switched = {}, {}
-    few = max(2, len(work.encoded) // BATCH // 6)  # padded to 128 all batches cost the same
-    found["a"] = ("plain, padded to 128", lambda: Plain(work, Savings(), MAX_LENGTH, few))
-    for key, what, saving in LADDER:
-        switched = switched | ({saving: True} if saving else {})
-        found[key] = (what, partial(Plain, work, Savings(**switched)))
-    found["d6"] = ("+ length buckets", lambda: Plain(work, Savings(**switched), bucket=BUCKET))
-    found["ours"] = ("lrc_lib's own loop", lambda: Ours(work, LRC))
-    try:
-        from .textbrewer_kd import TextBrewer
-
-        found["c"] = ("TextBrewer, KD part, dynamic padding", lambda: TextBrewer(work, False))
-        found["c+"] = ("TextBrewer, KD part, cached teacher", lambda: TextBrewer(work, True))
-    except ImportError as error:
-        print(f"TextBrewer skipped: {error} (pip install textbrewer tensorboard)", file=sys.stderr)
-    found["ours kd"] = ("lrc_lib's own loop, KD part", lambda: Ours(work, KD))
-    return found | (gpu_variants(work, LRC) if gpu else {})
-
-
-def measure(work: Workload, rounds: int, keys=(), gpu=False) -> list[dict]:
-    """One line a variant: seconds a step, ratios to (b) and (a), FLOPs, share of the GEMM rate."""
-    chosen = {
-        k: (what, make())
-        for k, (what, make) in variants(work, gpu).items()
-        if not keys or k in keys
-    }
-    clock, walls, seconds, gemm = Clock(work.device), {}, {}, []
-    flops = {key: count_flops(v.run) / v.steps for key, (_, v) in chosen.items()}  # warms up, too
+    device = next(iter(works.values())).device
+    clock = Clock(device)
+    chosen: dict[tuple, Loop] = {}
+    for (task, work), precision in product(works.items(), precisions):
+        there = loops(work, precision)
+        if unknown := sorted(set(keys) - set(there) - set(TABLE)):
+            raise InputError(f"No loop '{unknown[0]}'; there are {', '.join(there)}.")
+        chosen |= {(key, precision, task): there[key] for key in keys if key in there}
+    flops = {}
+    for place, loop in chosen.items():
+        run = loop.make()
+        flops[place] = count_flops(run) / loop.steps  # warms up, too
+    rates, seconds, walls = {p: [] for p in precisions}, {}, {}
     for _ in range(rounds):
-        gemm.append(gemm_rate(work.device))
-        for key, (_, variant) in chosen.items():
-            begun = time.perf_counter()
-            seconds.setdefault(key, []).append(variant.seconds(clock) / variant.steps)
-            wall = (time.perf_counter() - begun) / variant.steps
-            walls.setdefault(key, []).append(seconds[key][-1] if steady(variant) else wall)
-    lines = [{"gemm_gflops": spread(rate / 1e9 for rate in gemm), "rounds": rounds}]
-    for key, (what, variant) in chosen.items():
-        line = {"key": key, "what": what, "steps_a_round": variant.steps}
-        line["seconds_a_step"] = spread(seconds[key])
-        line["wall_seconds_a_step"] = spread(walls[key])
-        line |= {"steady": True} if steady(variant) else {}
-        line["samples_a_second"] = BATCH / line["seconds_a_step"]["median"]
-        line["gflop_a_step"] = flops[key] / 1e9
-        rates = zip(seconds[key], gemm, strict=True)
-        line["share_of_gemm_rate"] = spread(flops[key] / s / rate for s, rate in rates)
-        against = ("c", "c+") if "kd" in key else ("a", "b")
-        for other in against:
-            if other in seconds and key not in against:
-                both = zip(seconds[other], seconds[key], strict=True)
-                line[f"times_faster_than_{other}"] = spread(a / b for a, b in both)
+        for precision in precisions:
+            rates[precision].append(gemm_rate(device, dtype=DTYPES[precision]))
+        for place, loop in chosen.items():
+            spent, wall = timed(loop.make(), clock)
+            seconds.setdefault(place, []).append(spent / loop.steps)
+            walls.setdefault(place, []).append(wall / loop.steps)
+    for found in (seconds, walls, flops):
+        _add_means(found, list(works))
+    lines = [{"gemm_gflops": {p: spread(r / 1e9 for r in rates[p]) for p in precisions}}]
+    lines[0]["rounds"] = rounds
+    what = {key: loop.what for (key, *_), loop in chosen.items()}
+    for place in seconds:
+        key, precision, task = place
+        line = {"task": task, "key": key, "precision": precision, "what": what[key]}
+        line["seconds_a_step"] = spread(seconds[place])
+        line["wall_seconds_a_step"] = spread(walls[place])
+        line["gflop_a_step"] = flops[place] / 1e9
+        shares = zip(seconds[place], rates[precision], strict=True)
+        line["share_of_gemm_rate"] = spread(flops[place] / s / rate for s, rate in shares)
         lines.append(line)
-    return lines
+    tasks = [*works, MEAN]
+    return [*lines, *_ratios(seconds, tasks), *_worth(seconds, tasks, precisions)]
 
 
-def steady(variant) -> bool:
-    return getattr(variant, "steady", False)
+def _add_means(found: dict, tasks: list) -> None:
+    """Adds, for every loop, what as many steps of each task take on average."""
+    for key, precision in dict.fromkeys(place[:2] for place in found):
+        parts = [found[key, precision, task] for task in tasks]
+        if isinstance(parts[0], list):
+            found[key, precision, MEAN] = [sum(p) / len(p) for p in zip(*parts, strict=True)]
+        else:
+            found[key, precision, MEAN] = sum(parts) / len(parts)
 
 
-def peak_of(options, key) -> float:
-    """Of a process of its own that runs the variant once."""
-    command = [sys.executable, "-m", "benchmarks.step", "--_peak", key]
-    for name in ("device", "teacher", "glue_dir", "rows"):
-        command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-    command += ["--full"] * options.full
-    done = subprocess.run(command, capture_output=True, text=True)
-    return float(done.stdout.split()[-1]) if done.returncode == 0 else float("nan")
-
-
-def figure(lines, path) -> None:
-    """Bars of seconds a step, in the order of the table."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    from lrc_lib.course.palette import use_style
-
-    use_style()
-    rows = [line for line in lines if "key" in line]
-    fig, ax = plt.subplots(figsize=(8, 0.4 * len(rows) + 1.2))
-    places = np.arange(len(rows))
-    middle = [line["seconds_a_step"]["median"] for line in rows]
-    errors = [
-        [m - line["seconds_a_step"]["low"] for m, line in zip(middle, rows, strict=True)],
-        [line["seconds_a_step"]["high"] - m for m, line in zip(middle, rows, strict=True)],
+def _ratios(seconds: dict, tasks) -> list[dict]:
+    return [
+        {
+            "task": task,
+            "ratio": f"{' '.join(slow)} / {' '.join(fast)}",
+            "times_faster": _quotients(seconds[(*slow, task)], seconds[(*fast, task)]),
+        }
+        for (slow, fast), task in product(RATIOS, tasks)
+        if (*slow, task) in seconds and (*fast, task) in seconds
     ]
-    ax.barh(
-        places, middle, xerr=errors, color=["C0" if "lrc_lib" in r["what"] else "0.6" for r in rows]
-    )
-    ax.set_yticks(places, [f"{line['what']}  ({line['key']})" for line in rows])
-    ax.invert_yaxis()
-    ax.set_xlabel(
-        "CPU seconds (GPU: wall) a step of 16 rows: median, least, greatest of the rounds"
-    )
-    fig.savefig(path, dpi=120, bbox_inches="tight")
-    plt.close(fig)
+
+
+def _quotients(above, below) -> dict:
+    return spread(a / b for a, b in zip(above, below, strict=True))
+
+
+def _worth(seconds: dict, tasks, precisions) -> list[dict]:
+    """What each saving saves, as a share of a step that has it."""
+    lines = []
+    for precision, task, (place, saving) in product(precisions, tasks, enumerate(SAVINGS)):
+        line = {"task": task, "saving": saving, "precision": precision, "what": SAVINGS[saving]}
+        pairs = {
+            "on_the_ladder": (LADDER[place], LADDER[place + 1]),
+            "left_out_of_ours": (LEFT_OUT[place + 1], "ours"),
+        }
+        for name, (without, having) in pairs.items():
+            both = [seconds.get((key, precision, task)) for key in (without, having)]
+            if all(both):
+                line[name] = spread(a / b - 1 for a, b in zip(*both, strict=True))
+        if len(line) > 4:
+            lines.append(line)
+    return lines
 
 
 def main(arguments=None) -> None:
@@ -181,35 +144,28 @@ def main(arguments=None) -> None:
         "--teacher", default="package", help="package, bert-base-shape or a folder"
     )
     command.add_argument("--glue-dir", default="", metavar="DIR")
-    command.add_argument("--rows", type=int, default=192)
-    command.add_argument("--rounds", type=int, default=5)
-    command.add_argument("--only", nargs="+", default=[], metavar="KEY", help="keys of the table")
-    command.add_argument("--full", action="store_true", help="all rows of 128 tokens")
-    command.add_argument("--gpu-rows", action="store_true", help="what a GPU gets, here too")
-    command.add_argument("--_peak", default="", help=argparse.SUPPRESS)
+    command.add_argument("--tasks", nargs="+", default=["cola", "mrpc"], help="of --glue-dir")
+    command.add_argument("--rows", type=int, default=96, help="of each task")
+    command.add_argument("--rounds", type=int, default=3)
+    command.add_argument("--only", nargs="+", default=[], metavar="KEY", help="of a line's `key`")
+    command.add_argument("--precision", nargs="+", default=[], choices=[*DTYPES])
+    command.add_argument("--savings", action="store_true", help="what each saving is worth")
     options = command.parse_args(arguments)
     device = resolve_device(options.device)
-    rows, what = (
-        full_rows(options.rows) if options.full else mixed_rows(options.rows, options.glue_dir)
-    )
-    work = Workload(rows, options.teacher, device)
-    if options._peak:
-        variants(work)[options._peak][1]().run()
-        print(peak_memory(device))
-        return
-    gpu = options.gpu_rows or device.type == "cuda"
-    lines = measure(work, options.rounds, options.only, gpu)
-    for line in (line for line in lines[1:] if line["key"] in PEAKS):
-        line["peak_memory_mb"] = peak_of(options, line["key"])
-    lengths = work.encoded.lengths
-    facts = {"teacher": options.teacher, "rows": len(lengths), "texts": what}
-    facts |= {"mean_tokens": float(lengths.mean()), "batch_size": BATCH}
-    name = f"step-{device.type}-{options.teacher if '/' not in options.teacher else 'folder'}"
-    name += "-full" * options.full
-    write([facts, *lines, *extrapolated(lines)], name, options.out, device)
-    if options.out:
-        figure(lines, f"{options.out}/{name}.png")
+    precisions = options.precision or [p for p in DTYPES if p == "fp32" or has_bf16(device)]
+    rows = task_rows(options.rows, options.glue_dir, options.tasks)
+    works = {task: Workload(rows[task], options.teacher, device) for task in rows}
+    keys = options.only or ([*LADDER, *LEFT_OUT] if options.savings else TABLE)
+    facts = {"teacher": options.teacher, "rows_of_a_task": options.rows, "batch_size": BATCH}
+    facts["tokens"] = {task: float(w.encoded.lengths.mean()) for task, w in works.items()}
+    lines = measure(works, options.rounds, keys, precisions)
+    teacher = options.teacher if options.teacher in ("package", "bert-base-shape") else "folder"
+    name = f"{'savings' if options.savings else 'step'}-{device.type}-{teacher}"
+    write([facts, *lines], name, options.out, device)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")

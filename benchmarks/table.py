@@ -1,7 +1,6 @@
 """Nine recipes as one: a column of the ablation table trained together, against one by one.
 
   python -m benchmarks.table [--set general_rows=1000 ...] [--out DIR]
-  python -m benchmarks.table --device cuda --recipes 8 --jobs 8 --out DIR
 
 "One by one" is nine commands `python -m lrc_lib run`, one after the other, each with all cores, in
 a store that already holds the teacher, the general distillation and the teacher's cache. "As one"

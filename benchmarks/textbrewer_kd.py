@@ -1,8 +1,8 @@
 """TextBrewer's GeneralDistiller on what it can do of LRC-BERT: no COS-NCE, no perturbation.
 
 Hidden states by MSE on the same layers through a linear projection each, soft and hard labels.
-It is given what its user could give it: dynamic padding, and (`cached`) a teacher that looks its
-answers up. Optional: `pip install textbrewer tensorboard`.
+It is given what its user could give it: dynamic padding, bfloat16, and (`cached`) a teacher that
+looks its answers up. Optional: `pip install textbrewer tensorboard`.
 """
 
 import logging
@@ -14,11 +14,10 @@ import torch
 os.environ.setdefault("TQDM_DISABLE", "1")
 from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig  # noqa: E402
 
-from lrc_lib.data.batches import collate, epoch_order  # noqa: E402
+from lrc_lib.data.batches import collate  # noqa: E402
+from lrc_lib.runs.device import autocast  # noqa: E402
 
-from .reference import WEIGHTS  # noqa: E402
-
-BATCH = 16
+from .reference import WEIGHTS, padded  # noqa: E402
 
 
 class Lookup(torch.nn.Module):
@@ -34,16 +33,18 @@ class Lookup(torch.nn.Module):
 
 
 class TextBrewer:
-    """One pass of GeneralDistiller over the rows; `run`, `seconds` and `steps` as the others."""
+    """GeneralDistiller over some batches: `run` is one pass.
 
-    def __init__(self, work, cached: bool):
+    Args:
+        cached: the teacher looks its answers up.
+        pad_to: as in `benchmarks.reference.PlainLrc`.
+        precision: "fp32" or "bf16": autocast around each of its steps, without the backward pass.
+    """
+
+    def __init__(self, work, batches, cached=False, pad_to=0, precision="fp32"):
         logging.getLogger("Distillation").setLevel(logging.ERROR)
-        self.work = work
+        self.work, self.batches, self.cached, self.pad_to = work, batches, cached, pad_to
         student, _ = work.student()
-        order = epoch_order(work.encoded.lengths, 0, 0)
-        count = len(order) // BATCH * BATCH
-        self.batches = order[:count].reshape(-1, BATCH)
-        self.steps = len(self.batches)
         width = (work.spec.student_hidden, work.teacher.config.hidden_size)
         alpha, beta, gamma = WEIGHTS
         matches = [
@@ -64,11 +65,17 @@ class TextBrewer:
             Lookup(work.cached) if cached else work.teacher, student.train(), _adapt, _adapt,
         )  # fmt: skip
         self.distiller.save_and_callback = lambda *args: None  # ours writes no checkpoint either
-        self.cached = cached
+        plain = self.distiller.train_on_batch
+
+        def train_on_batch(*args):
+            with autocast(precision, work.device):
+                return plain(*args)
+
+        self.distiller.train_on_batch = train_on_batch
 
     def _loader(self):
         for indices in self.batches:
-            batch = collate(self.work.encoded, indices, self.work.device)
+            batch = padded(collate(self.work.encoded, indices, self.work.device), self.pad_to)
             teacher = dict(batch) if not self.cached else batch | {"indices": torch.tensor(indices)}
             if not self.cached:
                 teacher["output_hidden_states"] = True
@@ -78,13 +85,8 @@ class TextBrewer:
         optimizer = torch.optim.AdamW(self.distiller.model_S.parameters(), lr=1e-4)
         with self.distiller:
             self.distiller.train(
-                optimizer, _Sized(self._loader, self.steps), num_epochs=1, max_grad_norm=1.0
+                optimizer, _Sized(self._loader, len(self.batches)), num_epochs=1, max_grad_norm=1.0
             )
-
-    def seconds(self, clock) -> float:
-        begun = clock()
-        self.run()
-        return clock() - begun
 
 
 class _Sized:

