@@ -11,16 +11,6 @@ import torch
 
 from lrc_lib.runs.provenance import provenance
 
-try:
-    from lrc_lib.runs.device import has_bf16
-except ImportError:
-    from lrc_lib.runs.device import _cpu_has_bf16
-
-    def has_bf16(device) -> bool:
-        """Whether the device computes bfloat16 products faster than float32."""
-        kind = torch.device(device).type
-        return torch.cuda.is_bf16_supported() if kind == "cuda" else _cpu_has_bf16()
-
 
 GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
 
