@@ -35,12 +35,12 @@ from lrc_lib import RunSpec, run
 from lrc_lib.data import get_task, load_task_data
 from lrc_lib.data.glue_dir import FORMATS
 from lrc_lib.errors import LrcError
-from lrc_lib.runs.device import resolve_device
+from lrc_lib.runs.device import has_bf16, resolve_device
 from lrc_lib.runs.profiles import load_profile
 from lrc_lib.runs.provenance import peak_memory_mb
 
 from .loops import BATCH, BUCKET, LRC, plain
-from .measure import Clock, has_bf16, head, parser, spread, timed
+from .measure import Clock, head, parser, spread, timed
 from .reference import Savings
 from .workload import PACKAGE, Workload, full_rows, task_rows
 

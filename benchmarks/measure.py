@@ -11,7 +11,6 @@ import torch
 
 from lrc_lib.runs.provenance import provenance
 
-
 GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
 
 

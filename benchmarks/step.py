@@ -26,10 +26,10 @@ from itertools import product
 import torch
 
 from lrc_lib.errors import InputError
-from lrc_lib.runs.device import resolve_device
+from lrc_lib.runs.device import has_bf16, resolve_device
 
 from .loops import BATCH, SAVINGS, Loop, loops
-from .measure import Clock, count_flops, gemm_rate, has_bf16, parser, spread, timed, write
+from .measure import Clock, count_flops, gemm_rate, parser, spread, timed, write
 from .workload import Workload, task_rows
 
 MEAN = "mean"

@@ -10,7 +10,7 @@ from conftest import sentences
 
 from benchmarks import loops
 from benchmarks.loops import LRC, SAVINGS, ours
-from benchmarks.measure import count_flops, has_bf16, slope, spread, write
+from benchmarks.measure import count_flops, slope, spread, write
 from benchmarks.reference import PlainLrc, Savings, all_pairs_cos_nce
 from benchmarks.step import LADDER, LEFT_OUT, MEAN, measure
 from benchmarks.workload import Workload, full_rows, task_rows
@@ -18,6 +18,7 @@ from lrc_lib.data.batches import epoch_order
 from lrc_lib.data.rows import Row
 from lrc_lib.errors import InputError
 from lrc_lib.losses import in_batch_cos_nce
+from lrc_lib.runs.device import has_bf16
 
 FLAT = dict(shape=(2, 24, 32, 2), dropout=0.0, warmup=0.0, schedule="constant")
 
