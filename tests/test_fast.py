@@ -347,7 +347,7 @@ def test_a_budget_of_zero_caches_nothing_and_kinds_of_states_share_no_cache(work
 
 
 def test_jobs_by_device(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(device, "cpu_count", lambda: 16)
     assert [default_jobs(torch.device(kind)) for kind in ("cpu", "cuda", "mps")] == [16, 4, 1]
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(device, "cpu_count", lambda: 1)
     assert default_jobs(torch.device("cuda")) == 1

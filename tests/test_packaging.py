@@ -20,6 +20,7 @@ BROUGHT = {  # packages that a declared one needs itself
     "cycler": "matplotlib",
     "jupyter_client": "papermill",
     "jinja2": "torch",
+    "joblib": "scikit-learn",
     "nbformat": "papermill",
     "tokenizers": "transformers",
 }

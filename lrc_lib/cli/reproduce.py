@@ -1,8 +1,9 @@
 """`reproduce`: trains what is missing, executes the notebooks, writes the report."""
 
-import os
 import time
 from pathlib import Path
+
+from joblib import cpu_count
 
 from lrc_lib.cli import report
 from lrc_lib.cli.execute import Execution, Order, child_environment, execute_all
@@ -53,7 +54,7 @@ def command(options) -> int:
         ]  # fmt: skip
         jobs = max(1, min(jobs, len(orders)))
         offline = options.offline or not uses_hub(specs.values())
-        environment = child_environment(max(1, (os.cpu_count() or 1) // jobs), offline)
+        environment = child_environment(max(1, cpu_count() // jobs), offline)
         executions = execute_all(orders, out, environment, jobs, screen, options.verbose)
     seconds = time.perf_counter() - began
     summary = report.collect(profile, outcomes, skipped | executions, out, seconds)

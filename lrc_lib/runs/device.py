@@ -4,11 +4,11 @@ Only the precision changes a result (by rounding), so only it is part of a run's
 float32 whatever the precision (`lrc_lib.losses`).
 """
 
-import os
 import platform
 from contextlib import contextmanager, nullcontext
 
 import torch
+from joblib import cpu_count
 
 from lrc_lib.errors import InputError, TrainingError
 from lrc_lib.runs.spec import RunSpec, usable_length
@@ -40,10 +40,12 @@ def resolve_device(device: str = "auto") -> torch.device:
 def default_jobs(device: torch.device) -> int:
     """How many runs train at the same time: one per core on a CPU, up to 4 on a CUDA GPU, else 1.
 
+    Cores that this process may not use (affinity, the CPU quota of a container) do not count.
+
     A student of 14M parameters leaves most of a GPU waiting for its next kernel, and several
     processes fill it as far as their memory allows. The number 4 is a guess, not a measurement.
     """
-    cores = os.cpu_count() or 1
+    cores = cpu_count()
     return {"cpu": cores, "cuda": max(1, min(4, cores // 2))}.get(device.type, 1)
 
 

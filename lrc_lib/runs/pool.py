@@ -17,6 +17,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 import torch
+from joblib import cpu_count
 
 from lrc_lib.errors import LrcError
 from lrc_lib.runs.run import run
@@ -88,7 +89,7 @@ def train_all(specs: dict, out: Path, device: str, jobs: int, screen) -> dict[st
     A KeyboardInterrupt stops the workers and is raised again; their checkpoints are kept.
     """
     queue = Queue(specs, out, screen)
-    threads = threads_by_run(queue.needs, jobs, os.cpu_count() or 1)
+    threads = threads_by_run(queue.needs, jobs, cpu_count())
     workers = [Worker(out, device, number) for number in range(min(jobs, len(queue.waiting)))]
     try:
         while queue.waiting or queue.running:

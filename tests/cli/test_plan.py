@@ -1,5 +1,8 @@
 """What runs cost, before anything is trained."""
 
+import os
+import time
+
 import pytest
 from transformers import BertConfig, MPNetConfig
 
@@ -8,6 +11,8 @@ from lrc_lib.cli import plan
 from lrc_lib.cli.commands import main
 from lrc_lib.cli.plan import cost, disk_needed, encoder_flops, once, run_rows, teacher_sizes
 from lrc_lib.course.notebook import NOTEBOOKS
+from lrc_lib.errors import InputError
+from lrc_lib.runs import device
 
 
 @pytest.mark.parametrize(
@@ -126,6 +131,51 @@ def test_the_speed_is_measured_and_scales_with_nothing_but_time(tiny_spec):
     (once_as_fast,) = plan.minutes(costs, student, teacher).values()
     (twice_as_fast,) = plan.minutes(costs, 2 * student, 2 * teacher).values()
     assert once_as_fast == pytest.approx(2 * twice_as_fast) and once_as_fast > 0
+
+
+def test_one_thread_is_timed_by_its_own_seconds_in_the_precision_of_the_runs(
+    tiny_spec, monkeypatch
+):
+    used = []
+
+    def timer(code, **how):
+        used.append((how.get("timer"), how["num_threads"]))
+        return plan.torch.utils.benchmark.Timer("step(kind())", **how)
+
+    monkeypatch.setattr(plan, "Timer", timer)
+    for threads in (1, 2):
+        with pytest.raises(NameError, match="kind"):
+            plan.calibrate(tiny_spec, "cpu", threads)
+    assert used == [(time.process_time, 1), (None, 2)]
+    monkeypatch.setattr(device, "_cpu_has_bf16", lambda: False)
+    with pytest.raises(InputError, match="bf16"):
+        plan.calibrate(tiny_spec.replace(precision="bf16"), "cpu")
+
+
+def test_runs_side_by_side_take_their_share_and_at_least_the_longest_chain(tiny_spec):
+    teacher, general = tiny_spec.dependencies()
+    students = [tiny_spec.replace(seed=seed) for seed in range(4)]
+    left = {teacher: 3.0, general: 1.0} | dict.fromkeys(students, 2.0)
+    assert [plan.elapsed(left, jobs) for jobs in (1, 2, 3, 8)] == [12, 6, 5, 5]
+    assert plan.elapsed({students[0]: 2.0}, 8) == 2 and plan.elapsed({}, 2) == 0
+
+
+@pytest.mark.parametrize("load, says", [(0.2, ""), (6.0, "busy (load 6.0): next to that, about")])
+def test_a_plan_counts_jobs_and_threads_and_says_when_the_machine_is_busy(
+    load, says, tiny_spec, tmp_path, monkeypatch, capsys
+):
+    asked = []
+    monkeypatch.setattr(plan, "calibrate", lambda *how: asked.append(how) or (1e6, 1e6))
+    monkeypatch.setattr(plan, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0, 0), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    specs = plan.all_specs([tiny_spec, tiny_spec.replace(seed=1)])
+    left = plan.show_runs(specs, tmp_path, "cpu", 2)
+    assert set(left) == set(specs) and [threads for *_, threads in asked] == [2]
+    said, total = capsys.readouterr().out, plan.elapsed(left, 2)
+    assert f"In all about {total:,.1f} min" in said and "2 run(s) at a time" in said
+    assert ("The machine is busy" in said) == bool(says)
+    assert not says or f"{says} {2.5 * total:,.1f} min" in said
 
 
 def test_a_plan_puts_rates_and_seeds_of_a_run_in_one_row(tiny_spec):

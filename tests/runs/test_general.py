@@ -188,7 +188,7 @@ def test_the_command_tells_the_cost_and_trains_the_run_that_students_start_from(
     said = capsys.readouterr().out
     facts = json.loads(said[said.index("{") : said.rindex("}") + 1])
     assert facts["id"] == packed.general_spec().run_id() and facts["texts"] == 64
-    assert "GFLOP/s" in said and "min here" in said
+    assert "min here" in said
     settings = said.rstrip().splitlines()[-1].split("--set ")[1].split()
     own = load_profile("laptop", settings=settings).settings
     assert RunSpec(**own).general_spec() == packed.general_spec()

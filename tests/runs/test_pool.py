@@ -2,7 +2,10 @@
 
 import multiprocessing
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -60,6 +63,16 @@ def test_a_run_uses_the_threads_that_the_user_set(tiny_spec, tmp_path, monkeypat
     spec = tiny_spec.replace(recipe="finetune", epochs=1)
     train_all(close_over([spec]), tmp_path, "cpu", 1, Screen())
     assert find(spec, tmp_path).provenance["threads"] == (os.cpu_count() or 1) + 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="its OpenMP does not show what it read")
+@pytest.mark.parametrize("asked, used", [("", "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_the_user_wants_them_to_spin(asked, used):
+    kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    kept |= {"OMP_DISPLAY_ENV": "true"} | ({"OMP_WAIT_POLICY": asked} if asked else {})
+    command = [sys.executable, "-c", "import lrc_lib, torch; torch.ones(9).sum()"]
+    said = subprocess.run(command, env=kept, capture_output=True, text=True, check=True).stderr
+    assert re.findall(r"OMP_WAIT_POLICY\s*=\s*'(\w+)'", said)[:1] == [used]
 
 
 def test_runs_are_trained_side_by_side_and_then_read(tiny_spec, out):
