@@ -134,7 +134,7 @@ def load_input_embeddings(teacher: str):
 
 
 def load_saved(folder) -> nn.Module:
-    """A classifier that this kit saved, in eval mode. Code and pickles in the folder stay closed."""
+    """A classifier that this kit saved, in eval mode. Its code and pickles are never opened."""
     with quiet_transformers():
         return AutoModelForSequenceClassification.from_pretrained(
             folder, trust_remote_code=False, use_safetensors=True

@@ -10,7 +10,6 @@ weights, cached states and packed text, are read only where a caller is about to
 
 import functools
 import hashlib
-import itertools
 import json
 import os
 import sys
@@ -107,9 +106,10 @@ def _is_whole(folder: Path, stamp: int, large: bool) -> bool:
 
 def set_aside(folder: Path, why: str) -> None:
     """Renames a folder to `<name>.damaged` and says so on standard error, in one line."""
-    numbers = (f".{n}" if n else "" for n in itertools.count())
-    names = (folder.with_name(f"{folder.name}{number}{DAMAGED}") for number in numbers)
-    target = next(path for path in names if not path.exists())
+    target, number = folder.with_name(folder.name + DAMAGED), 0
+    while target.exists():
+        number += 1
+        target = folder.with_name(f"{folder.name}.{number}{DAMAGED}")
     try:
         os.replace(folder, target)
         then = f"It is set aside as '{target.name}' and made again when it is needed."

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
@@ -73,10 +74,8 @@ class RunResult:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise UnavailableError(
-                f"{path} is damaged ({error}). Delete its folder, and the same command trains the "
-                "run again."
-            ) from None
+            again = "Delete its folder, and the same command trains the run again."
+            raise UnavailableError(f"{path} is damaged ({error}). {again}") from None
 
     @property
     def metrics(self) -> dict:
@@ -113,11 +112,19 @@ class RunResult:
 
     def student(self):
         """The trained model (a transformers classifier) in eval mode, on the CPU."""
-        return load_saved(self._weights("student/model.safetensors").parent)
+        return self._loaded(load_saved, self._weights("student/model.safetensors").parent)
 
     def tokenizer(self):
         """The tokenizer that was saved with the model."""
-        return AutoTokenizer.from_pretrained(self._weights("student"), trust_remote_code=False)
+        load = functools.partial(AutoTokenizer.from_pretrained, trust_remote_code=False)
+        return self._loaded(load, self._weights("student"))
+
+    def _loaded(self, load, folder: Path):
+        try:
+            return load(folder)
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            said = f"'{folder}' cannot be loaded as a model of this kit: "
+            raise InputError(said + str(error).splitlines()[0]) from error
 
     def projection(self) -> Projection | None:
         """The trained W, on the CPU; None for a run without layer loss."""
@@ -166,7 +173,7 @@ def find(spec: RunSpec, out=None, weights: bool = False) -> RunResult | None:
     if not is_whole(folder, weights):
         return None
     stored = _stored_spec(folder)
-    if stored is None or not (stored == spec or _same(stored, spec)):
+    if stored is None or not same_run(stored, spec):
         set_aside(folder, "its spec.json describes another run")
         return None
     return RunResult(spec, folder)
@@ -191,10 +198,10 @@ def open_run(name: str, out=None) -> RunResult:
     if Path(name).name == name and (result := _open(root / name)):
         return result
     if (Path(name) / MANIFEST).exists():  # a folder that lies elsewhere, and stays as it is
-        why = fault(Path(name), large=False) or (not _fits(Path(name)) and "its spec.json is wrong")
-        if why:
-            raise InputError(f"The run in '{name}' cannot be used: {why}.")
-        return RunResult(_stored_spec(Path(name)), Path(name).resolve())
+        spec, why = _stored_spec(Path(name)), fault(Path(name), large=False)
+        if why or not spec:
+            raise InputError(f"The run in '{name}' cannot be used: {why or 'no whole spec.json'}.")
+        return RunResult(spec, Path(name).resolve())
     known = finished(out)
     students = [run for run in known if run.spec.kind == "student" and not run.spec.selection_rows]
     of_task = [run for run in students if run.spec.task == name]
@@ -264,25 +271,20 @@ def _open(folder: Path) -> RunResult | None:
     """The run in a folder of a store; None if it is not whole, or not what its name says."""
     if folder.suffix in (PARTIAL, DAMAGED) or not is_whole(folder, large=False):
         return None
-    if not _fits(folder):
+    spec = _stored_spec(folder)
+    if spec is None or folder.name.rpartition("-")[0] != spec.label:
         set_aside(folder, "its spec.json is missing or describes another run")
         return None
-    return RunResult(_stored_spec(folder), folder.resolve())
+    return RunResult(spec, folder.resolve())
 
 
-def _fits(folder: Path) -> bool:
-    """Whether the stored spec fits the folder's name, as far as that can be told without data."""
-    spec = _stored_spec(folder)
-    return spec is not None and folder.resolve().name.rpartition("-")[0] == spec.label
-
-
-def _same(stored: RunSpec, spec: RunSpec) -> bool:
+def same_run(stored: RunSpec, spec: RunSpec) -> bool:
     """Whether two specs describe the same run, wherever its teacher and its data lie."""
-    places = {name for name, field in FIELDS.items() if field.metadata["location"]} | {"teacher"}
-    moved = {name: getattr(spec, name) for name in places}
+    places = [name for name, field in FIELDS.items() if field.metadata["location"]]
+    stored = stored.replace(**{name: getattr(spec, name) for name in (*places, "teacher")})
     try:
-        return stored.replace(**moved).run_id() == spec.run_id()
-    except LrcError:  # data that it does not fit
+        return stored == spec or stored.run_id() == spec.run_id()
+    except LrcError:  # data that are not here, or that it does not fit
         return False
 
 
@@ -290,7 +292,7 @@ def _stored_spec(folder: Path) -> RunSpec | None:
     """The spec in a run's folder; None if it is not one."""
     try:
         return _read_spec((folder / "spec.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, LrcError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
