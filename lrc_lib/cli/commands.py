@@ -139,10 +139,7 @@ def add_merge(parser: ArgumentParser) -> None:
     parser.set_defaults(offline=True)  # specs from elsewhere must fetch nothing
     add("stores", nargs="+", metavar="OUT", help="folders that hold runs/")
     add("--into", required=True, metavar="ALL", help="the store to fill; it may hold runs already")
-    add(
-        "--weights", action="store_true",
-        help="bring the weights of students too; without them notebooks 05 and 09 work",
-    )  # fmt: skip
+    add("--weights", action="store_true", help="the students' weights too (not for 05 and 09)")
 
 
 def add_student_commands(command) -> None:

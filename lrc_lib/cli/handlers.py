@@ -60,9 +60,7 @@ def plan(options) -> int:
     """Prints what all notebooks of a profile cost, or writes the specs of their runs."""
     if not options.specs:
         return reproduce.command(options)
-    profile = options.chosen
-    if profile.select:
-        profile = with_choices(profile, output_root(options.out))
+    profile = with_choices(options.chosen, output_root(options.out))
     wanted = [s for n in NOTEBOOKS.values() for s in n.needs(profile)]
     first = to_choose(profile, wanted)
     count = write_specs(first or wanted, Path(options.specs))

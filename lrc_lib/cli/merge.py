@@ -9,11 +9,12 @@ import os
 import re
 import shutil
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
 
-from lrc_lib.data.manifest import DAMAGED, MANIFEST, PARTIAL, fault, write_manifest
+from lrc_lib.data.manifest import ASIDE, MANIFEST, fault, write_manifest
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.runs.spec import RunSpec
 from lrc_lib.runs.store import RunResult, finished, same_run
@@ -112,13 +113,13 @@ def merge(stores, into: Path, weights: bool = False) -> Merged:
 
 def _examine(folder: Path, weights: bool) -> RunSpec | str:
     """The spec of a run that can be taken, or why it cannot be."""
-    if not (folder / MANIFEST).exists() or folder.suffix in (PARTIAL, DAMAGED):
+    if not (folder / MANIFEST).exists() or folder.suffix in ASIDE:
         return "not finished"
     if any(path.is_symlink() for path in (folder, *folder.rglob("*"))):
         return "made of links"
     try:
         spec = RunSpec.from_json((folder / "spec.json").read_text(encoding="utf-8"))
-        if fault(folder, large=weights or spec.kind != "student"):
+        if fault(folder, wanted(weights or spec.kind != "student")):
             return "damaged"
         result = RunResult(spec, folder)
         for split, scores in result.metrics["splits"].items():
@@ -127,14 +128,18 @@ def _examine(folder: Path, weights: bool) -> RunSpec | str:
                 return "damaged"
     except BROKEN:
         return "not readable, or of another format"
-    here = HUB_ID.fullmatch(spec.teacher) or Path(spec.teacher).is_dir()
+    its_own = folder.name.rpartition("-")[0] == spec.label
     try:
-        its_own = spec.run_id() == folder.name if here else None
+        if HUB_ID.fullmatch(spec.teacher) or Path(spec.teacher).is_dir():
+            its_own = spec.run_id() == folder.name
     except LrcError:  # its data are not here
-        its_own = None
-    if its_own is None:
-        its_own = folder.name.rpartition("-")[0] == spec.label
+        pass
     return spec if its_own else "of other data or of another format"
+
+
+def wanted(weights: bool) -> Callable[[str], bool]:
+    """f(name of a file): whether it is one that the kit writes, and that is brought along."""
+    return lambda name: bool(NUMBERS.fullmatch(name) or (weights and WEIGHTS.fullmatch(name)))
 
 
 def _bring(folder: Path, into: Path, weights: bool) -> Path:
@@ -143,13 +148,12 @@ def _bring(folder: Path, into: Path, weights: bool) -> Path:
     try:
         for left in (aside.parent, target):  # by an interrupted merge, or not whole
             shutil.rmtree(left, ignore_errors=True)
-        for name in names:
-            if NUMBERS.fullmatch(name) or (weights and WEIGHTS.fullmatch(name)):
-                (aside / name).parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    os.link(folder / name, aside / name)
-                except OSError:  # another file system
-                    shutil.copyfile(folder / name, aside / name)
+        for name in filter(wanted(weights), names):
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(folder / name, aside / name)
+            except OSError:  # another file system
+                shutil.copyfile(folder / name, aside / name)
         write_manifest(aside)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(aside, target)

@@ -1,24 +1,24 @@
 """A folder's manifest: its name, and the size and the sha256 of each of its files.
 
 It lies in `manifest.json` and is written last, so a folder that has one is whole. `is_whole` checks
-a folder against its manifest before it is trusted, once per process. A folder that differs is set
-aside: it is renamed to `<name>.damaged`, and made again when it is needed.
-
-The check reads about 1 GB per second. It always compares all sizes. Files above 1 MB, which are
-weights, cached states and packed text, are read only where a caller is about to use them.
+a folder against its manifest before it is trusted, once per process; this reads all files, about
+1 GB per second. A folder that differs is set aside: it is renamed to `<name>.damaged`, and made
+again when it is needed.
 """
 
 import functools
 import hashlib
 import json
 import os
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 MANIFEST = "manifest.json"
 PARTIAL, DAMAGED = ".partial", ".damaged"  # suffixes of what is not finished, and of what is broken
-LEFT_OUT = (".lock", PARTIAL, DAMAGED)
-SMALL = 1 << 20  # bytes; larger files are read only where they are used
+ASIDE = (PARTIAL, DAMAGED)
+LEFT_OUT = (".lock", *ASIDE)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -53,11 +53,11 @@ def write_manifest(folder: Path, without=()) -> None:
     write_whole(folder / MANIFEST, json.dumps(content, indent=1) + "\n")
 
 
-def fault(folder: Path, large: bool = True) -> str:
+def fault(folder: Path, wanted: Callable = lambda name: True) -> str:
     """How a folder differs from its manifest, as a clause; "" if it does not.
 
     Args:
-        large: whether files above 1 MB are read too; else only their sizes are compared.
+        wanted: f(name of a file): whether it is to be looked at.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -65,40 +65,32 @@ def fault(folder: Path, large: bool = True) -> str:
         if name != folder.name:
             return f"it was made under the name '{name}'"
         for name, entry in manifest["files"].items():
-            path, size = folder / name, entry["size"]
-            if not path.is_file():
-                return f"{name} is missing"
-            if path.stat().st_size != size:
-                return f"{name} has {path.stat().st_size:,} bytes instead of {size:,}"
-            if (large or size <= SMALL) and _sha256(path) != entry["sha256"]:
+            path = folder / name
+            if not wanted(name):
+                continue
+            if not path.is_file() or path.stat().st_size != entry["size"]:
+                return f"{name} is missing or has lost a part"
+            if _sha256(path) != entry["sha256"]:
                 return f"{name} is not what was written (its sha256 differs)"
-    except OSError as error:
-        return f"it cannot be read ({error.strerror})"
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return f"its {MANIFEST} is not one"
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        return f"its {MANIFEST} or a file cannot be read ({error})"
     return ""
 
 
-def is_whole(folder: Path, large: bool = True) -> bool:
+def is_whole(folder: Path) -> bool:
     """Whether a folder has a manifest and is what that says; a folder that is not is set aside.
 
-    Each file is read once per process, as long as the manifest stays the same.
-
-    Args:
-        large: see `fault`.
+    It is read once per process, as long as the manifest stays the same.
     """
     try:
-        stamp = (folder / MANIFEST).stat().st_mtime_ns
+        return _is_whole(folder, (folder / MANIFEST).stat().st_mtime_ns)
     except OSError:
         return False
-    return _is_whole(folder, stamp, large)
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _is_whole(folder: Path, stamp: int, large: bool) -> bool:
-    if large and not _is_whole(folder, stamp, False):
-        return False
-    found = fault(folder, large)
+def _is_whole(folder: Path, stamp: int) -> bool:
+    found = fault(folder)
     if found:
         set_aside(folder, found)
     return not found
@@ -106,11 +98,9 @@ def _is_whole(folder: Path, stamp: int, large: bool) -> bool:
 
 def set_aside(folder: Path, why: str) -> None:
     """Renames a folder to `<name>.damaged` and says so on standard error, in one line."""
-    target, number = folder.with_name(folder.name + DAMAGED), 0
-    while target.exists():
-        number += 1
-        target = folder.with_name(f"{folder.name}.{number}{DAMAGED}")
+    target = folder.with_name(folder.name + DAMAGED)
     try:
+        shutil.rmtree(target, ignore_errors=True)  # an earlier one
         os.replace(folder, target)
         then = f"It is set aside as '{target.name}' and made again when it is needed."
     except OSError as error:

@@ -87,7 +87,7 @@ def run(
     Taught in: notebooks/04_two_stage_distillation.
     """
     group = current()
-    done = group.share(find(spec, out, weights=True))
+    done = group.share(find(spec, out))
     if done:
         return done
     for dependency in spec.dependencies():

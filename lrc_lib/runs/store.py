@@ -16,19 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from lrc_lib.data.manifest import (
-    DAMAGED,
-    MANIFEST,
-    PARTIAL,
-    fault,
-    is_whole,
-    set_aside,
-    write_manifest,
-)
+from lrc_lib.data.manifest import ASIDE, MANIFEST, fault, is_whole, set_aside, write_manifest
 from lrc_lib.errors import InputError, LrcError, UnavailableError, unknown
 from lrc_lib.models import Projection, load_saved
 from lrc_lib.runs.spec import FIELDS, RunSpec
@@ -60,22 +51,8 @@ class RunResult:
             )
         return path
 
-    def _weights(self, name: str) -> Path:
-        """Like `_part`, for a file that is too large to be read when the run is found."""
-        path = self._part(name)
-        if not is_whole(self.path):
-            raise UnavailableError(
-                f"The run {self.id} is damaged, see above. The same command trains it again."
-            )
-        return path
-
     def _json(self, name: str) -> dict:
-        path = self._part(name)
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            again = "Delete its folder, and the same command trains the run again."
-            raise UnavailableError(f"{path} is damaged ({error}). {again}") from None
+        return json.loads(self._part(name).read_text(encoding="utf-8"))
 
     @property
     def metrics(self) -> dict:
@@ -112,26 +89,18 @@ class RunResult:
 
     def student(self):
         """The trained model (a transformers classifier) in eval mode, on the CPU."""
-        return self._loaded(load_saved, self._weights("student/model.safetensors").parent)
+        return load_saved(self._part("student/model.safetensors").parent)
 
     def tokenizer(self):
         """The tokenizer that was saved with the model."""
-        load = functools.partial(AutoTokenizer.from_pretrained, trust_remote_code=False)
-        return self._loaded(load, self._weights("student"))
-
-    def _loaded(self, load, folder: Path):
-        try:
-            return load(folder)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            said = f"'{folder}' cannot be loaded as a model of this kit: "
-            raise InputError(said + str(error).splitlines()[0]) from error
+        return AutoTokenizer.from_pretrained(self._part("student"), trust_remote_code=False)
 
     def projection(self) -> Projection | None:
         """The trained W, on the CPU; None for a run without layer loss."""
-        spec = self.spec
-        if not (self.path / "projection.safetensors").exists():
+        path, spec = self.path / "projection.safetensors", self.spec
+        if not path.exists():
             return None
-        state = load_file(self._weights("projection.safetensors"))
+        state = load_file(path)
         width, layers = state["maps.0.weight"].shape[0], sum(k.endswith("weight") for k in state)
         projection = Projection(
             spec.student_hidden, width, layers, spec.projection, spec.projection_bias
@@ -161,22 +130,17 @@ def run_folder(spec: RunSpec, out=None) -> Path:
     return Path(out or default_out()) / "runs" / spec.run_id()
 
 
-def find(spec: RunSpec, out=None, weights: bool = False) -> RunResult | None:
+def find(spec: RunSpec, out=None) -> RunResult | None:
     """The finished run of this spec, or None. Trains nothing.
 
     A run that differs from its manifest, or whose stored spec is not this one, is set aside.
-
-    Args:
-        weights: whether the weights are read and checked too; else that is done when they are used.
     """
     folder = run_folder(spec, out)
-    if not is_whole(folder, weights):
-        return None
-    stored = _stored_spec(folder)
-    if stored is None or not same_run(stored, spec):
+    stored = _open(folder)
+    if stored and not same_run(stored.spec, spec):
         set_aside(folder, "its spec.json describes another run")
         return None
-    return RunResult(spec, folder)
+    return stored and RunResult(spec, folder)
 
 
 def finished(out=None) -> list[RunResult]:
@@ -198,7 +162,7 @@ def open_run(name: str, out=None) -> RunResult:
     if Path(name).name == name and (result := _open(root / name)):
         return result
     if (Path(name) / MANIFEST).exists():  # a folder that lies elsewhere, and stays as it is
-        spec, why = _stored_spec(Path(name)), fault(Path(name), large=False)
+        spec, why = _stored_spec(Path(name)), fault(Path(name))
         if why or not spec:
             raise InputError(f"The run in '{name}' cannot be used: {why or 'no whole spec.json'}.")
         return RunResult(spec, Path(name).resolve())
@@ -235,7 +199,6 @@ def publish(spec: RunSpec, partial: Path, folder: Path) -> RunResult:
     if folder.exists():  # not whole, or left by something that is not this kit
         shutil.rmtree(folder)
     os.replace(partial, folder)
-    _flush_folder(folder.parent)
     listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
     for path in [path for path in folder.rglob("*") if path.is_file()]:
         if path.relative_to(folder).as_posix() not in (MANIFEST, *listed):
@@ -243,24 +206,12 @@ def publish(spec: RunSpec, partial: Path, folder: Path) -> RunResult:
     return RunResult(spec, folder)
 
 
-def _flush_folder(folder: Path) -> None:
-    """Makes a rename in the folder last through a power cut; Windows has no call for that."""
-    if os.name != "nt":
-        descriptor = os.open(folder, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-
-
 def _has_every_step(spec: RunSpec, folder: Path) -> bool:
     """Whether the history has a line for each step, as many as the metrics count."""
     total = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["steps"]
     learns = spec.kind != "student" or any(get_recipe(spec.recipe).stage1)
     first = 0 if learns else boundary_step(total, spec.stage_boundary)
-    lines = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
-    try:
-        return [json.loads(line)["step"] for line in lines] == [*range(first, total)]
-    except (ValueError, KeyError, TypeError):
-        return False
+    return (folder / "history.jsonl").read_bytes().count(b"\n") == total - first
 
 
 def _merit(result: RunResult) -> tuple[int, float]:
@@ -269,7 +220,7 @@ def _merit(result: RunResult) -> tuple[int, float]:
 
 def _open(folder: Path) -> RunResult | None:
     """The run in a folder of a store; None if it is not whole, or not what its name says."""
-    if folder.suffix in (PARTIAL, DAMAGED) or not is_whole(folder, large=False):
+    if folder.suffix in ASIDE or not is_whole(folder):
         return None
     spec = _stored_spec(folder)
     if spec is None or folder.name.rpartition("-")[0] != spec.label:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from lrc_lib.data.manifest import MANIFEST, SMALL, is_whole, write_manifest
+from lrc_lib.data.manifest import MANIFEST, is_whole, write_manifest
 
 
 def entry(content):
@@ -57,28 +57,26 @@ def flip(path):
 
 DAMAGES = {
     "flipped": (flip, "weights.bin is not what was written"),
-    "cut": (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes instead of"),
-    "empty": (lambda path: path.write_bytes(b""), "has 0 bytes"),
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:-1]), "lost a part"),
+    "empty": (lambda path: path.write_bytes(b""), "lost a part"),
     "missing": (lambda path: path.unlink(), "weights.bin is missing"),
-    "no manifest": (lambda path: path.with_name(MANIFEST).write_text("[" * 99_999), "is not one"),
-    "foreign manifest": (lambda path: path.with_name(MANIFEST).write_text('{"files": 3}'), "not"),
+    "no manifest": (lambda path: path.with_name(MANIFEST).write_text("[" * 99_999), "cannot be"),
+    "foreign manifest": (lambda path: path.with_name(MANIFEST).write_text('{"files": 3}'), "be"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_folder_that_is_not_what_was_written_is_named_and_set_aside(tmp_path, capsys, damage):
     break_it, says = DAMAGES[damage]
-    for again in ("a.damaged", "a.1.damaged"):
+    for _ in range(2):
         folder = tmp_path / "a"
         folder.mkdir()
-        (folder / "weights.bin").write_bytes(os.urandom(SMALL + 9))
+        (folder / "weights.bin").write_bytes(os.urandom(999))
         write_manifest(folder)
         break_it(folder / "weights.bin")
-        small = is_whole(folder, large=False)  # sizes are always compared, large files not read
-        assert small == (damage == "flipped")
-        assert not is_whole(folder) and not folder.exists() and (tmp_path / again).exists()
+        assert not is_whole(folder) and not folder.exists() and (tmp_path / "a.damaged").exists()
         said = capsys.readouterr().err
-        assert says in said and again in said and said.count("\n") == 1
+        assert says in said and "'a.damaged'" in said and said.count("\n") == 1
 
 
 def test_a_renamed_folder_is_refused_and_a_whole_one_is_read_once(tmp_path, monkeypatch):

@@ -186,10 +186,7 @@ def _seeds(seeds) -> tuple[int, int]:
     if ends and int(ends[1]) <= int(ends[2]):
         return int(ends[1]), int(ends[2]) - int(ends[1]) + 1
     if type(seeds) is not int or seeds < 0:
-        raise InputError(
-            f"seeds must be a whole number of at least 0, or the first and the last seed as text, "
-            f"such as '5-9', not {seeds!r}."
-        )
+        raise InputError(f"seeds must be a number, or first and last such as '5-9', not {seeds!r}.")
     return 0, seeds
 
 
@@ -276,19 +273,13 @@ def _recipes(lists: dict, task: str, where: str) -> tuple[str, ...]:
 def _selection(table: dict, own: dict, where: str) -> dict:
     """`Profile.select`, `select_rows` and `select_seeds` from [select], checked.
 
-    What the user set is not chosen.
+    500 training rows are held out unless it says otherwise. What the user set is not chosen.
     """
     select = dict(table.get("select", {}))
     _refuse_unknown(select, [*SELECTED, "rows", "seeds"], f"key in [select] {where}:")
-    numbers = {key: select.pop(key, usual) for key, usual in (("rows", None), ("seeds", 1))}
-    if not select:
-        return {}
-    for key, number in numbers.items():
-        if type(number) is not int or number < 1:
-            raise InputError(
-                f"[select] needs {key}, a whole number of at least 1, {where}: the training rows "
-                "that are held out to choose on, and the seeds of each candidate."
-            )
+    rows, seeds = select.pop("rows", 500), select.pop("seeds", 1)
+    if not all(type(number) is int and number > 0 for number in (rows, seeds)):
+        raise InputError(f"rows and seeds of [select] {where} must be whole numbers above 0.")
     values = [v for key in ("task", "recipe") for v in table.get(key, {}).values()]
     for key, listed in select.items():
         distinct = len(set(map(str, listed))) if isinstance(listed, list) else 0
@@ -304,4 +295,4 @@ def _selection(table: dict, own: dict, where: str) -> dict:
                 "every task and recipe. Leave one of the two out."
             )
     select = {key: values for key, values in select.items() if key not in own}
-    return {"select": select, "select_rows": numbers["rows"], "select_seeds": numbers["seeds"]}
+    return {"select": select, "select_rows": rows, "select_seeds": seeds}
