@@ -135,10 +135,10 @@ def load_input_embeddings(teacher: str):
 
 
 def load_saved(folder) -> nn.Module:
-    """A classifier that this kit saved, in eval mode. Code that lies in the folder never runs."""
+    """A classifier that this kit saved, in eval mode. Its code and pickles are never opened."""
     with quiet_transformers():
         return AutoModelForSequenceClassification.from_pretrained(
-            folder, trust_remote_code=False
+            folder, trust_remote_code=False, use_safetensors=True
         ).eval()
 
 

@@ -17,7 +17,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from lrc_lib.data.batches import Encoded, by_length, collate, ragged
-from lrc_lib.data.manifest import MANIFEST, write_manifest
+from lrc_lib.data.manifest import is_whole, write_manifest
 from lrc_lib.data.tasks import Task
 from lrc_lib.errors import InputError
 from lrc_lib.evaluate import bootstrap, compute_metrics, majority_metrics
@@ -217,7 +217,7 @@ def open_teacher(
     folder = folder.with_name(name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(str(folder) + ".lock"):
-        if not (folder / MANIFEST).exists():
+        if not is_whole(folder):
             build_cache(live, encoded, folder, device, states=fits)
     line = f"teacher outputs cached: {size:.2f} GB"
     if not fits:

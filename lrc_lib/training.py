@@ -9,18 +9,20 @@ import json
 import math
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lrc_lib.data.batches import Encoded, collate, epoch_order, steps_per_epoch
-from lrc_lib.data.manifest import write_manifest
+from lrc_lib.data.manifest import is_whole, write_manifest
 from lrc_lib.distil import Losses, Net, step_losses
 from lrc_lib.errors import InputError, TrainingError, UnavailableError
 from lrc_lib.models import trim_vocabulary
@@ -250,10 +252,9 @@ class Trainer:
         """Leave the model as the run's result: the best state if asked, the whole vocabulary."""
         done = self.total
         if self.score:
-            state = torch.load(self.folder / "best.pt", map_location="cpu", weights_only=True)
+            state = _load_whole(self.folder / "best.pt")
             self.net.load_state_dict(state["net"])
             done = state["step"]
-            (self.folder / "best.pt").unlink()
         if self.words:
             decay = self.settings.weight_decay
             shrink = math.prod(1 - self.rate(step) * decay for step in range(self.first, done))
@@ -263,7 +264,7 @@ class Trainer:
         """ "score" and "step" of the best epoch that an interrupted run had kept."""
         path = self.folder / "best.pt"
         if self.score and self.start > self.boundary and path.exists():
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = _load_whole(path)
             return {name: state[name] for name in ("score", "step")}
         path.unlink(missing_ok=True)
         return {}
@@ -364,22 +365,42 @@ class Trainer:
         return state["step"]
 
     def _state(self) -> dict | None:
-        """The state to continue from, with the history cut back to it; None if there is none."""
+        """The state to continue from, with the history cut back to it; None if there is none.
+
+        What an interrupted run left behind is used only if all of it can be read.
+        """
         path, history = self.folder / "checkpoint.pt", self.folder / "history.jsonl"
-        if not path.exists():
-            history.unlink(missing_ok=True)
-            if self.stage1 is None or not (self.stage1 / "manifest.json").exists():
-                return None
-            shutil.copy(self.stage1 / "history.jsonl", history)
-            path = self.stage1 / "checkpoint.pt"
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        kept = 0
+        if path.exists():
+            try:
+                return self._own_state(path, history)
+            except Exception as error:  # whatever a damaged file makes of itself
+                os.replace(path, path.with_suffix(".damaged"))
+                print(
+                    f"damaged: the checkpoint in '{self.folder}' cannot be used ({error}). It is "
+                    "set aside, and the run starts anew.", file=sys.stderr, flush=True
+                )  # fmt: skip
+        for left in (path, history, self.folder / "best.pt"):
+            left.unlink(missing_ok=True)
+        if self.stage1 is None or not is_whole(self.stage1):
+            return None
+        shutil.copy(self.stage1 / "history.jsonl", history)
+        return self._own_state(self.stage1 / "checkpoint.pt", history)
+
+    def _own_state(self, path: Path, history: Path) -> dict:
+        """The state in a checkpoint. Raises some exception if a part of it is not there."""
+        state = _load_whole(path)
+        done, kept, last = state["step"], 0, -1
         with history.open("rb+") as file:  # cut in place: needs no room on a disk that was full
             for line in file:
-                if not line.endswith(b"\n") or json.loads(line)["step"] >= state["step"]:
+                if not line.endswith(b"\n") or json.loads(line)["step"] >= done:
                     break
+                last = json.loads(line)["step"]
                 kept += len(line)
+            if last != done - 1:
+                raise ValueError(f"the history ends after step {last}, not {done - 1}")
             file.truncate(kept)
+        if self.score and done - done % self.per_epoch > self.boundary:  # an epoch was kept
+            _load_whole(self.folder / "best.pt")
         return state
 
 
@@ -406,3 +427,11 @@ def _save_whole(state: dict, path: Path) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _load_whole(path: Path) -> dict:
+    """What `_save_whole` wrote, its checksums compared. Raises some exception if it is not that."""
+    with ZipFile(path) as archive:  # torch writes a zip file
+        if bad := archive.testzip():
+            raise BadZipFile(f"{path.name}: {bad} is not what was written")
+    return torch.load(path, map_location="cpu", weights_only=True)

@@ -70,6 +70,7 @@ def build_parser() -> ArgumentParser:
     )
     add_general(command("general", "distil on unlabelled text of any size", [SETTINGS, PLACE]))
     add_augment(command("augment", "write a task's rows with words replaced", [DATA]))
+    add_merge(command("merge", "bring the finished runs of many stores into one; train nothing"))
     add_student_commands(command)
     edition = command("edition", "write the notebooks for students or for instructors")
     edition.add_argument("kind", choices=EDITIONS)
@@ -130,6 +131,14 @@ def add_augment(parser: ArgumentParser) -> None:
     add("--seed", type=int, default=0, metavar="N", help="for the choice of words (default: 0)")
     add("--device", **DEVICE)
     add("--out", required=True, metavar="FILE.jsonl", help="a new file")
+
+
+def add_merge(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    parser.set_defaults(offline=True)  # specs from elsewhere must fetch nothing
+    add("stores", nargs="+", metavar="OUT", help="folders that hold runs/")
+    add("--into", required=True, metavar="ALL", help="the store to fill; it may hold runs already")
+    add("--weights", action="store_true", help="the students' weights too (not for 05 and 09)")
 
 
 def add_student_commands(command) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from lrc_lib.cli import reproduce
 from lrc_lib.cli.export import BATCHES, LARGEST, export
 from lrc_lib.cli.general import settings_of, spec_of
+from lrc_lib.cli.merge import merge
 from lrc_lib.cli.plan import show_runs, write_specs
 from lrc_lib.cli.submission import write_submission
 from lrc_lib.course.notebook import NOTEBOOKS, output_root
@@ -18,6 +19,7 @@ from lrc_lib.runs.device import resolve_device
 from lrc_lib.runs.pool import all_specs
 from lrc_lib.runs.processes import current, together
 from lrc_lib.runs.run import run
+from lrc_lib.runs.selection import to_choose, with_choices
 from lrc_lib.runs.spec import RunSpec, data_of
 from lrc_lib.runs.store import open_run
 from lrc_lib.runs.unlabelled import text_source
@@ -60,9 +62,19 @@ def plan(options) -> int:
     """Prints what all notebooks of a profile cost, or writes the specs of their runs."""
     if not options.specs:
         return reproduce.command(options)
-    wanted = (s for n in NOTEBOOKS.values() for s in n.needs(options.chosen))
-    count = write_specs(wanted, Path(options.specs))
+    profile = with_choices(options.chosen, output_root(options.out))
+    wanted = [s for n in NOTEBOOKS.values() for s in n.needs(profile)]
+    first = to_choose(profile, wanted)
+    count = write_specs(first or wanted, Path(options.specs))
     print(f"{count} specs in {options.specs}: 0.json to {count - 1}.json")
+    if first:
+        print("Settings are chosen by these runs. Train them, then plan again for the others.")
+    return 0
+
+
+def merge_stores(options) -> int:
+    """Merges stores and says what became of every run."""
+    print("\n".join(merge(options.stores, output_root(options.into), options.weights).lines()))
     return 0
 
 
@@ -142,6 +154,7 @@ HANDLERS = {
     "plan": plan,
     "fetch": fetch_all,
     "general": general,
+    "merge": merge_stores,
     "augment": augment,
     "predict": predict,
     "export": export_student,

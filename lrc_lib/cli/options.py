@@ -1,6 +1,7 @@
 """The options that several commands share, each defined once, and the checks of their values."""
 
 from argparse import ArgumentParser
+from dataclasses import replace
 from pathlib import Path
 
 from lrc_lib.course.notebook import find_notebook
@@ -34,7 +35,10 @@ PROFILE.add_argument(
     help="use these tasks instead of the profile's",
 )  # fmt: skip
 PROFILE.add_argument(
-    "--seeds", type=int, metavar="N", help="use seeds 0 to N-1 instead of the profile's"
+    "--seeds", type=int, metavar="N", help="use N seeds instead of the profile's number"
+)
+PROFILE.add_argument(
+    "--first-seed", type=int, default=0, metavar="N", help="the first of the seeds (default: 0)"
 )
 _data = DATA.add_mutually_exclusive_group()
 _folder = dict(dest="data", default="", metavar="DIR", type=data_folder)
@@ -64,10 +68,13 @@ def complete(options) -> None:
         value = getattr(options, name, None)
         if value is not None and value < 1:
             raise InputError(f"--{name} takes 1 or more, not {value}.")
+    if getattr(options, "first_seed", 0) < 0:
+        raise InputError(f"--first-seed takes 0 or more, not {options.first_seed}.")
     words = " ".join(options.only).replace(",", " ").split()
     options.notebooks = list(dict.fromkeys(find_notebook(word) for word in words))
     if "seeds" in options:
-        options.chosen = load_profile(
+        profile = load_profile(
             options.profile, options.settings, options.task, options.data, options.seeds or 0,
             device=options.device,
         )  # fmt: skip
+        options.chosen = replace(profile, first_seed=options.first_seed)

@@ -13,6 +13,7 @@ from lrc_lib.cli.terminal import Screen, say
 from lrc_lib.course.notebook import NOTEBOOKS, notebook_path, output_root
 from lrc_lib.runs import pool, ray_pool
 from lrc_lib.runs.device import default_jobs, resolve_device
+from lrc_lib.runs.selection import to_choose, with_choices
 from lrc_lib.runs.store import find
 
 
@@ -27,10 +28,11 @@ def command(options) -> int:
         return 0
     check_writable(out)
     began = time.perf_counter()
-    needs = {notebook.name: notebook.needs(profile) for notebook in notebooks}
-    specs = pool.close_over(spec for wanted in needs.values() for spec in wanted)
+    known = with_choices(profile, out)
+    needs, specs = needed(notebooks, known)
     if options.fresh:
-        set_aside(out, specs)
+        set_aside(out, needed(notebooks, profile)[1] | specs)
+        known, (needs, specs) = profile, needed(notebooks, profile)
     check_space(out, disk_needed(specs.values(), out))
     say(f"Profile {profile.name}: {profile.title}")
     precisions = ", ".join(sorted({spec.precision for spec in specs.values()}))
@@ -40,10 +42,17 @@ def command(options) -> int:
     )
     say_if_in_fp32(specs, out)
     with Screen(options.verbose) as screen:
-        if options.ray is None:
-            outcomes = pool.train_all(specs, out, str(device), jobs, screen)
-        else:
-            outcomes = ray_pool.train_all(specs, out, options.device, options.ray, screen)
+
+        def train(specs):
+            if options.ray is None:
+                return pool.train_all(specs, out, str(device), jobs, screen)
+            return ray_pool.train_all(specs, out, options.device, options.ray, screen)
+
+        outcomes = {}
+        if first := to_choose(known, specs.values()):  # the others follow from what is chosen
+            outcomes = train(pool.close_over(first))
+            needs, specs = needed(notebooks, with_choices(known, out))
+        outcomes = train(specs) | outcomes
         skipped = hopeless(needs, outcomes)
         orders = [
             Order(
@@ -73,6 +82,12 @@ def say_if_in_fp32(specs: dict, out: Path) -> None:
         )
 
 
+def needed(notebooks, profile) -> tuple[dict, dict]:
+    """({notebook: its specs}, {run id: spec} of these and of all that they depend on)."""
+    needs = {notebook.name: notebook.needs(profile) for notebook in notebooks}
+    return needs, pool.close_over(spec for wanted in needs.values() for spec in wanted)
+
+
 def hopeless(needs: dict, outcomes: dict) -> dict[str, Execution]:
     """{notebook: "skipped", and why} of the notebooks that need a run that failed."""
     found = {}
@@ -86,12 +101,13 @@ def hopeless(needs: dict, outcomes: dict) -> dict[str, Execution]:
 
 def parameters(options, out: Path) -> dict:
     """The values of a notebook's `parameters` cell."""
+    seeds = options.chosen.seed_range
     return {
         "PROFILE": options.profile,
         "TASKS": ",".join(options.task),
         "DATA": options.data,
         "DEVICE": options.device,
-        "SEEDS": options.seeds or 0,
+        "SEEDS": f"{seeds[0]}-{seeds[-1]}" if seeds[0] else options.seeds or 0,
         "OUT": str(out),
         "SETTINGS": " ".join(options.settings),
     }

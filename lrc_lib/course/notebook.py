@@ -19,22 +19,21 @@ SHORTEST_ALT = 20  # characters
 
 
 def _specs(profile, task, recipes, seeds=1):
-    """The specs of a task's recipes; those of all rates and seeds where the rate is chosen."""
+    """The specs of a task's recipes, after the candidates where settings are to be chosen."""
     found = []
     for recipe in recipes:
-        chosen = len(profile.candidates(task, recipe)) > 1
-        for seed in range(profile.seeds if chosen else seeds):
-            found += profile.candidates(task, recipe, seed)
+        found += profile.candidates(task, recipe)
+        found += [profile.spec(task, recipe, seed) for seed in profile.seed_range[:seeds]]
     return found
 
 
 def _first(*recipes):
-    """The first task, seed 0."""
+    """The first task, the first seed."""
     return lambda profile: _specs(profile, profile.tasks[0], recipes)
 
 
 def _main(*recipes):
-    """The task of the paper's Tables 3 to 5 and Fig. 5, seed 0."""
+    """The task of the paper's Tables 3 to 5 and Fig. 5, the first seed."""
     return lambda profile: _specs(profile, profile.main, recipes)
 
 

@@ -31,7 +31,7 @@ from lrc_lib.runs.device import resolve_device
 from lrc_lib.runs.profiles import load_profile, student_of
 from lrc_lib.runs.provenance import peak_memory_mb, provenance
 from lrc_lib.runs.run import run
-from lrc_lib.runs.selection import with_chosen_rate
+from lrc_lib.runs.selection import with_choice
 from lrc_lib.runs.store import find
 
 PNG_DPI = 150
@@ -49,7 +49,7 @@ class Session:
     Attributes:
         profile: the `Profile`.
         task, tasks: the first task's name, and all of them.
-        seeds: range(number of seeds).
+        seeds: the profile's seeds, a range.
         device: a `torch.device`.
         out: the folder of runs and results.
     """
@@ -57,7 +57,7 @@ class Session:
     def __init__(self, notebook, profile, device, out, parameters):
         self.notebook, self.profile, self.out = notebook, profile, Path(out)
         self.tasks, self.task = profile.tasks, profile.tasks[0]
-        self.seeds = range(profile.seeds)
+        self.seeds = profile.seed_range
         self.device = resolve_device(device)
         self._begun = time.perf_counter()
         self._record = {"parameters": parameters, "runs": [], "figures": [], "tables": []}
@@ -73,29 +73,28 @@ class Session:
         number = notebook.name[:2]
         print(f"How long it takes: python reproduce.py --plan --only {number}, with your settings.")
 
-    def spec(self, recipe="lrc", task=None, seed=0):
-        """The `RunSpec` of one run of this profile; `task` None is the first task.
+    def spec(self, recipe="lrc", task=None, seed=None):
+        """The `RunSpec` of one run of this profile; None is the first task or the first seed.
 
-        Where the profile names several learning rates, the spec has the one that was chosen on
-        dev, as soon as all of them are in the store (`lrc_lib.runs.selection`).
+        Where the profile lists candidates for a setting, the spec has the one that was chosen, as
+        soon as all candidates are in the store (`lrc_lib.runs.selection`).
         """
-        self.profile = with_chosen_rate(self.profile, task or self.task, recipe, self.out)
-        return self.profile.spec(task or self.task, recipe, seed)
+        self.profile = with_choice(self.profile, task or self.task, recipe, self.out)
+        return self.profile.spec(task or self.task, recipe, self.seeds[0] if seed is None else seed)
 
-    def run(self, recipe="lrc", task=None, seed=0, like=None):
+    def run(self, recipe="lrc", task=None, seed=None, like=None):
         """The `RunResult` of a run: read from the store, or trained now. Prints one line.
 
-        Where its learning rate is still to be chosen, all candidates are trained first.
+        Where its settings are still to be chosen, all candidates are trained first.
 
         Args:
             like: a result whose learning rate is used, so that two runs differ in one switch only.
         """
         spec = self.spec(recipe, task, seed)
         begun = time.perf_counter()
-        if self.profile.rate_is_open(spec.task, recipe):  # train all candidates, then choose
-            for number in self.seeds:
-                for candidate in self.profile.candidates(spec.task, student_of(recipe), number):
-                    run(candidate, self.out, str(self.device))
+        if self.profile.is_open(spec.task, recipe):  # train all candidates, then choose
+            for candidate in self.profile.candidates(spec.task, student_of(recipe)):
+                run(candidate, self.out, str(self.device))
             spec = self.spec(recipe, task, seed)
         if like is not None:
             spec = spec.replace(learning_rate=like.spec.learning_rate)
@@ -213,5 +212,6 @@ def start(name, profile="laptop", tasks="", data="", device="auto", seeds=0, out
         raise unknown("notebook", name, NOTEBOOKS)
     chosen = load_profile(profile, settings, tasks, data, seeds, device=device)
     parameters = {"profile": profile, "tasks": chosen.tasks, "data": data}
-    parameters |= {"seeds": chosen.seeds, "settings": chosen.settings}
+    parameters |= {"seeds": chosen.seeds, "first_seed": chosen.first_seed}
+    parameters |= {"settings": chosen.settings}
     return Session(NOTEBOOKS[name], chosen, device, output_root(out), parameters)

@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from lrc_lib.data.batches import Encoded
 from lrc_lib.data.corpus import corpus_fingerprint, open_stream
-from lrc_lib.data.manifest import write_manifest
+from lrc_lib.data.manifest import is_whole, write_manifest
 from lrc_lib.data.resumable import sole_writer, write_parts
 from lrc_lib.errors import InputError
 
@@ -68,7 +69,8 @@ def pack(data: str, documents: int, tokenizer, length: int, cache: Path, report=
         return _parts(state, data, documents, tokenizer, length, report or (lambda *_: None))
 
     with sole_writer(folder, partial, "the packed text"):
-        if not folder.exists():
+        if not is_whole(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # left without its manifest
             write_parts(partial / IDS, partial / STATE, BEGIN, parts)
             write_manifest(partial)
             os.replace(partial, folder)

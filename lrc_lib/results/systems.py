@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from lrc_lib.data import get_task, own_task
 from lrc_lib.data.tasks import GLUE, Task
-from lrc_lib.results.statistics import Estimate, estimate, inflation
+from lrc_lib.results.statistics import Estimate, estimate
 from lrc_lib.runs.profiles import Profile
-from lrc_lib.runs.selection import Choice, choice, with_chosen_rate
+from lrc_lib.runs.selection import Choice, choice, with_choice
 from lrc_lib.runs.spec import RunSpec
 from lrc_lib.runs.store import find, finished
 from lrc_lib.schedule import RECIPES
@@ -46,10 +46,11 @@ class Stored:
 
     def __init__(self, results: Iterable):
         self.runs: dict[RunSpec, object] = {}
-        sources: dict[str, str] = {}
+        sources: dict[tuple, str] = {}
         for result in sorted(results, key=lambda r: r.path.stat().st_mtime, reverse=True):
-            source = result.metrics.get("source", "")
-            if result.spec.task in GLUE and sources.setdefault(result.spec.task, source) == source:
+            source, rows = result.metrics.get("source", ""), result.spec.selection_rows
+            task = result.spec.task
+            if task in GLUE and sources.setdefault((task, rows), source) == source:
                 self.runs.setdefault(without_place(result.spec), result)
 
     def find(self, spec: RunSpec, out=None):
@@ -88,12 +89,13 @@ class Systems:
     def runs(self, recipe: str, task: str) -> dict:
         """{seed: `RunResult`} of the runs in the store; one teacher serves all seeds.
 
-        Empty if the recipe's learning rate is still to be chosen.
+        Empty if the recipe's settings are still to be chosen.
         """
-        self.profile = with_chosen_rate(self.profile, task, recipe, self.out, self._look(task))
-        if self.profile.rate_is_open(task, recipe):
+        self.profile = with_choice(self.profile, task, recipe, self.out, self._look(task))
+        if self.profile.is_open(task, recipe):
             return {}
-        specs = {s: self.profile.spec(task, recipe, s) for s in range(self.profile.seeds)}
+        seeds = self.profile.seeds_in(self.out, task, recipe)
+        specs = {seed: self.profile.spec(task, recipe, seed) for seed in seeds}
         found = {seed: self._look(task)(spec, self.out) for seed, spec in specs.items()}
         return {seed: result for seed, result in found.items() if result}
 
@@ -123,28 +125,22 @@ class Systems:
         )
 
     def choices(self) -> list[Choice]:
-        """The learning rates that were chosen on these dev sets, task by task."""
+        """The settings that were chosen on held-out training rows, task by task."""
         tasks = dict.fromkeys(column.task.name for column in self.columns)
         pairs = ((task, recipe) for task in tasks for recipe in RECIPES)
         found = (choice(self.profile, *pair, self.out, self._look(pair[0])) for pair in pairs)
         return [chosen for chosen in found if chosen]
 
-    def inflation(self, chosen: Choice) -> float:
-        """Points by which the best rate's score is too high on average, if all are equally good."""
-        column = next(c for c in self.columns if c.task.name == chosen.task)
-        runs = chosen.runs.values()
-        return inflation([estimate(r, column.task, column.split).draws[0] for r in runs])
-
     def dev_note(self) -> str:
-        """A note for tables of dev scores: what was chosen on the same rows, "" if nothing was."""
-        note, added = "", [self.inflation(chosen) for chosen in self.choices()]
+        """A note for tables of dev scores: what was chosen, and on which rows; "" if nothing."""
+        note = ""
         if self.profile.spec().keep == "best":
             note += " Each run kept its best epoch of stage 2 on this dev set: optimistic."
-        if added:
+        if self.choices():
+            names = " and ".join(name.replace("_", " ") for name in self.profile.select)
             note += (
-                f" Learning rates: each task's and recipe's best of {len(self.profile.rates)}, "
-                "chosen on this dev set: optimistic. If the rates were equally good, choosing "
-                f"would add {min(added):.1f} to {max(added):.1f} points on average."
+                f" Chosen for each task and recipe: {names}, on {self.profile.select_rows:,} "
+                "training rows that were held out, not on these dev rows."
             )
         return note
 

@@ -19,6 +19,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 
 from lrc_lib.data.batches import encode
+from lrc_lib.data.manifest import PARTIAL, write_whole
 from lrc_lib.distil import Net, build_net
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.evaluate import compute_metrics, majority_metrics, predict
@@ -51,7 +52,6 @@ from lrc_lib.runs.progress import default_progress
 from lrc_lib.runs.provenance import peak_memory_mb, provenance
 from lrc_lib.runs.spec import RunSpec, data_of, usable_length
 from lrc_lib.runs.store import (
-    PARTIAL,
     RunResult,
     default_out,
     find,
@@ -123,7 +123,7 @@ def _make(spec: RunSpec, out: Path, folder: Path, device: str, progress) -> None
     report = functools.partial(progress or default_progress(), spec)
     if group.rank:
         report = _silent  # process 0 reports and writes for all
-    (folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+    write_whole(folder / "spec.json", spec.to_json())
     devices = [device] if device.type == "cuda" else []
     with memory_advice(spec), torch.random.fork_rng(devices=devices):
         torch.manual_seed(spec.seed)

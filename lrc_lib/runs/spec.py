@@ -252,6 +252,13 @@ class RunSpec:
 
     # ---- ids
 
+    @property
+    def label(self) -> str:
+        """The readable part of the id: all of it but the digest."""
+        if self.kind == "general":
+            return f"general-{self.general_loss}"
+        return f"{self.task}-{self.recipe}-s{self.seed}".replace("/", "_")
+
     def run_id(self) -> str:
         """`task-recipe-sSEED-xxxxxxxxxx`, hashed from this spec, its data and its dependencies.
 
@@ -330,10 +337,7 @@ def as_type(name: str, value, kind):
 
 @functools.lru_cache(maxsize=4096)
 def _run_id(spec: RunSpec) -> str:
-    digest = _digest(spec, spec.recipe)
-    if spec.kind == "general":
-        return f"general-{spec.general_loss}-{digest}"
-    return f"{spec.task}-{spec.recipe}-s{spec.seed}-{digest}".replace("/", "_")
+    return f"{spec.label}-{_digest(spec, spec.recipe)}"
 
 
 def _digest(spec: RunSpec, recipe) -> str:

@@ -3,9 +3,11 @@
 A run folder holds `spec.json`, `history.jsonl`, `metrics.json`, `predictions.npz`, `student/` (a
 plain transformers model with its tokenizer and its card, README.md), `projection.safetensors` (W),
 `provenance.json` and `manifest.json` (size and sha256 of each file). The manifest is written last,
-and the folder gets its final name by one rename: a folder that has both is whole.
+and the folder gets its final name by one rename: a folder that has both is whole. A run is checked
+against its manifest and its spec before it is read; one that is not what it says is set aside.
 """
 
+import functools
 import json
 import os
 import shutil
@@ -17,12 +19,13 @@ import pandas
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from lrc_lib.data.manifest import MANIFEST, write_manifest
-from lrc_lib.errors import InputError, UnavailableError, unknown
+from lrc_lib.data.manifest import ASIDE, MANIFEST, fault, is_whole, set_aside, write_manifest
+from lrc_lib.errors import InputError, LrcError, UnavailableError, unknown
 from lrc_lib.models import Projection, load_saved
-from lrc_lib.runs.spec import RunSpec
+from lrc_lib.runs.spec import FIELDS, RunSpec
+from lrc_lib.schedule import boundary_step, get_recipe
 
-PARTIAL = ".partial"  # suffix of the folder of a run that is not finished
+CHECKPOINTS = ("checkpoint.pt", "best.pt")  # of an unfinished run; deleted when it is published
 COLUMNS = "step epoch stage rate loss perturbed layers minimum excess soft hard dev".split()
 
 
@@ -42,8 +45,9 @@ class RunResult:
         path, out = self.path / name, self.path.parent.parent
         if not path.exists():
             raise UnavailableError(
-                f"{path} is missing: the run is not whole. Delete {self.path / MANIFEST}, then "
-                f"`python -m lrc_lib run {self.path}/spec.json --out {out}` makes it again."
+                f"{path} is missing: it was deleted, or the run was merged without its weights. "
+                f"Delete {self.path / MANIFEST}, then `python -m lrc_lib run "
+                f"{self.path}/spec.json --out {out}` makes the run again."
             )
         return path
 
@@ -127,32 +131,43 @@ def run_folder(spec: RunSpec, out=None) -> Path:
 
 
 def find(spec: RunSpec, out=None) -> RunResult | None:
-    """The finished run of this spec, or None. Trains nothing."""
+    """The finished run of this spec, or None. Trains nothing.
+
+    A run that differs from its manifest, or whose stored spec is not this one, is set aside.
+    """
     folder = run_folder(spec, out)
-    return RunResult(spec, folder) if _is_whole(folder) else None
+    stored = _open(folder)
+    if stored and not same_run(stored.spec, spec):
+        set_aside(folder, "its spec.json describes another run")
+        return None
+    return stored and RunResult(spec, folder)
 
 
 def finished(out=None) -> list[RunResult]:
     """All finished runs of the store, by id. Looks at no data."""
     root = Path(out or default_out()) / "runs"
-    return [_read(folder) for folder in sorted(root.glob("*")) if _is_whole(folder)]
+    return [result for folder in sorted(root.glob("*")) if (result := _open(folder))]
 
 
 def open_run(name: str, out=None) -> RunResult:
     """A finished run by its id in `out`, by its folder, or the best run of a task by its name.
 
     Best is the student with the highest primary metric on the first dev split; runs scored on
-    more dev rows come before runs scored on fewer.
+    more dev rows come before runs scored on fewer. Runs by which settings were chosen do not count.
 
     Raises:
-        InputError: there is no such run (with the nearest id).
+        InputError: there is no such run (with the nearest id), or its folder is damaged.
     """
     root = Path(out or default_out()) / "runs"
-    for folder in (root / name, Path(name)):
-        if _is_whole(folder):
-            return _read(folder)
+    if Path(name).name == name and (result := _open(root / name)):
+        return result
+    if (Path(name) / MANIFEST).exists():  # a folder that lies elsewhere, and stays as it is
+        spec, why = _stored_spec(Path(name)), fault(Path(name))
+        if why or not spec:
+            raise InputError(f"The run in '{name}' cannot be used: {why or 'no whole spec.json'}.")
+        return RunResult(spec, Path(name).resolve())
     known = finished(out)
-    students = [run for run in known if run.spec.kind == "student"]
+    students = [run for run in known if run.spec.kind == "student" and not run.spec.selection_rows]
     of_task = [run for run in students if run.spec.task == name]
     if of_task:
         return max(of_task, key=_merit)
@@ -163,23 +178,73 @@ def open_run(name: str, out=None) -> RunResult:
 
 
 def publish(spec: RunSpec, partial: Path, folder: Path) -> RunResult:
-    """Give a whole run its manifest and its final name."""
-    (partial / "checkpoint.pt").unlink(missing_ok=True)
-    write_manifest(partial)
+    """Give a whole run its manifest and its final name.
+
+    What a resumed run needs is deleted last: whenever this is interrupted, nothing is lost.
+
+    Raises:
+        UnavailableError: the history does not hold every step; the run is set aside.
+    """
+    if not _has_every_step(spec, partial):
+        set_aside(partial, "its history.jsonl does not hold every step")
+        raise UnavailableError(
+            f"The history of {spec.name} was damaged while the run was interrupted, so it was not "
+            "published. The same command trains it again."
+        )
+    for path in partial.rglob("*"):
+        if path.is_file() and path.name not in CHECKPOINTS:
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+    write_manifest(partial, without=CHECKPOINTS)
     if folder.exists():  # not whole, or left by something that is not this kit
         shutil.rmtree(folder)
     os.replace(partial, folder)
+    listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        if path.relative_to(folder).as_posix() not in (MANIFEST, *listed):
+            path.unlink()
     return RunResult(spec, folder)
 
 
-def _is_whole(folder: Path) -> bool:
-    return (folder / MANIFEST).exists() and folder.suffix != PARTIAL
+def _has_every_step(spec: RunSpec, folder: Path) -> bool:
+    """Whether the history has a line for each step, as many as the metrics count."""
+    total = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["steps"]
+    learns = spec.kind != "student" or any(get_recipe(spec.recipe).stage1)
+    first = 0 if learns else boundary_step(total, spec.stage_boundary)
+    return (folder / "history.jsonl").read_bytes().count(b"\n") == total - first
 
 
 def _merit(result: RunResult) -> tuple[int, float]:
     return next(iter(result.metrics["splits"].values()))["n"], result.score()
 
 
-def _read(folder: Path) -> RunResult:
-    spec = RunSpec.from_json((folder / "spec.json").read_text(encoding="utf-8"))
+def _open(folder: Path) -> RunResult | None:
+    """The run in a folder of a store; None if it is not whole, or not what its name says."""
+    if folder.suffix in ASIDE or not is_whole(folder):
+        return None
+    spec = _stored_spec(folder)
+    if spec is None or folder.name.rpartition("-")[0] != spec.label:
+        set_aside(folder, "its spec.json is missing or describes another run")
+        return None
     return RunResult(spec, folder.resolve())
+
+
+def same_run(stored: RunSpec, spec: RunSpec) -> bool:
+    """Whether two specs describe the same run, wherever its teacher and its data lie."""
+    places = [name for name, field in FIELDS.items() if field.metadata["location"]]
+    stored = stored.replace(**{name: getattr(spec, name) for name in (*places, "teacher")})
+    try:
+        return stored == spec or stored.run_id() == spec.run_id()
+    except LrcError:  # data that are not here, or that it does not fit
+        return False
+
+
+def _stored_spec(folder: Path) -> RunSpec | None:
+    """The spec in a run's folder; None if it is not one."""
+    try:
+        return _read_spec((folder / "spec.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+_read_spec = functools.lru_cache(maxsize=4096)(RunSpec.from_json)

@@ -17,6 +17,7 @@ from lrc_lib import RunSpec
 from lrc_lib.cli import child, execute, preflight
 from lrc_lib.cli.commands import build_parser, main
 from lrc_lib.cli.execute import Order, child_environment, execute_all
+from lrc_lib.cli.options import complete
 from lrc_lib.cli.reproduce import parameters
 from lrc_lib.course.notebook import NOTEBOOKS, find_notebook, output_root
 from lrc_lib.errors import InputError, UnavailableError
@@ -229,6 +230,7 @@ def test_both_ways_to_the_default_output_folder_agree(tmp_path, monkeypatch):
         (["--jobs", "0"], "--jobs takes 1 or more, not 0."),
         (["--seeds", "0"], "--seeds takes 1 or more, not 0."),
         (["--seeds", "-2"], "--seeds takes 1 or more, not -2."),
+        (["--first-seed", "-1"], "--first-seed takes 0 or more, not -1."),
         (["--limit", "0"], "--limit takes more than 0 minutes"),
         (["--glue-dir", "/no/such/dir", "--task", "rte"], "no folder '/no/such/dir'"),
         (["--profile", "smoke", "--task", "rte"], "--glue-dir DIR"),
@@ -271,7 +273,10 @@ def test_only_declared_parameters_are_passed(tmp_path):
 
 
 def test_the_notebooks_take_exactly_the_parameters_that_are_passed(tmp_path):
-    names = list(parameters(build_parser().parse_args(["reproduce"]), tmp_path))
+    options = build_parser().parse_args(["reproduce", "--seeds", "5", "--first-seed", "10"])
+    complete(options)
+    names = list(given := parameters(options, tmp_path))
+    assert given["SEEDS"] == "10-14"  # what `start(seeds=...)` takes
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         assert child.parameter_names(path) == names, path.name
 

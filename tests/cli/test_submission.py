@@ -17,6 +17,7 @@ from lrc_lib.cli import submission
 from lrc_lib.cli.commands import main
 from lrc_lib.cli.submission import ANSWERS, predictions, write_submission
 from lrc_lib.data.glue_dir import read_test
+from lrc_lib.data.manifest import write_manifest
 from lrc_lib.data.tasks import GLUE, TASKS
 from lrc_lib.errors import InputError
 from lrc_lib.runs.store import open_run
@@ -302,18 +303,23 @@ def test_runs_that_do_not_go_into_a_zip(glue, submit, tiny_spec, out):
 def test_the_best_run_of_a_task_is_the_best_on_the_most_dev_rows(store, tmp_path):
     source = open_run("cola", store[0])
 
-    def copy(name, n, score):
-        shutil.copytree(source.path, tmp_path / "runs" / name)
+    label = source.spec.label
+
+    def copy(name, n, score, **changed):
+        folder = shutil.copytree(source.path, tmp_path / "runs" / name)
         metrics = source.metrics
         metrics["splits"]["dev"] |= {"n": n, "matthews": score}
-        (tmp_path / "runs" / name / "metrics.json").write_text(json.dumps(metrics))
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        (folder / "spec.json").write_text(source.spec.replace(**changed).to_json())
+        write_manifest(folder)
 
-    copy("cola-a", 100, 0.3)
-    copy("cola-b", 100, 0.5)
-    copy("cola-c", 20, 0.9)
+    copy(f"{label}-a", 100, 0.3)
+    copy(f"{label}-b", 100, 0.5)
+    copy(f"{label}-c", 20, 0.9)
+    copy(f"{label}-e", 100, 0.9, selection_rows=10)  # its score chose a setting
     copy("cola-d.partial", 100, 0.9)
-    assert open_run("cola", tmp_path).id == "cola-b"
-    assert open_run("cola-a", tmp_path).id == "cola-a"
-    assert open_run(str(tmp_path / "runs" / "cola-c")).id == "cola-c"
+    assert open_run("cola", tmp_path).id == f"{label}-b"
+    assert open_run(f"{label}-a", tmp_path).id == f"{label}-a"
+    assert open_run(str(tmp_path / "runs" / f"{label}-c")).id == f"{label}-c"
     with pytest.raises(InputError, match="Unknown run"):
         open_run("cola-d.partial", tmp_path)

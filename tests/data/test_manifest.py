@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from lrc_lib.data.manifest import MANIFEST, write_manifest
+from lrc_lib.data.manifest import MANIFEST, is_whole, write_manifest
 
 
 def entry(content):
@@ -22,7 +22,7 @@ def folder(tmp_path):
     (tmp_path / "student").mkdir()
     (tmp_path / "student" / "model.bin").write_bytes(b"w" * 300_000)
     (tmp_path / "metrics.json").write_bytes(b"")
-    for name in ("x.lock", "x.partial", "student/.y.lock"):
+    for name in ("x.lock", "x.partial", "student/.y.lock", "student/.tmp1a"):
         (tmp_path / name).write_bytes(b"in passing")
     return tmp_path
 
@@ -31,7 +31,7 @@ def test_it_lists_every_file_but_itself_locks_and_partial_files(folder):
     expected = {"metrics.json": entry(b""), "student/model.bin": entry(b"w" * 300_000)}
     for _ in range(2):  # the second time there is a manifest already
         write_manifest(folder)
-        assert written(folder) == {"files": expected}
+        assert written(folder) == {"name": folder.name, "files": expected}
     assert not (folder / f"{MANIFEST}.partial").exists()
 
 
@@ -47,3 +47,46 @@ def test_an_interrupted_writing_leaves_the_earlier_manifest(folder, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         write_manifest(folder)
     assert written(folder) == before
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "flipped": (flip, "weights.bin is not what was written"),
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:-1]), "lost a part"),
+    "empty": (lambda path: path.write_bytes(b""), "lost a part"),
+    "missing": (lambda path: path.unlink(), "weights.bin is missing"),
+    "no manifest": (lambda path: path.with_name(MANIFEST).write_text("[" * 99_999), "cannot be"),
+    "foreign manifest": (lambda path: path.with_name(MANIFEST).write_text('{"files": 3}'), "be"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_folder_that_is_not_what_was_written_is_named_and_set_aside(tmp_path, capsys, damage):
+    break_it, says = DAMAGES[damage]
+    for _ in range(2):
+        folder = tmp_path / "a"
+        folder.mkdir()
+        (folder / "weights.bin").write_bytes(os.urandom(999))
+        write_manifest(folder)
+        break_it(folder / "weights.bin")
+        assert not is_whole(folder) and not folder.exists() and (tmp_path / "a.damaged").exists()
+        said = capsys.readouterr().err
+        assert says in said and "'a.damaged'" in said and said.count("\n") == 1
+
+
+def test_a_renamed_folder_is_refused_and_a_whole_one_is_read_once(tmp_path, monkeypatch):
+    (tmp_path / "a.partial").mkdir()
+    (tmp_path / "a.partial" / "x").write_bytes(b"x")
+    write_manifest(tmp_path / "a.partial")
+    folder = (tmp_path / "a.partial").rename(tmp_path / "a")
+    assert is_whole(folder)
+    monkeypatch.setattr(hashlib, "file_digest", None)
+    assert is_whole(folder)
+    monkeypatch.undo()
+    assert not is_whole(folder.rename(tmp_path / "b"))
+    assert not is_whole(tmp_path / "nothing")

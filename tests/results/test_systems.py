@@ -33,8 +33,8 @@ def systems(monkeypatch):
     monkeypatch.setattr(module, "finished", lambda out: [])
     monkeypatch.setattr(Stored, "find", lambda self, spec, out: None)
     profile = SimpleNamespace(
-        tasks=("mnli", "reviews", "nli"), seeds=2, data="", rates=(), spec=spec,
-        rate_is_open=lambda *_: False, candidates=lambda *_: [0],
+        tasks=("mnli", "reviews", "nli"), data="", select={}, spec=spec,
+        seeds_in=lambda *_: (0, 1), is_open=lambda *_: False, candidates=lambda *_: [],
     )  # fmt: skip
     return Systems(profile, "")
 

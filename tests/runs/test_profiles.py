@@ -10,7 +10,8 @@ from lrc_lib.runs.spec import all_recipes
 from lrc_lib.schedule import RECIPES
 
 HEAD = 'title = "x"\ntasks = ["nli"]\nseeds = 2\n'
-SELECT = "[select]\nlearning_rate = [3e-4, 5e-5, 1e-4]\n"
+ROWS = "[select]\nrows = 20\n"
+SELECT = "[select]\nrows = 20\nseeds = 2\nlearning_rate = [1e-4, 5e-5, 3e-4]\n"
 
 
 @pytest.fixture
@@ -49,6 +50,7 @@ def test_every_profile_gives_specs_for_every_notebook(name):
         (dict(settings=["recipe=lrc_g"]), "recipe"),
         (dict(tasks=["reviws"]), "Did you mean 'reviews'"),
         (dict(seeds=-1), "seeds"),
+        (dict(seeds="9-5"), "such as '5-9', not '9-5'"),
         (dict(data="/no/such/folder", tasks=["rte"]), "no folder '/no/such/folder'"),
     ],
 )
@@ -71,12 +73,13 @@ def test_wrong_input_is_named(arguments, says):
         ("title = ", "not valid TOML"),
         (HEAD + "select = [1e-4]", "'select' must be a table"),
         (HEAD + "[select]\nlearning_rates = [1e-4, 3e-4]", "Did you mean 'learning_rate'"),
-        (HEAD + "[select]\nlearning_rate = 1e-4", "different positive numbers"),
-        (HEAD + "[select]\nlearning_rate = [1e-4, -1e-4]", "different positive numbers"),
-        (HEAD + '[select]\nlearning_rate = ["1e-4", "3e-4"]', "different positive numbers"),
-        (HEAD + "[select]\nlearning_rate = [true, 1e-4]", "different positive numbers"),
-        (HEAD + "[select]\nlearning_rate = [1e-4]", "different positive numbers"),
-        (HEAD + "[select]\nlearning_rate = [1e-4, 1e-4]", "different positive numbers"),
+        (HEAD + ROWS + "learning_rate = 1e-4", "two or more different values"),
+        (HEAD + ROWS + "learning_rate = [1e-4]", "two or more different values"),
+        (HEAD + ROWS + "learning_rate = [1e-4, 1e-4]", "two or more different values"),
+        (HEAD + ROWS + "learning_rate = [1e-4, -1e-4]", "must be positive"),
+        (HEAD + ROWS + 'learning_rate = ["x", "y"]', "must be of type float"),
+        (HEAD + ROWS + 'representation = ["mean", "flaten"]', "Did you mean 'flatten'"),
+        (HEAD + SELECT.replace("seeds = 2", "seeds = 0"), "must be whole numbers above 0"),
         (HEAD + SELECT + "[run]\nlearning_rate = 1e-4", "Leave one of the two out"),
         (HEAD + SELECT + "[recipe.lrc]\nlearning_rate = 1e-4", "Leave one of the two out"),
     ],
@@ -147,29 +150,39 @@ def test_the_main_task_is_mnli_where_it_is_there():
 
 
 def test_every_recipe_has_the_same_candidates_and_nothing_else_differs(own):
-    profile = own(HEAD + SELECT)
+    profile = own(HEAD + SELECT, seeds="5-6")
     for recipe in ("lrc", "lrc_1", "finetune", "bert_m"):
-        specs = profile.candidates("nli", recipe, 1)
-        assert sorted(s.learning_rate for s in specs) == [5e-5, 1e-4, 3e-4]
-        assert len({s.replace(learning_rate=1e-4) for s in specs}) == 1
-        assert len({s.name for s in specs}) == 3  # side by side on one screen
-        assert profile.rate_is_open("nli", recipe)
-        assert profile.spec("nli", recipe).learning_rate == 1e-4  # the middle one, while it is open
+        specs = profile.candidates("nli", recipe)
+        rates = {1e-4, 5e-5, 3e-4}
+        assert {(s.learning_rate, s.seed) for s in specs} == {(r, s) for r in rates for s in (0, 1)}
+        assert {s.selection_rows for s in specs} == {20} and len({s.name for s in specs}) == 6
+        assert len({s.replace(learning_rate=1e-4, seed=0) for s in specs}) == 1
+        assert profile.is_open("nli", recipe)
+        reported = profile.spec("nli", recipe)  # the first candidate, while the choice is open
+        assert (reported.learning_rate, reported.selection_rows) == (1e-4, 0)
     for recipe in ("teacher", "general"):
-        assert profile.candidates("nli", recipe) == [profile.spec("nli", recipe)]
-        assert not profile.rate_is_open("nli", recipe)
+        assert not profile.is_open("nli", recipe) and not profile.candidates("nli", recipe)
 
 
-def test_the_candidates_of_all_seeds_are_what_a_notebook_needs(own):
-    profile = own(HEAD + SELECT)
-    needs = NOTEBOOKS["04_two_stage_distillation"].needs(profile)
-    assert len(needs) == len(set(needs)) == 3 * 2 * 3  # recipes, seeds, rates
+def test_a_representation_is_chosen_for_the_general_distillation_too(own):
+    profile = own(HEAD + ROWS + 'representation = ["flatten", "mean"]')
+    assert profile.is_open("nli", "general") and not profile.is_open("nli", "teacher")
+    assert [s.representation for s in profile.candidates("nli", "lrc")] == ["flatten", "mean"]
+    both = {s.representation for s in profile.candidates("nli", "general")}
+    assert both == {"flatten", "mean"}
+
+
+def test_the_candidates_and_all_seeds_are_what_a_notebook_needs(own):
+    profile = own(HEAD + SELECT, seeds="5-6")
+    needs = NOTEBOOKS["05_ablations"].needs(profile)
+    assert len(needs) == len(set(needs)) == 3 * (3 * 2 + 2)  # recipes, rates, seeds; the reported
+    assert {s.seed for s in needs if not s.selection_rows} == {5, 6}
     needs = NOTEBOOKS["02_teacher_and_student"].needs(profile)
-    assert [s.recipe for s in needs] == ["teacher"] + ["lrc"] * 6
+    assert [s.recipe for s in needs] == ["teacher"] + ["lrc"] * 7
     assert len(NOTEBOOKS["02_teacher_and_student"].needs(load_profile("smoke"))) == 2
 
 
 def test_a_rate_that_the_user_sets_is_not_chosen_among_others(own):
     fixed = own(HEAD + SELECT, settings=["learning_rate=7e-4"])
-    assert [s.learning_rate for s in fixed.candidates("nli", "lrc")] == [7e-4]
-    assert not fixed.rate_is_open("nli", "lrc")
+    assert fixed.spec("nli").learning_rate == 7e-4 and not fixed.candidates("nli", "lrc")
+    assert not fixed.is_open("nli", "lrc")

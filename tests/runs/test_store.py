@@ -11,8 +11,9 @@ import torch
 from lrc_lib import RunSpec, find, run
 from lrc_lib.course.notebook import output_root
 from lrc_lib.data.manifest import MANIFEST
-from lrc_lib.errors import InputError
+from lrc_lib.errors import InputError, UnavailableError
 from lrc_lib.runs import spec as spec_module
+from lrc_lib.runs import store
 from lrc_lib.runs.spec import FIELDS, check_kind
 from lrc_lib.runs.store import default_out, finished, open_run
 
@@ -58,6 +59,158 @@ def test_a_folder_without_a_manifest_is_not_a_run(learned, out, tmp_path):
     assert find(learned.spec, tmp_path) is None and finished(tmp_path) == []
     with pytest.raises(InputError, match="holds no finished run"):
         open_run(learned.id, tmp_path)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+BREAKS = {
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-3]),
+    "flipped": flip,
+    "foreign": lambda path: path.write_text('{"steps": 1}'),
+}
+FILES = "spec.json history.jsonl metrics.json predictions.npz provenance.json manifest.json".split()
+FILES += ["student/model.safetensors", "student/config.json", "student/tokenizer.json"]
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_one_damaged_run_is_set_aside_and_no_other_run_suffers(learned, tmp_path, capsys, how):
+    for name in FILES:
+        out = tmp_path / name.replace("/", "-")
+        bad, good = out / "runs" / learned.id, out / "runs" / "good-finetune-s0-0123456789"
+        for copy in (bad, good):
+            shutil.copytree(learned.path, copy)
+        spec = learned.spec.replace(task="good", data="")
+        (good / "spec.json").write_text(spec.to_json())
+        store.write_manifest(good)
+        BREAKS[how](bad / name)
+        assert [run.id for run in finished(out)] == [good.name]
+        assert find(learned.spec, out) is None
+        with pytest.raises(InputError, match="Unknown run"):
+            open_run(learned.id, out)
+        said = capsys.readouterr().err.splitlines()
+        if (name, how) == ("manifest.json", "missing"):  # as if it had not been finished
+            assert not said and bad.exists()
+        else:
+            assert len(said) == 1 and f"{learned.id}.damaged" in said[0] and not bad.exists()
+
+
+def test_a_run_under_another_name_or_with_another_spec_is_refused(learned, tmp_path, capsys):
+    other = learned.spec.replace(seed=7)
+    for out, spec in ((tmp_path / "renamed", other), (tmp_path / "other", learned.spec)):
+        copy = out / "runs" / spec.run_id()
+        shutil.copytree(learned.path, copy)
+        if spec is learned.spec:
+            (copy / "spec.json").write_text(spec.replace(learning_rate=0.5).to_json())
+            store.write_manifest(copy)
+        assert find(spec, out) is None and (out / "runs" / f"{copy.name}.damaged").exists()
+        said = capsys.readouterr().err
+        assert "under the name" in said or "spec.json describes another run" in said
+    with pytest.raises(InputError, match="cannot be used: it was made under the name"):
+        open_run(str(shutil.copytree(learned.path, tmp_path / "mine")), tmp_path)
+    moved = learned.spec.replace(
+        cache_gb=7.0
+    )  # where data lie, and how they are kept, is no matter
+    assert find(moved, learned.path.parent.parent).spec == moved
+
+
+def same_weights(one, other) -> bool:
+    one, other = one.student().state_dict(), other.student().state_dict()
+    return all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_a_kill_while_publishing_loses_nothing(tiny_spec, out, tmp_path, monkeypatch, keep):
+    spec = tiny_spec.replace(recipe="lrc_1", keep=keep, seed=50)
+    whole = run(spec, out, device="cpu")
+    assert not {*whole.path.rglob("*.pt"), *whole.path.rglob("*.tmp*")}
+    teacher = find(spec.teacher_spec(), out)
+    shutil.copytree(teacher.path, tmp_path / "runs" / teacher.id)
+    real = store.write_manifest
+
+    def killed_before(folder, **more):
+        (folder / "student" / ".tmp1").write_text("stray")
+        raise KeyboardInterrupt
+
+    def killed_after(folder, **more):
+        real(folder, **more)
+        raise KeyboardInterrupt
+
+    for when in (killed_before, killed_after):
+        monkeypatch.setattr(store, "write_manifest", when)
+        with pytest.raises(KeyboardInterrupt):
+            run(spec, tmp_path, device="cpu")
+        assert finished(tmp_path) and find(spec, tmp_path) is None
+    monkeypatch.undo()
+    monkeypatch.setattr("lrc_lib.training.Trainer.update", None)  # no step is left to do
+    again = run(spec, tmp_path, device="cpu")
+    assert same_weights(again, whole) and again.history.equals(whole.history)
+    assert listed(again.path).keys() == listed(whole.path).keys()
+
+
+def test_what_an_interrupted_run_left_is_used_only_if_it_is_whole(
+    tiny_spec, out, tmp_path, monkeypatch, capsys
+):
+    spec = tiny_spec.replace(recipe="lrc_1", keep="best", seed=51)
+    whole, teacher = run(spec, out, device="cpu"), find(spec.teacher_spec(), out)
+    shutil.copytree(teacher.path, tmp_path / "left" / "runs" / teacher.id)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_manifest", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(spec, tmp_path / "left", device="cpu")
+    breaks = BREAKS | {"short": lambda path: path.write_text('{"step": 0}\n{"step": 1}\n')}
+    for name, how in [
+        *(("checkpoint.pt", how) for how in ("empty", "cut", "flipped", "foreign")),
+        *(("best.pt", how) for how in ("missing", "flipped")),
+        *(("history.jsonl", how) for how in ("missing", "short")),
+    ]:
+        store_of = shutil.copytree(tmp_path / "left", tmp_path / f"{name}-{how}")
+        breaks[how](store_of / "runs" / f"{spec.run_id()}.partial" / name)
+        again = run(spec, store_of, device="cpu")
+        assert "the checkpoint in" in capsys.readouterr().err, (name, how)
+        assert same_weights(again, whole) and again.history.equals(whole.history)
+        assert listed(again.path).keys() == listed(whole.path).keys()
+
+
+def test_a_history_without_every_step_is_not_published(tiny_spec, tmp_path, monkeypatch, capsys):
+    spec = tiny_spec.replace(recipe="finetune", seed=52)
+    real = store.publish
+
+    def publish(spec, partial, folder):
+        lines = (partial / "history.jsonl").read_text().splitlines(keepends=True)
+        (partial / "history.jsonl").write_text("".join(lines[1:]))
+        return real(spec, partial, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lrc_lib.runs.run.publish", publish)
+        with pytest.raises(UnavailableError, match="not published. The same command trains it"):
+            run(spec, tmp_path, device="cpu")
+    assert "does not hold every step" in capsys.readouterr().err and not finished(tmp_path)
+    assert len(run(spec, tmp_path, device="cpu").history) == 20
+
+
+@pytest.mark.parametrize("how", ["missing", "cut", "flipped"])
+def test_damaged_caches_are_made_again_to_the_same_weights(tiny_spec, out, tmp_path, capsys, how):
+    kept = tmp_path / "kept"
+    (kept / "cache" / tiny_spec.stage1_id()).mkdir(parents=True)
+    whole = run(tiny_spec, kept, device="cpu")
+    shutil.rmtree(whole.path)
+    whole = run(tiny_spec, out, device="cpu")
+    files = [*kept.glob("cache/*/*.npy"), *kept.glob("cache/stage1-*/*[lt]")]
+    assert {"states.npy", "logits.npy", "checkpoint.pt", "history.jsonl"} <= {f.name for f in files}
+    for file in files:
+        copy = shutil.copytree(kept, tmp_path / file.name)
+        bad = copy / file.relative_to(kept)
+        BREAKS[how](bad)
+        if "stage1" not in str(file):  # else the teacher is not needed
+            shutil.rmtree(copy / "cache" / tiny_spec.stage1_id())
+        assert same_weights(run(tiny_spec, copy, device="cpu"), whole)
+        assert f"{bad.parent.name}.damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("named", ["", "~/somewhere", "relative/out"])

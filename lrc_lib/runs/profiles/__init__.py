@@ -5,6 +5,7 @@ notebooks/00_start_here.
 """
 
 import itertools
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ PROFILES = ("smoke", "laptop", "gpu", "paper")
 KEYS = ("title", "tasks", "seeds", "data", "run", "task", "recipe", "recipes", "select")
 RECIPES_BY_DEFAULT = ["lrc", "lrc_1", "finetune"]
 BEFORE_STUDENTS = ("teacher", "general", "augmented")  # runs that students depend on
-OWN_RATE = ("teacher", "general")  # those whose learning rate is a field of its own
+SELECTED = ("learning_rate", "representation")  # what [select] may choose
 BUILT_IN = ("reviews", "nli")  # sources that take no folder
 OWN = {  # RunSpec fields that are not settings
     "task": "use --task (TASKS in a notebook)",
@@ -37,7 +38,7 @@ class Profile:
     Attributes:
         name, title: of the TOML file.
         tasks: task names. The first one is the task of most notebooks.
-        seeds: the number of seeds, which start at 0; at least 1.
+        seeds: the number of seeds; at least 1.
         data: "" for the built-in texts, a folder, or "hub".
         values: RunSpec fields for every run.
         by_task: {task: RunSpec fields}.
@@ -45,9 +46,12 @@ class Profile:
             own to be a fair one.
         recipes: {task: the recipes of its tables}.
         settings: RunSpec fields that the user set; they override all others.
-        rates: the learning rates among which `lrc_lib.runs.selection` chooses one for each task
-            and recipe; () if the profile names one rate.
-        chosen: {(task, recipe): rate}, the choices that were made so far.
+        select: {RunSpec field: the values among which `lrc_lib.runs.selection` chooses one for each
+            task and recipe}; {} if the profile names its values.
+        select_rows, select_seeds: the training rows that are held out to choose on, and the seeds
+            with which each candidate is trained, which start at 0.
+        chosen: {(task, recipe): {field: value}}, the choices that were made so far.
+        first_seed: the first of the seeds.
     """
 
     name: str
@@ -60,8 +64,11 @@ class Profile:
     by_recipe: dict
     recipes: dict[str, tuple[str, ...]]
     settings: dict
-    rates: tuple[float, ...] = ()
+    select: dict[str, tuple] = field(default_factory=dict)
+    select_rows: int = 0
+    select_seeds: int = 0
     chosen: dict = field(default_factory=dict)
+    first_seed: int = 0
 
     @property
     def main(self) -> str:
@@ -70,23 +77,47 @@ class Profile:
         classes = (t for t in self.tasks if get_task(t, self.data).num_labels > 1)
         return "mnli" if "mnli" in self.tasks else next(classes, self.tasks[0])
 
-    def rate_is_open(self, task: str, recipe: str) -> bool:
-        """Whether the learning rate of this task and recipe is still to be chosen."""
-        key = (task, student_of(recipe))
-        return bool(self.rates) and recipe not in OWN_RATE and key not in self.chosen
+    @property
+    def seed_range(self) -> range:
+        """The seeds whose runs are trained."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
-    def candidates(self, task: str = "", recipe: str = "lrc", seed: int = 0) -> list:
-        """One `RunSpec` for each learning rate among which one is chosen; else the only spec."""
-        if recipe in OWN_RATE or not self.rates:
-            return [self.spec(task, recipe, seed)]
-        key = (task or self.tasks[0], student_of(recipe))
-        return [replace(self, chosen={key: rate}).spec(task, recipe, seed) for rate in self.rates]
+    def seeds_in(self, out, task: str, recipe: str) -> list[int]:
+        """The seeds to look for in a store: the profile's, and all that a run of this task and
+        recipe has there, whatever its other settings are."""
+        start = f"{task}-{recipe}-s".replace("/", "_")
+        names = (path.name for path in (Path(out) / "runs").glob("*"))
+        pattern = re.compile(re.escape(start) + "([0-9]+)-[0-9a-f]+")
+        return sorted(
+            {*self.seed_range, *(int(m[1]) for n in names if (m := pattern.fullmatch(n)))}
+        )
+
+    def is_open(self, task: str, recipe: str) -> bool:
+        """Whether a setting of this task and recipe is still to be chosen."""
+        settings = {"teacher": (), "general": ("representation",)}.get(recipe, SELECTED)
+        key = (task, student_of(recipe))
+        return key not in self.chosen and any(name in self.select for name in settings)
+
+    def candidates(self, task: str = "", recipe: str = "lrc") -> list:
+        """A `RunSpec` for each candidate and seed of a choice; its dev rows are the held-out ones.
+
+        [] where nothing is to be chosen.
+        """
+        task = task or self.tasks[0]
+        if not self.is_open(task, recipe):
+            return []
+        found = []
+        for values in itertools.product(*self.select.values()):
+            one = dict(zip(self.select, values, strict=True)) | {"selection_rows": self.select_rows}
+            profile = replace(self, chosen={(task, student_of(recipe)): one})
+            found += [profile.spec(task, recipe, seed) for seed in range(self.select_seeds)]
+        return list(dict.fromkeys(found))
 
     def spec(self, task: str = "", recipe: str = "lrc", seed: int = 0):
         """The `RunSpec` of one run, from [run], [task.NAME], [recipe.NAME] and the settings.
 
-        The later ones override the earlier ones. If [select] names several learning rates, the
-        spec has the chosen one, or the middle one while the choice is open.
+        The later ones override the earlier ones. If [select] names several values, the spec has
+        the chosen one, or the first one while the choice is open.
 
         Args:
             task: a task name; "" for the first task.
@@ -97,9 +128,8 @@ class Profile:
         built_in = get_task(task, self.data).source in BUILT_IN
         values = self.values | self.by_task.get(task, {}) | self.by_recipe.get(student, {})
         values |= self.settings | {"data": "" if built_in else self.data}
-        if self.rates:
-            middle = sorted(self.rates)[len(self.rates) // 2]
-            values["learning_rate"] = self.chosen.get((task, student), middle)
+        first = {name: candidates[0] for name, candidates in self.select.items()}
+        values |= self.chosen.get((task, student), first)
         spec = _run_spec()(task=task, recipe=student, seed=seed, **values)
         return getattr(spec, f"{recipe}_spec")() if recipe in BEFORE_STUDENTS else spec
 
@@ -115,7 +145,7 @@ def load_profile(
         tasks: task names (a list, or one text separated by commas or spaces); empty for the
             profile's tasks.
         data: "" for the built-in texts, a folder with GLUE or your own files, or "hub".
-        seeds: the number of seeds; 0 for the profile's.
+        seeds: the number of seeds, 0 for the profile's; or "5-9" for those from 5 to 9.
         teacher: see `lrc_lib.models.teacher_folder`; "" for the profile's.
         device: "auto", "cpu", "cuda" or "mps"; precision = "auto" is bf16 where it has it.
 
@@ -128,8 +158,7 @@ def load_profile(
     by_task, by_recipe, lists = (table.get(key, {}) for key in ("task", "recipe", "recipes"))
     _refuse_unknown({*by_task, *lists} - {"default"}, TASKS, f"task {where}:")
     _refuse_unknown(by_recipe, RECIPES, f"recipe {where}:")
-    if not isinstance(seeds, int) or seeds < 0:
-        raise InputError(f"seeds must be a whole number of at least 0, not {seeds!r}.")
+    first, count = _seeds(seeds)
     own = _settings(settings, device) | ({"teacher": teacher} if teacher else {})
     data = str(data or table.get("data", ""))
     chosen = _chosen_tasks(tasks, table, data)
@@ -137,20 +166,31 @@ def load_profile(
         name=Path(name).stem,
         title=table["title"],
         tasks=chosen,
-        seeds=seeds or table["seeds"],
+        seeds=count or table["seeds"],
         data=data,
         values=_checked(table.get("run", {}), f"[run] {where}", device),
         by_task={t: _checked(v, f"[task.{t}] {where}", device) for t, v in by_task.items()},
         by_recipe={r: _checked(v, f"[recipe.{r}] {where}", device) for r, v in by_recipe.items()},
         recipes={task: _recipes(lists, task, where) for task in chosen},
         settings=own,
-        rates=() if "learning_rate" in own else _rates(table, where),
+        first_seed=first,
+        **_selection(table, own, where, device),
     )
 
 
 def student_of(recipe: str) -> str:
     """The recipe itself; "lrc" for the runs that students depend on."""
     return "lrc" if recipe in BEFORE_STUDENTS else recipe
+
+
+def _seeds(seeds) -> tuple[int, int]:
+    """(first seed, number of seeds) from a number or from "5-9"."""
+    ends = re.fullmatch("([0-9]{1,9})-([0-9]{1,9})", seeds) if isinstance(seeds, str) else None
+    if ends and int(ends[1]) <= int(ends[2]):
+        return int(ends[1]), int(ends[2]) - int(ends[1]) + 1
+    if type(seeds) is not int or seeds < 0:
+        raise InputError(f"seeds must be a number, or first and last such as '5-9', not {seeds!r}.")
+    return 0, seeds
 
 
 def _run_spec():
@@ -241,24 +281,29 @@ def _recipes(lists: dict, task: str, where: str) -> tuple[str, ...]:
     return tuple(recipes)
 
 
-def _rates(table: dict, where: str) -> tuple[float, ...]:
-    """The rates of [select] learning_rate, checked; () without [select]."""
-    select = table.get("select", {})
-    _refuse_unknown(select, ["learning_rate"], f"key in [select] {where}:")
-    if not select:
-        return ()
-    rates = select["learning_rate"]
-    good = isinstance(rates, list) and all(type(r) in (int, float) and r > 0 for r in rates)
-    if not good or len(rates) < 2 or len(set(rates)) < len(rates):
-        raise InputError(
-            f"[select] learning_rate {where} must be a list of two or more different positive "
-            f"numbers, such as [5e-5, 1e-4, 3e-4], not {rates!r}."
-        )
-    values = (table.get(key, {}).values() for key in ("task", "recipe"))
-    others = [table.get("run", {}), *itertools.chain(*values)]
-    if any("learning_rate" in own for own in others):
-        raise InputError(
-            f"There is a learning_rate {where} in addition to [select] learning_rate, which "
-            "chooses one for every task and recipe. Leave one of the two out."
-        )
-    return tuple(float(rate) for rate in rates)
+def _selection(table: dict, own: dict, where: str, device: str) -> dict:
+    """`Profile.select`, `select_rows` and `select_seeds` from [select], checked.
+
+    500 training rows are held out unless it says otherwise. What the user set is not chosen.
+    """
+    select = dict(table.get("select", {}))
+    _refuse_unknown(select, [*SELECTED, "rows", "seeds"], f"key in [select] {where}:")
+    rows, seeds = select.pop("rows", 500), select.pop("seeds", 1)
+    if not all(type(number) is int and number > 0 for number in (rows, seeds)):
+        raise InputError(f"rows and seeds of [select] {where} must be whole numbers above 0.")
+    values = [v for key in ("task", "recipe") for v in table.get(key, {}).values()]
+    for key, listed in select.items():
+        distinct = len(set(map(str, listed))) if isinstance(listed, list) else 0
+        if distinct < 2 or distinct < len(listed):
+            raise InputError(
+                f"[select] {key} {where} must be a list of two or more different values, such as "
+                f"[5e-5, 1e-4, 3e-4], not {listed!r}."
+            )
+        select[key] = tuple(_checked({key: v}, f"[select] {where}", device)[key] for v in listed)
+        if any(key in named for named in (table.get("run", {}), *values)):
+            raise InputError(
+                f"There is a {key} {where} in addition to [select] {key}, which chooses one for "
+                "every task and recipe. Leave one of the two out."
+            )
+    select = {key: values for key, values in select.items() if key not in own}
+    return {"select": select, "select_rows": rows, "select_seeds": seeds}
