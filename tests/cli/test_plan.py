@@ -147,7 +147,7 @@ def test_one_thread_is_timed_by_its_own_seconds_in_the_precision_of_the_runs(
         with pytest.raises(NameError, match="kind"):
             plan.calibrate(tiny_spec, "cpu", threads)
     assert used == [(time.process_time, 1), (None, 2)]
-    monkeypatch.setattr(device, "_cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(device, "has_bf16", lambda _: False)
     with pytest.raises(InputError, match="bf16"):
         plan.calibrate(tiny_spec.replace(precision="bf16"), "cpu")
 
