@@ -99,14 +99,15 @@ class Systems:
 
     def score(self, recipe: str, column: Column) -> Estimate | None:
         """A system's score in points; None if it was not run."""
-        runs = list(dict.fromkeys(self.runs(recipe, column.task.name).values()))
-        return estimate(runs, column.task, column.split) if runs else None
+        runs = {r.id: (s, r) for s, r in reversed(self.runs(recipe, column.task.name).items())}
+        found = dict(reversed(runs.values()))  # one teacher serves all seeds: it counts once
+        return estimate(found, column.task, column.split) if found else None
 
     def pair(self, recipe: str, other: str, column: Column) -> tuple[Estimate, Estimate] | None:
         """Both scores over the seeds that both systems have, to be subtracted or divided."""
         first, second = (self.runs(name, column.task.name) for name in (recipe, other))
         seeds = [seed for seed in first if seed in second]
-        both = [[runs[seed] for seed in seeds] for runs in (first, second)]
+        both = [{seed: runs[seed] for seed in seeds} for runs in (first, second)]
         return tuple(estimate(r, column.task, column.split) for r in both) if seeds else None
 
     def differs(self, recipe: str) -> str:
@@ -122,6 +123,12 @@ class Systems:
             for what, where in found.items()
         )
 
+    def not_the_papers(self, recipe: str) -> str:
+        """Why a number of this recipe cannot be held against the paper's; "" if it can."""
+        ran = any(column.paper and self.runs(recipe, column.task.name) for column in self.columns)
+        why = self.differs(recipe) if ran else "no column of the paper was run"
+        return f"teacher, student and schedule are not the paper's: {why}" * bool(why)
+
     def choices(self) -> list[Choice]:
         """The learning rates that were chosen on these dev sets, task by task."""
         tasks = dict.fromkeys(column.task.name for column in self.columns)
@@ -133,7 +140,7 @@ class Systems:
         """Points by which the best rate's score is too high on average, if all are equally good."""
         column = next(c for c in self.columns if c.task.name == chosen.task)
         runs = chosen.runs.values()
-        return inflation([estimate(r, column.task, column.split).draws[0] for r in runs])
+        return inflation([estimate(r, column.task, column.split) for r in runs])
 
     def dev_note(self) -> str:
         """A note for tables of dev scores: what was chosen on the same rows, "" if nothing was."""
