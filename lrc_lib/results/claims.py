@@ -60,8 +60,8 @@ def measured(claim: str, said: str, value: Estimate | None, where="", **more) ->
     and "sign" and "unit" of `Estimate.text`."""
     text = {"unit": more.pop("unit", ""), "sign": more.pop("sign", "")}
     if value is None:
-        return Claim(claim, said, **more)
-    more["reason"] = more.get("reason") or "; ".join(value.collapsed)
+        return Claim(claim, said, **more | {"reason": ""})
+    more["reason"] = more.get("reason") or value.fallen()
     return Claim(
         claim, said, value, ours=f"{value.text(1, **text)}; {where}, {value.basis()}", **more
     )

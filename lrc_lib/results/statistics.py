@@ -8,10 +8,12 @@ seed. Scores are in points: 84.3 is 0.843. Taught in notebooks/05_ablations, 07_
 
 import functools
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pandas import DataFrame
 from scipy.stats import t
 
 from lrc_lib.data.tasks import Task
@@ -37,7 +39,8 @@ class Estimate:
         runs: ids of the runs.
         shared: what all seeds share, in words, such as "one teacher". The interval covers the
             choice of none of these.
-        collapsed: a sentence for each run that has collapsed, see `lrc_lib.evaluate.collapse`.
+        collapsed: (recipe, seed, why) of each run that has collapsed, see
+            `lrc_lib.evaluate.collapse`.
         most: the largest value that the metric can have.
         value, seeds: the mean of the scores, and their number.
         error, freedom: the standard error of `value`, and its degrees of freedom.
@@ -53,7 +56,7 @@ class Estimate:
     metric: str = ""
     runs: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
-    collapsed: tuple[str, ...] = ()
+    collapsed: tuple[tuple[str, int, str], ...] = ()
     most: float = np.inf
 
     def __post_init__(self):
@@ -86,13 +89,20 @@ class Estimate:
         value, *ends = (f"{x:{sign}.{digits}f}" for x in (self.value, *self.ends()))
         notes = ["too few for an interval" if np.isnan(self.error) else " to ".join(ends)]
         notes += ["steps only" if self.metric == "ratio" else "rows only"] * (self.seeds == 1)
-        notes += [f"collapsed: {len(self.collapsed)} run(s)"] * bool(self.collapsed)
+        notes += [self.fallen()] * bool(self.collapsed)
         return f"{value}{unit} ({', '.join(notes)})"
 
     def basis(self) -> str:
         """For example "n = 277, 3 seeds that share one teacher"."""
-        text = f"n = {self.n}, {self.seeds} seed{'s' if self.seeds > 1 else ''}"
+        text = f"n = {self.n}, " * (self.metric != "ratio")
+        text += f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
         return text + f" that share {' and '.join(self.shared)}" * bool(self.shared)
+
+    def fallen(self) -> str:
+        """For example "collapsed: lrc (2 runs)"; "" if no run has collapsed."""
+        runs = Counter(recipe for recipe, _ in {(r, s) for r, s, _ in sorted(self.collapsed)})
+        systems = (f"{name} ({n} run{'s' if n > 1 else ''})" for name, n in sorted(runs.items()))
+        return f"collapsed: {', '.join(systems)}" * bool(runs)
 
     def scaled(self, factor: float, shift: float = 0.0) -> "Estimate":
         """`factor` times the estimate, plus `shift`; 100 makes percent of a ratio."""
@@ -142,15 +152,16 @@ def estimate(results, task: Task, split: str) -> Estimate:
     values, draws, why, (rows, *_), (keys, *_) = zip(
         *(_score(result, task, split) for result in of.values()), strict=True
     )
-    ids = tuple(dict.fromkeys(result.id for result in of.values()))
-    collapsed = {
-        result.id: f"{result.spec.recipe}, seed {seed}, {reason} ({split})"
-        for (seed, result), reason in zip(of.items(), why, strict=True)
+    runs = of.values()
+    collapsed = {  # by run, because one teacher may stand for all seeds
+        run.id: (run.spec.recipe, seed, f"{reason} ({split})")
+        for (seed, run), reason in zip(of.items(), why, strict=True)
         if reason
     }
     return Estimate(
-        np.array(values), np.stack(draws), rows, keys, len(keys), tuple(of), task.primary, ids,
-        _shared([result.spec for result in of.values()]), tuple(collapsed.values()), 100.0,
+        np.array(values), np.stack(draws), rows, keys, len(keys), tuple(of), task.primary,
+        tuple(dict.fromkeys(run.id for run in runs)), _shared([run.spec for run in runs]),
+        tuple(collapsed.values()), most=100.0,
     )  # fmt: skip
 
 
@@ -200,6 +211,13 @@ def mean_of(parts: Sequence[Estimate]) -> Estimate:
         parts, scores, draws, rows=tuple(part.rows for part in parts), of=of, keys=keys,
         n=sum(part.n for part in parts) - repeated, most=min(part.most for part in parts),
     )  # fmt: skip
+
+
+def forest(estimates: dict[str, Estimate]) -> DataFrame:
+    """{label: estimate} as the data frame of `lrc_lib.course.plots.interval_dots`."""
+    columns = ("label", "value", "low", "high", "scores")
+    rows = [(label, e.value, e.low, e.high, list(e.scores)) for label, e in estimates.items()]
+    return DataFrame(rows, columns=columns)
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

@@ -48,7 +48,9 @@ def record(name=NAME, **more):
              "rows": [[HOSTILE, 0.123456], ["b", None]]}
         ],
         "numbers": {
-            "verdict": [{"claim": HOSTILE, "paper": 1.5, "ours": "x", "verdict": "opposite", "reason": HOSTILE}]
+            "verdict": [
+                {"claim": HOSTILE, "paper": 1.5, "ours": "x", "verdict": "opposite", "reason": "y"}
+            ]
         },
         "provenance": {"time": "2026-01-01", "versions": {"torch": "2"}, "device": "cpu"},
         **more,

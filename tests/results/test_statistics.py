@@ -87,8 +87,10 @@ def test_a_collapsed_run_is_named():
     labels = labels_of(REVIEWS, 40)
     bad, good = fake(REVIEWS, labels, -9, "bad"), fake(REVIEWS, labels, 9)
     mixed = of(good, bad)
-    assert len(mixed.collapsed) == 1 and "finetune, seed 1, has accuracy 0." in mixed.collapsed[0]
-    assert mixed.text().endswith(", collapsed: 1 run(s))")
+    ((recipe, seed, why),) = mixed.collapsed
+    assert (recipe, seed) == ("finetune", 1) and why.startswith("has accuracy 0.")
+    assert mixed.text().endswith(", collapsed: finetune (1 run))")
+    assert of(good).fallen() == ""
     assert (of(good, good) - mixed).collapsed == mixed.collapsed and not of(good).collapsed
 
 
@@ -151,6 +153,12 @@ def test_p_values_intervals_and_the_smallest_difference_agree():
     draws = true + rng.normal(size=4000)
     found = draws / np.sqrt(rng.chisquare(19, 4000) / 19) > t.ppf(0.975, 19)
     assert found.mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_forest_has_a_row_per_estimate_and_the_number_of_each_seed():
+    e = made(5.0, 2.0)
+    (row,) = statistics.forest({"a": e}).itertuples(index=False)
+    assert row == ("a", e.value, e.low, e.high, list(e.scores))
 
 
 def test_holm_multiplies_the_smallest_by_their_number():
