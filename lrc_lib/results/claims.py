@@ -110,9 +110,10 @@ def judge(claims: Sequence[Claim]) -> list[Claim]:
     """The claims of one table with their verdicts, sorted as `VERDICTS`.
 
     They are one family: Holm-adjusted p values decide, while intervals are drawn uncorrected. A row
-    with a `reason`, or a run that has collapsed, is not tested; one seed decides nothing.
+    with a `reason`, such as a run that has collapsed, is not tested. One seed decides nothing, and
+    neither kind counts in the family.
     """
-    family = [c for c in claims if c.measured and not c.reason]
+    family = [c for c in claims if c.measured and not c.reason and c.measured.seeds > 1]
     adjusted = holm([c.measured.p(c.null, c.margin) for c in family])
     left = max(1, len(family) - int((adjusted < 0.05).sum()))  # Holm stopped at 0.05 / left
     found = dict(zip(map(id, family), adjusted, strict=True))
@@ -122,9 +123,9 @@ def judge(claims: Sequence[Claim]) -> list[Claim]:
 
 def _judged(claim: Claim, adjusted: float | None, alpha: float) -> Claim:
     value, margin = claim.measured, claim.margin
-    if adjusted is None:
+    if claim.reason or not value:
         return claim._replace(verdict="not tested here" if claim.reason else "not run")
-    if value.seeds == 1:
+    if adjusted is None:
         return claim._replace(verdict="undecided", reason="one seed says nothing about others")
     low, high = (end - claim.null for end in value.ends(0.9))
     inside = margin and -margin < low and high < margin

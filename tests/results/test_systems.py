@@ -136,7 +136,7 @@ def verdict(measured, family=(), **more):
         (made(3, 1), {}, "undecided", "could have found a difference of 5.4"),
         (made(0, 0), {}, "undecided", "could have found a difference of 0.0"),  # the same answers
         (made(9, 1, 1), {}, "undecided", "one seed"),
-        (made(9, np.nan), {}, "undecided", "too little"),
+        (made(9, np.nan), {}, "undecided", "too little for an interval"),
         (made(99, 0.1), {"null": 97.4}, "supported", ""),
         (made(95, 0.1), {"null": 97.4}, "opposite", ""),
         (made(99, 0.1), {"reason": "another teacher"}, "not tested here", "another teacher"),
@@ -162,7 +162,8 @@ def test_the_claims_of_a_table_are_one_family():
     assert crowd.verdict == "undecided"
     alone = verdict(made(4, 1)).reason  # among five the first must pass 0.05 / 5
     assert float(crowd.reason.split()[-1]) > float(alone.split()[-1])
-    assert verdict(clear, [None] * 9).verdict == "supported"  # what was not run is not counted
+    for other in (None, made(9, 1, 1)):  # not run, or one seed: not counted
+        assert verdict(clear, [other] * 9).verdict == "supported"
     rows = [
         Claim(word, measured=m) for word, m in zip("ab", (made(9, 1), made(-9, 1)), strict=True)
     ]
