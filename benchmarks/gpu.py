@@ -297,7 +297,7 @@ def facts_of(spec: RunSpec, done) -> dict:
     seconds, count = done.provenance["seconds"], done.metrics["steps"]
     return {
         "run": spec.name, "id": done.id, "splits": done.metrics["splits"],
-        "majority": done.metrics["majority"], "steps": count, "seconds": seconds,
+        "constant": done.metrics["constant"], "steps": count, "seconds": seconds,
         "steps_a_second": count / seconds, "peak_memory_mb": done.provenance["peak_memory_mb"],
         "precision": spec.precision, "device_name": done.provenance["device_name"],
     }  # fmt: skip

@@ -4,21 +4,23 @@ The metrics come from scikit-learn and SciPy. Taught in notebooks/05_ablations a
 07_mse_and_angle.
 """
 
+import functools
 import time
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import pearsonr, rankdata, spearmanr, t
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from lrc_lib.data.batches import Encoded, by_length, collate
+from lrc_lib.data.rows import rank, text_key
 from lrc_lib.data.tasks import Task
 from lrc_lib.losses import angular_distance, reduce_states
 
 DRAWS = 1000  # of the bootstrap
-ROWS_AT_ONCE = 2_000_000  # row numbers that the bootstrap holds in memory
+COUNTS_AT_ONCE = 2_000_000  # that the bootstrap holds in memory as floats
+CHANCE = 0.95  # the quantile of a metric under permuted labels that a model has to beat
 
 
 def _correlation(function):
@@ -62,20 +64,45 @@ def compute_metrics(task: Task, logits: np.ndarray, labels: np.ndarray) -> dict[
     return {name: METRICS[name](labels, predicted) for name in task.metrics}
 
 
-def majority_metrics(task: Task, train_labels: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The task's metrics for the best constant answer, the baseline that a model has to beat.
+def constant_metrics(task: Task, labels: np.ndarray) -> dict[str, float]:
+    """For each of the task's metrics the score of the best of all constant answers.
 
     Args:
-        train_labels: labels of the training rows; their most frequent class, or their mean for a
-            regression, is the constant.
-        labels: (n,), of the dev rows.
+        labels: (n,), of the rows that are scored. Every class is tried as the constant; the
+            correlation of a constant is 0.
     """
-    if task.kind == "regression":
-        constant = np.full((len(labels), 1), train_labels.mean())
-    else:
-        counts = np.bincount(train_labels, minlength=task.num_labels)
-        constant = np.tile(counts, (len(labels), 1))
-    return compute_metrics(task, constant, labels)
+    answers = range(task.num_labels) if task.kind == "classification" else (0.0,)
+    constants = [np.full(len(labels), answer) for answer in answers]
+    return {name: max(METRICS[name](labels, c) for c in constants) for name in task.metrics}
+
+
+def chance_level(task: Task, logits, labels, draws: int = 200) -> float:
+    """The 95 % quantile of the primary metric if the answers were given to the rows at random.
+
+    Args:
+        logits: (n, C), whose answers are permuted, always in the same ways.
+        labels: (n,).
+    """
+    rng, guesses = np.random.default_rng(0), decide(task, logits)
+    scores = [METRICS[task.primary](labels, rng.permutation(guesses)) for _ in range(draws)]
+    return float(np.quantile(scores, CHANCE))
+
+
+def collapse(task: Task, logits, labels) -> str:
+    """Why these answers show that nothing was learned; "" if they do not.
+
+    A model has collapsed if a logit is not finite, if it gives the same answer to every row, or if
+    its primary metric is not above that of the best constant answer.
+    """
+    if bad := int((~np.isfinite(logits)).any(-1).sum()):
+        return f"gives no finite answer to {bad} of {len(labels)} rows"
+    if len(labels) > 1 and np.ptp(decide(task, logits)) == 0:
+        return "gives the same answer to every row"
+    score = METRICS[task.primary](labels, decide(task, logits))
+    constant = constant_metrics(task, labels)[task.primary]
+    if score > constant:
+        return ""
+    return f"has {task.primary} {score:.3f}, not above the best constant answer's {constant:.3f}"
 
 
 def _inputs(encoded: Encoded, rows, device) -> dict:
@@ -92,84 +119,138 @@ def predict(model, encoded: Encoded, device="cpu", batch_size: int = 64) -> np.n
     return torch.cat(logits).numpy()[np.argsort(np.concatenate(batches))]
 
 
-def bootstrap(task: Task, logits, labels, other=None, metric="", draws=DRAWS, seed=0):
-    """A metric and its 95 % percentile interval over resampled dev rows.
+def bootstrap(task: Task, logits, labels, other=None, metric="", keys=None, draws=DRAWS):
+    """A metric and its 95 % interval over dev rows, by the rule of `combined`.
 
     Args:
-        logits: (n, C), or a list of such arrays, one per seed. The metrics of a list are averaged
-            in each draw: the interval is of the mean over these seeds, and covers the choice of
-            dev rows but not the choice of seeds.
+        logits: (n, C), or a list of such arrays, whose metrics are averaged.
         labels: (n,).
         other: the logits of a second system on the same rows, in the same form. The result is then
             the *paired difference*: the metric of `logits` minus the metric of `other`.
         metric: a name in `METRICS`; "" for the task's primary metric.
+        keys: see `row_counts`; None numbers the rows.
         draws: how many times the rows are drawn.
-        seed: of the random draws.
 
     Returns:
-        (value, low, high): three floats, as fractions.
+        (value, low, high): three floats, as fractions. The interval covers the choice of dev rows
+        only, not the choice of a seed.
     """
     name = metric or task.primary
+    counts = row_counts(np.arange(len(labels)) if keys is None else keys, draws)
 
-    def mean_metric(systems, rows):
-        systems = systems if isinstance(systems, list) else [systems]
-        return np.mean([resampled(name, labels, decide(task, x), rows) for x in systems], axis=0)
+    def mean_metric(systems):
+        guesses = [decide(task, x) for x in (systems if isinstance(systems, list) else [systems])]
+        scores = [METRICS[name](labels, guess) for guess in guesses]
+        sample = [resampled(name, labels, guess, counts) for guess in guesses]
+        return np.append(np.mean(sample, axis=0), np.mean(scores))
 
-    def score(rows):
-        value = mean_metric(logits, rows)
-        return value if other is None else value - mean_metric(other, rows)
-
-    value, sample = draw_rows(score, len(labels), draws, seed)
-    low, high = np.quantile(sample, [0.025, 0.975])
-    return value, float(low), float(high)
+    both = mean_metric(logits) - (0 if other is None else mean_metric(other))
+    error, freedom = combined(both[-1:], both[None, :-1], len(labels))
+    half = error * float(t.ppf(0.975, freedom))
+    high = both[-1] + half
+    return float(both[-1]), float(both[-1] - half), float(min(high, 1) if other is None else high)
 
 
-def draw_rows(statistic: Callable, n: int, draws: int = DRAWS, seed: int = 0):
-    """A statistic of n rows, and of as many rows drawn from them with repetition.
+def combined(scores: np.ndarray, draws: np.ndarray, n: int):
+    """The standard error of a mean over seeds, and its degrees of freedom: the kit's one rule.
 
-    This is the one bootstrap of the library. Equal `n`, `draws` and `seed` draw equal rows, so
-    that two systems on the same rows can be compared draw by draw.
+    A seed's score varies with the dev rows and with the seed. All seeds answer the same rows, so
+    that the rows' part does not shrink with more seeds: it is the covariance of two seeds' scores
+    when rows are drawn. What remains differs from seed to seed and shrinks with their number: the
+    variance of the scores over the number of seeds. The sum counts nothing twice.
 
     Args:
-        statistic: maps row numbers (k, n) to values (k,). It is called with blocks of draws, to
-            bound the memory.
-        n: number of rows.
-        draws: how many times n rows are drawn.
-        seed: of the random draws.
+        scores: (..., S), one per seed.
+        draws: (..., S, D), the same scores on D draws of the dev rows, the same rows for all seeds.
+        n: number of dev rows.
 
     Returns:
-        The statistic of the rows themselves, and its values (draws,) on the drawn rows.
+        (standard error, degrees of freedom), each (...), for a t quantile. One seed has the rows'
+        part only. The degrees of freedom are the harmonic mean of the two parts' own, weighted by
+        each part's share of the variance. (Welch and Satterthwaite weight by the squared shares.
+        With three seeds that covers 92.4 % at worst, because it takes the estimated shares for
+        the true ones; the plain shares cover 94 %, with two seeds 90 %.)
     """
-    rng = np.random.default_rng(seed)
-    blocks = np.array_split(range(draws), max(1, draws * n // ROWS_AT_ONCE))
-    values = [statistic(rng.integers(0, n, (len(block), n))) for block in blocks]
-    return float(statistic(np.arange(n)[None])[0]), np.concatenate(values)
+    count = scores.shape[-1]
+    rows = draws.mean(-2).var(-1)
+    if count == 1:
+        return np.sqrt(rows), np.maximum(n - 1.0, 1.0)
+    own = draws.var(-1).sum(-1)
+    rows = np.maximum(0, np.nan_to_num(count**2 * rows - own)) / (count * (count - 1))
+    seeds = scores.var(-1, ddof=1) / count
+    total = np.maximum(rows + seeds, 1e-300)
+    freedom = total / np.maximum(seeds / (count - 1) + rows / max(n - 1, 1), 1e-300)
+    return np.sqrt(rows + seeds), np.maximum(freedom, 1.0)
 
 
-def resampled(metric: str, labels, predicted, rows) -> np.ndarray:
-    """A metric on many choices of rows at once; equal to `METRICS[metric]` on each of them.
+def row_keys(rows) -> np.ndarray:
+    """(n,) uint64, one key per `Row`: equal for equal texts, whatever their labels are."""
+    hashes = (rank(text_key(row.text_a, row.text_b))[:8] for row in rows)
+    return np.array([int.from_bytes(digest, "big") for digest in hashes], dtype=np.uint64)
+
+
+def row_counts(keys, draws: int = DRAWS) -> np.ndarray:
+    """How many times each draw of the bootstrap holds each row: (draws, n), Poisson counts.
+
+    The counts of a row follow from its key alone. Two systems, or two dev sets, that share a row
+    draw it together, which makes their difference a paired one.
+
+    Args:
+        keys: (n,) whole numbers, one per row.
+        draws: how many times the rows are drawn.
+    """
+    return _row_counts(np.asarray(keys, dtype=np.uint64).tobytes(), draws)
+
+
+@functools.lru_cache(maxsize=4)
+def _row_counts(keys: bytes, draws: int) -> np.ndarray:
+    rows = np.frombuffer(keys, dtype=np.uint64).tolist()
+    counts = np.empty((draws, len(rows)), dtype=np.uint8)
+    for number, key in enumerate(rows):
+        counts[:, number] = np.random.default_rng(key).poisson(1, draws)
+    return counts
+
+
+def resampled(metric: str, labels, predicted, counts) -> np.ndarray:
+    """A metric on many draws of the rows at once.
+
+    Equal to `METRICS[metric]` on rows that are repeated as often as `counts` says, except that
+    "spearman" keeps the ranks of the whole.
 
     Args:
         metric: a name in `METRICS`.
         labels, predicted: (n,).
-        rows: row numbers (draws, n).
+        counts: (D, n), from `row_counts`.
 
     Returns:
-        (draws,).
+        (D,).
     """
-    truth, guess = labels[rows], predicted[rows]
+    blocks = np.array_split(counts, max(1, counts.size // COUNTS_AT_ONCE))
     if metric == "accuracy":
-        return (truth == guess).mean(1)
+        return np.concatenate([_means(block, labels == predicted) for block in blocks])
     if metric == "f1":
-        hits = ((truth == 1) & (guess == 1)).sum(1)
-        return 2 * hits / np.maximum(2 * hits + (truth != guess).sum(1), 1)
-    if metric == "pearson" or (metric == "matthews" and max(labels.max(), predicted.max()) <= 1):
-        # For two classes, Matthews' coefficient is Pearson's of the 0/1 vectors.
-        truth = truth - truth.mean(1, keepdims=True, dtype=np.float64)
-        guess = guess - guess.mean(1, keepdims=True, dtype=np.float64)
-        scale = np.sqrt((truth**2).sum(1) * (guess**2).sum(1))
-        return np.where(scale > 0, (truth * guess).sum(1) / np.where(scale > 0, scale, 1), 0.0)
-    return np.array([METRICS[metric](t, g) for t, g in zip(truth, guess, strict=True)])
+        parts = np.stack([(labels == 1) & (predicted == 1), labels != predicted], axis=1)
+        hits, wrong = np.concatenate([_means(block, parts) for block in blocks]).T
+        return 2 * hits / np.maximum(2 * hits + wrong, 1e-12)
+    if metric == "matthews":  # the correlation of the classes' indicators, summed over the classes
+        classes = np.unique([labels, predicted])
+        truth, guess = (x[:, None] == classes for x in (labels, predicted))
+    else:
+        ranks = rankdata if metric == "spearman" else np.asarray
+        truth, guess = (ranks(x)[:, None] for x in (labels, predicted))
+    truth, guess = (x - x.mean(0, dtype=float) for x in (truth, guess))
+    width, products = truth.shape[1], [truth * guess, truth**2, guess**2]
+    parts = np.concatenate([truth, guess, *(x.sum(1, keepdims=True) for x in products)], axis=1)
+    means = np.concatenate([_means(block, parts) for block in blocks])
+    a, b = means[:, :width], means[:, width : 2 * width]
+    both, one, other = means[:, 2 * width :].T - [(a * b).sum(1), (a * a).sum(1), (b * b).sum(1)]
+    scale = np.sqrt(np.maximum(one * other, 0))
+    return np.divide(both, scale, out=np.zeros(len(both)), where=scale > 1e-12)
+
+
+def _means(counts, values) -> np.ndarray:
+    counts = counts.astype(float)
+    return ((counts @ values).T / np.maximum(counts.sum(1), 1)).T
 
 
 @torch.no_grad()

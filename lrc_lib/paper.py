@@ -57,6 +57,21 @@ def gain(table: int, system: str, over: str, column: str) -> float:
     return TABLES[table][system][column] - TABLES[table][over][column]
 
 
+def effect(by: str, of: list) -> float:
+    """A number that follows from the tables, as the entries `by` and `of` in paper.toml say."""
+    return _COMPUTED[by](*of)
+
+
+def _mean_gain(table: int, system: str, over: str, *columns: str) -> float:
+    """The mean of `gain` over the columns; over all of the table if none is named."""
+    columns = columns or tuple(TABLES[table][system])
+    return sum(gain(table, system, over, column) for column in columns) / len(columns)
+
+
+def _over_bert_m(system: str) -> float:
+    return TABLE_1_AVERAGE[system] - BERT_M_AVERAGE
+
+
 def _percent(system: str, of: str) -> float:
     return 100 * average(TABLE_1[system]) / average(TABLE_1[of])
 
@@ -89,9 +104,10 @@ HYPERPARAMETERS = {
     name: tuple(value) if isinstance(value, list) else value
     for name, value in _PAPER["hyperparameters"].items()
 }
-_COMPUTED = {"percent": _percent, "ratio": _ratio, "gain": gain}
+_COMPUTED = {"percent": _percent, "ratio": _ratio, "gain": gain, "mean_gain": _mean_gain}
+_COMPUTED["over_bert_m"] = _over_bert_m
 CLAIMS = tuple(
-    Claim(claim["says"], claim["printed"], partial(_COMPUTED[claim["by"]], *claim["of"]))
+    Claim(claim["says"], claim["printed"], partial(effect, claim["by"], claim["of"]))
     for claim in _PAPER["text"]["claims"]
 )
 ERRATA = tuple(Erratum(**erratum) for erratum in _PAPER["errata"])

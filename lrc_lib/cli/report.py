@@ -20,9 +20,11 @@ from lrc_lib.runs.store import find
 
 HERE = Path(__file__).parent
 SIGNS = {  # verdict: the class of its cell, and a sign next to its colour
-    "not reproduced": ("bad", "✗"),
-    "not distinguishable": ("open", "≈"),
-    "reproduced": ("good", "✓"),
+    "opposite": ("bad", "✗"),
+    "undecided": ("open", "?"),
+    "supported": ("good", "✓"),
+    "equivalent": ("good", "≈"),
+    "not tested here": ("unrun", "○"),
     "not run": ("unrun", "–"),
 }
 

@@ -181,8 +181,9 @@ def interval_dots(frame, xlabel: str) -> Figure:
     """One row per system: our value with its interval, and the paper's number as a diamond.
 
     Args:
-        frame: columns "label", "value", "low", "high" and, where there is one, "paper".
-            Missing numbers draw nothing.
+        frame: columns "label", "value", "low", "high" and, where there are some, "paper" and
+            "scores": a list with the number of each seed, drawn as small circles. Missing numbers
+            draw nothing.
     """
     fig, ax = _axes(width=7.5, height=1.2 + 0.36 * len(frame))
     columns = [c for c in ("value", "low", "high", "paper") if c in frame]
@@ -193,9 +194,33 @@ def interval_dots(frame, xlabel: str) -> Figure:
     if "paper" in numbers and numbers["paper"].notna().any():
         diamond = {"marker": "D", "color": VERMILION, "markerfacecolor": "none"}
         seaborn.pointplot(x="paper", label="the paper's", **diamond, **dots)
+    if "scores" in frame:
+        each = frame["scores"].reset_index(drop=True).explode().dropna()
+        look = {"color": GREEN, "markerfacecolor": "none", "markersize": 5, "label": "each seed"}
+        ax.plot(each.astype(float), each.index + 0.25, "o", **look)
     ax.set(xlabel=xlabel, ylabel="", ylim=(len(frame) - 0.5, -0.5))
     ax.get_legend().remove()
-    fig.legend(loc="outside lower right", ncols=2, fontsize=9)
+    fig.legend(loc="outside lower right", ncols=3, fontsize=9)
+    return fig
+
+
+def interval_histogram(draws, scores, low, high, xlabel: str) -> Figure:
+    """What lies behind an interval: the bootstrap of the dev rows, the seeds, and both together.
+
+    Args:
+        draws: (D,) means over the seeds on drawn dev rows. scores: (S,), one per seed.
+        low, high: the ends of the interval over rows and seeds.
+
+    Taught in: notebooks/05_ablations.
+    """
+    fig, ax = _axes(width=7.5)
+    bars = {"stat": "probability", "color": BLUE, "alpha": 0.4, "label": "draws of the dev rows"}
+    seaborn.histplot(x=draws, bins=30, ax=ax, **bars)
+    top = ax.get_ylim()[1]
+    ax.plot(scores, np.full(len(scores), 1.1 * top), "o", color=GREEN, label="each seed")
+    ax.hlines(1.2 * top, low, high, color=BLACK, lw=3, label="95 % interval")
+    ax.set(xlabel=xlabel, ylabel="share of the draws", ylim=(0, 1.3 * top))
+    fig.legend(loc="outside lower center", ncols=3)
     return fig
 
 

@@ -1,144 +1,234 @@
 """The statistics of every table, figure and verdict: estimates, intervals, paired differences.
 
-Estimates on the same dev rows draw the same rows, so that the difference of two is a paired one.
-The rows are drawn by `lrc_lib.evaluate.draw_rows`. Scores are in points: 84.3 is 0.843. Taught in
-notebooks/05_ablations, 07_mse_and_angle and 09_glue_results.
+One rule makes every interval, `lrc_lib.evaluate.combined`: the standard error combines the dev rows
+and the seeds, and a t quantile turns it into an interval. Systems are paired by dev row and by
+seed. Scores are in points: 84.3 is 0.843. Taught in notebooks/05_ablations, 07_mse_and_angle and
+09_glue_results.
 """
 
 import functools
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata, t
+from pandas import DataFrame
+from scipy.stats import t
 
 from lrc_lib.data.tasks import Task
-from lrc_lib.evaluate import DRAWS, decide, draw_rows, resampled
+from lrc_lib.evaluate import DRAWS, METRICS, collapse, combined, decide, resampled, row_counts
+from lrc_lib.schedule import RECIPES
 
-ENDS = (0.025, 0.975)  # the quantiles at the ends of a 95 % interval
-VERDICTS = ("not reproduced", "not distinguishable", "reproduced", "not run")  # as tables sort them
-
-
-class Interval(NamedTuple):
-    """A value and the ends of its 95 % interval; the ends are NaN where there is none."""
-
-    value: float
-    low: float
-    high: float
-
-    def text(self, digits: int = 1, sign: str = "", unit: str = "") -> str:
-        """For example "+1.2 points (-0.4 to +2.7)", with sign="+" and unit=" points"."""
-        value, low, high = (f"{x:{sign}.{digits}f}" for x in self)
-        span = "too few for an interval" if np.isnan(self.low) else f"{low} to {high}"
-        return f"{value}{unit} ({span})"
+CORRELATIONS = ("matthews", "pearson", "spearman")  # never averaged with accuracy or F1
+POWER = 0.8  # the chance with which `Estimate.could_find` finds a difference
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Estimate:
-    """A number and what it rests on: n dev rows, the number of seeds, and run ids.
+    """A mean over seeds, and what it rests on.
 
     Attributes:
-        value: in points for scores.
-        draws: (2, D) bootstrap values. In the first line dev rows *and* seeds are drawn, in the
-            second line the rows alone.
+        scores: (S,), one per seed, in points for scores.
+        draws: (S, D), the same scores on D draws of the dev rows, see `row_counts`.
         rows: names the dev rows. Only estimates on the same rows are subtracted or divided.
+        keys: (n,), the dev rows' keys.
         n: number of dev rows.
-        seeds: number of seeds.
+        of: (S,), the numbers of the seeds.
+        metric: a name in `METRICS`, or a word for something else.
         runs: ids of the runs.
+        shared: what all seeds share, in words, such as "one teacher". The interval covers the
+            choice of none of these.
+        collapsed: (recipe, seed, why) of each run that has collapsed, see
+            `lrc_lib.evaluate.collapse`.
+        most: the largest value that the metric can have.
+        value, seeds: the mean of the scores, and their number.
+        error, freedom: the standard error of `value`, and its degrees of freedom.
+        low, high: the ends of the 95 % interval; NaN where there is none.
     """
 
-    value: float
+    scores: np.ndarray
     draws: np.ndarray
     rows: tuple
+    keys: np.ndarray
     n: int
-    seeds: int = 1
+    of: tuple[int, ...] = (0,)
+    metric: str = ""
     runs: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    collapsed: tuple[tuple[str, int, str], ...] = ()
+    most: float = np.inf
 
-    @property
-    def low(self) -> float:
-        """Lower end of the 95 % percentile interval."""
-        return float(np.quantile(self.draws[0], ENDS[0]))
+    def __post_init__(self):
+        self.value, self.seeds = float(np.mean(self.scores)), len(self.of)
+        self.error, self.freedom = map(float, combined(self.scores, self.draws, self.n))
+        self.low, self.high = self.ends()
 
-    @property
-    def high(self) -> float:
-        """Upper end of the 95 % percentile interval."""
-        return float(np.quantile(self.draws[0], ENDS[1]))
+    def ends(self, level: float = 0.95) -> tuple[float, float]:
+        """Both ends of the interval at that level; NaN where there is none."""
+        half = self.error * float(t.ppf((1 + level) / 2, self.freedom))
+        return self.value - half, min(self.value + half, self.most)
+
+    def p(self, null: float = 0.0, margin: float = 0.0) -> float:
+        """The two-sided p value of "at most `margin` away from `null`"."""
+        beyond = max(abs(self.value - null) - margin, 0.0)
+        if np.isnan(self.error) or not beyond:
+            return 1.0
+        return 2 * float(t.sf(beyond / self.error, self.freedom)) if self.error else 0.0
+
+    def could_find(self, alpha: float = 0.05) -> float:
+        """The smallest difference that this many rows and seeds find in 8 of 10 repetitions."""
+        both = t.ppf(1 - alpha / 2, self.freedom) + t.ppf(POWER, self.freedom)
+        return self.error * float(both)
 
     def text(self, digits: int = 1, sign: str = "", unit: str = "") -> str:
-        """As `Interval.text`."""
-        return Interval(self.value, self.low, self.high).text(digits, sign, unit)
+        """For example "+1.2 points (-0.4 to +2.7)", with sign="+" and unit=" points".
+
+        It says so where the interval covers rows only, and where a run has collapsed.
+        """
+        value, *ends = (f"{x:{sign}.{digits}f}" for x in (self.value, *self.ends()))
+        notes = ["too few for an interval" if np.isnan(self.error) else " to ".join(ends)]
+        notes += ["steps only" if self.metric == "ratio" else "rows only"] * (self.seeds == 1)
+        notes += [self.fallen()] * bool(self.collapsed)
+        return f"{value}{unit} ({', '.join(notes)})"
 
     def basis(self) -> str:
-        """For example "n = 277, 3 seeds"."""
-        return f"n = {self.n}, {self.seeds} seed{'s' if self.seeds > 1 else ''}"
+        """For example "n = 277, 3 seeds that share one teacher"."""
+        text = f"n = {self.n}, " * (self.metric != "ratio")
+        text += f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
+        return text + f" that share {' and '.join(self.shared)}" * bool(self.shared)
+
+    def fallen(self) -> str:
+        """For example "collapsed: lrc (2 runs)"; "" if no run has collapsed."""
+        runs = Counter(recipe for recipe, _ in {(r, s) for r, s, _ in sorted(self.collapsed)})
+        systems = (f"{name} ({n} run{'s' if n > 1 else ''})" for name, n in sorted(runs.items()))
+        return f"collapsed: {', '.join(systems)}" * bool(runs)
+
+    def scaled(self, factor: float, shift: float = 0.0) -> "Estimate":
+        """`factor` times the estimate, plus `shift`; 100 makes percent of a ratio."""
+        return self._made([self], factor * self.scores + shift, factor * self.draws + shift)
 
     def __sub__(self, other: "Estimate") -> "Estimate":
-        """The paired difference; ValueError if the dev rows are not the same."""
-        return self._paired(other, self.value - other.value, self.draws - other.draws)
+        """The difference, paired by row and seed; ValueError if these are not the same."""
+        self._check(other)
+        return self._made([self, other], self.scores - other.scores, self.draws - other.draws)
 
     def __truediv__(self, other: "Estimate") -> "Estimate":
-        """The paired ratio; ValueError if the dev rows are not the same."""
+        """The ratio of the means with the delta method's error, paired like a difference.
+
+        A seed's value is its linear part: the ratio itself plus (a - ratio * b) / mean(b).
+        """
+        self._check(other)
         with np.errstate(all="ignore"):
-            return self._paired(other, np.divide(self.value, other.value), self.draws / other.draws)
+            ratio = np.divide(self.value, other.value)
+            scores, draws = (
+                ratio + (getattr(self, name) - ratio * getattr(other, name)) / other.value
+                for name in ("scores", "draws")
+            )
+        return self._made([self, other], scores, draws)
 
-    def _paired(self, other, value, draws):
-        if self.rows != other.rows:
-            raise ValueError(f"not the same dev rows: {self.rows} and {other.rows}")
-        seeds = max(self.seeds, other.seeds)
-        return Estimate(float(value), draws, self.rows, self.n, seeds, _union([self, other]))
+    def _check(self, other: "Estimate") -> None:
+        if (self.rows, self.of) != (other.rows, other.of):
+            mine, theirs = ((e.rows, f"seeds {e.of}") for e in (self, other))
+            raise ValueError(f"not the same dev rows and seeds: {mine} and {theirs}")
+
+    def _made(self, parts, scores, draws, **changes) -> "Estimate":
+        """An estimate made from `parts`, with what they rest on together."""
+        names = ("runs", "shared", "collapsed")
+        unions = {k: tuple(dict.fromkeys(x for p in parts for x in getattr(p, k))) for k in names}
+        given = {"rows": self.rows, "keys": self.keys, "n": self.n, "of": self.of}
+        return Estimate(scores, draws, **(given | {"metric": self.metric} | unions | changes))
 
 
-def _union(parts: Sequence[Estimate]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(run for part in parts for run in part.runs))
-
-
-def estimate(results: Sequence, task: Task, split: str) -> Estimate:
+def estimate(results, task: Task, split: str) -> Estimate:
     """A system's mean score on a dev split, in points, over its runs.
 
     Args:
-        results: runs (`RunResult`), one per seed.
+        results: {seed: run} (`RunResult`), or a list of runs, numbered from 0.
         task: its primary metric is the score.
         split: a dev split of the task.
     """
-    values, draws, rows, n = zip(*(_score(result, task, split) for result in results), strict=True)
-    draws, seeds = np.stack(draws), len(results)
-    picks = np.random.default_rng(seeds).integers(0, seeds, draws.shape)
-    both = np.stack([np.take_along_axis(draws, picks, 0).mean(0), draws.mean(0)])
-    ids = tuple(result.id for result in results)
-    return Estimate(float(np.mean(values)), both, rows[0], n[0], seeds, ids)
+    of = dict(results) if isinstance(results, dict) else dict(enumerate(results))
+    values, draws, why, (rows, *_), (keys, *_) = zip(
+        *(_score(result, task, split) for result in of.values()), strict=True
+    )
+    runs = of.values()
+    collapsed = {  # by run, because one teacher may stand for all seeds
+        run.id: (run.spec.recipe, seed, f"{reason} ({split})")
+        for (seed, run), reason in zip(of.items(), why, strict=True)
+        if reason
+    }
+    return Estimate(
+        np.array(values), np.stack(draws), rows, keys, len(keys), tuple(of), task.primary,
+        tuple(dict.fromkeys(run.id for run in runs)), _shared([run.spec for run in runs]),
+        tuple(collapsed.values()), most=100.0,
+    )  # fmt: skip
+
+
+def _shared(specs: Sequence) -> tuple[str, ...]:
+    """What several seeds have in common, in words."""
+    recipe = RECIPES.get(specs[0].recipe)  # None for a teacher
+    parts = {
+        "one teacher": (recipe is None or recipe.uses_teacher, {s.teacher_seed for s in specs}),
+        "one general distillation": (recipe and recipe.general, {s.general_seed for s in specs}),
+    }
+    several = len(specs) > 1
+    return tuple(name for name, (uses, of) in parts.items() if several and uses and len(of) == 1)
 
 
 @functools.lru_cache(maxsize=512)
 def _score(result, task: Task, split: str):
-    dev, name = result.predictions(split), f"{task.name}/{split}"
+    dev = result.predictions(split)
     labels, guesses = (x.astype(float) for x in (dev["labels"], decide(task, dev["logits"])))
-    score = functools.partial(resampled, task.primary, labels, guesses)
-    value, draws = draw_rows(score, len(labels), DRAWS, seed=zlib.crc32(name.encode()))
-    return 100 * value, 100 * draws, (name, zlib.crc32(labels.tobytes())), len(labels)
+    draws = 100 * resampled(task.primary, labels, guesses, row_counts(dev["keys"], DRAWS))
+    value, why = 100 * METRICS[task.primary](labels, guesses), collapse(task, dev["logits"], labels)
+    rows = (f"{task.name}/{split}", zlib.crc32(dev["keys"].tobytes() + labels.tobytes()))
+    return value, draws, why, rows, dev["keys"]
 
 
 def mean_of(parts: Sequence[Estimate]) -> Estimate:
-    """The plain mean over dev columns, as the paper's "Avg"."""
-    value = float(np.mean([part.value for part in parts]))
-    draws, rows = np.mean([part.draws for part in parts], axis=0), tuple(p.rows for p in parts)
-    n, seeds = sum(part.n for part in parts), min(part.seeds for part in parts)
-    return Estimate(value, draws, rows, n, seeds, _union(parts))
+    """The plain mean over dev columns, over the seeds that all of them have.
 
+    Rows that two columns share are drawn together, because a row's draws follow from its key.
 
-def verdict(measured: Estimate | Interval | None, at_least: float = 0.0) -> str:
-    """One of `VERDICTS`, by where the interval lies.
-
-    Args:
-        measured: None if nothing was run.
-        at_least: 0 for the claim "above 0"; else the amount that is claimed.
+    Raises:
+        ValueError: the columns have no seed in common, or some are scored by a correlation and
+            others by accuracy or F1: these are never averaged.
     """
-    if measured is None:
-        return "not run"
-    if measured.low > at_least or 0 < at_least <= measured.low:
-        return "reproduced"
-    return "not reproduced" if measured.high < at_least else "not distinguishable"
+    if len({part.metric in CORRELATIONS for part in parts}) > 1:
+        raise ValueError("accuracies and correlations are never averaged: one mean for each")
+    of = tuple(seed for seed in parts[0].of if all(seed in part.of for part in parts))
+    if not of:
+        raise ValueError("the columns have no seed in common")
+    picks = [[part.of.index(seed) for seed in of] for part in parts]
+    scores, draws = (
+        np.mean([getattr(p, name)[i] for p, i in zip(parts, picks, strict=True)], axis=0)
+        for name in ("scores", "draws")
+    )
+    keys = np.concatenate([part.keys for part in parts])
+    repeated = sum(len(np.unique(part.keys)) for part in parts) - len(np.unique(keys))
+    return parts[0]._made(
+        parts, scores, draws, rows=tuple(part.rows for part in parts), of=of, keys=keys,
+        n=sum(part.n for part in parts) - repeated, most=min(part.most for part in parts),
+    )  # fmt: skip
+
+
+def forest(estimates: dict[str, Estimate]) -> DataFrame:
+    """{label: estimate} as the data frame of `lrc_lib.course.plots.interval_dots`."""
+    columns = ("label", "value", "low", "high", "scores")
+    rows = [(label, e.value, e.low, e.high, list(e.scores)) for label, e in estimates.items()]
+    return DataFrame(rows, columns=columns)
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Holm's adjusted p values of a family of tests, in the order given.
+
+    The smallest of m is multiplied by m, the next by m - 1, and so on; none falls below its
+    predecessor.
+    """
+    order, factors = np.argsort(p), np.arange(len(p), 0, -1)
+    adjusted = np.minimum(1, np.maximum.accumulate(np.asarray(p)[order] * factors))
+    return adjusted[np.argsort(order)]
 
 
 def auc(score: np.ndarray, event: np.ndarray) -> Estimate:
@@ -151,54 +241,43 @@ def auc(score: np.ndarray, event: np.ndarray) -> Estimate:
     Returns:
         An estimate in [0, 1]; NaN if all rows have the event, or none.
     """
+    order = np.argsort(score, kind="stable")
+    ranked, hit = score[order], event[order]
+    below, upto = (np.searchsorted(ranked, ranked, side) for side in ("left", "right"))
 
-    def area(rows):
-        ranks, hit = rankdata(score[rows], axis=1), event[rows]
-        ones = hit.sum(1)
-        won, pairs = (ranks * hit).sum(1) - ones * (ones + 1) / 2, ones * (len(score) - ones)
-        return np.divide(won, pairs, out=np.full(len(rows), np.nan), where=pairs > 0)
+    def area(counts):
+        counts = counts[:, order].astype(float)
+        lost = np.pad(np.cumsum(counts * ~hit, axis=1), ((0, 0), (1, 0)))
+        won = (counts * hit * (lost[:, below] + lost[:, upto]) / 2).sum(1)
+        pairs = (counts * hit).sum(1) * lost[:, -1]
+        return np.divide(won, pairs, out=np.full(len(counts), np.nan), where=pairs > 0)
 
-    value, draws = draw_rows(area, len(score), DRAWS)
-    return Estimate(value, np.stack([draws, draws]), ("auc", len(score)), len(score))
-
-
-def geometric_mean(ratios: Sequence[float]) -> Interval:
-    """The geometric mean of positive ratios with the t interval of their logarithms."""
-    logs, n = np.log(ratios), len(ratios)
-    spread = t.ppf(ENDS[1], n - 1) * logs.std(ddof=1) / n**0.5 if n > 1 else np.nan
-    return Interval(*np.exp([logs.mean(), logs.mean() - spread, logs.mean() + spread]))
-
-
-def spread_ratio(first: np.ndarray, second: np.ndarray, block: int) -> Interval:
-    """The standard deviation of `first` over that of `second`, with a paired block bootstrap.
-
-    Args:
-        first, second: (n,), values of the same n steps.
-        block: the number of neighbouring steps that are drawn together, the same ones from both.
-            There is no interval for fewer than four blocks.
-    """
-    ratio, count = first.std() / second.std(), len(first) // block
-    if count < 4:
-        return Interval(ratio, np.nan, np.nan)
-    starts = np.random.default_rng(0).integers(0, len(first) - block + 1, (DRAWS, count))
-    steps = (starts[..., None] + np.arange(block)).reshape(DRAWS, -1)
-    return Interval(ratio, *np.quantile(first[steps].std(1) / second[steps].std(1), ENDS))
+    keys = np.arange(len(score))
+    draws = np.concatenate([area(part) for part in np.array_split(row_counts(keys), 10)])
+    value = area(np.ones((1, len(score)), dtype=int))
+    return Estimate(value, draws[None], ("auc", len(score)), keys, len(score), metric="auc")
 
 
-def inflation(draws: Sequence[np.ndarray]) -> float:
-    """How much too high the best of several candidates is on average, if all are equally good.
+def spread_ratio(pairs: Sequence[tuple[np.ndarray, np.ndarray]], block: int) -> Estimate:
+    """The standard deviation of one run's residuals over that of another, a mean over seeds.
+
+    The steps take the place of the dev rows: a block bootstrap draws neighbours together, the same
+    ones from both runs of a seed. Seeds see other batches, so that they share no steps.
 
     Args:
-        draws: for each candidate its bootstrap values (D,) on the *same* dev rows, as in
-            `Estimate.draws[0]`. They differ only as far as the candidates' answers do.
-
-    Returns:
-        The mean over the draws of the largest deviation from a candidate's own mean; at least 0, in
-        the unit of the draws. For k independent normal ones it is their expected maximum: 0.85
-        standard deviations for k = 3.
+        pairs: for each seed the residuals (n,), (n,) of two runs at the same n steps.
+        block: how many neighbouring steps are drawn together. One seed has no interval with fewer
+            than four blocks.
     """
-    noise = np.stack([d - np.mean(d) for d in draws])
-    return max(0.0, float(noise.max(0).mean()))  # rounding may give -1e-17
+    draws = np.full((len(pairs), DRAWS), np.nan)
+    count = len(pairs[0][0]) // block
+    for seed, (first, second) in enumerate(pairs) if count >= 4 else ():
+        rng = np.random.default_rng(seed)
+        starts = rng.integers(0, len(first) - block + 1, (DRAWS, count))
+        steps = (starts[..., None] + np.arange(block)).reshape(DRAWS, -1)
+        draws[seed] = first[steps].std(1) / second[steps].std(1)
+    scores, seeds = np.array([a.std() / b.std() for a, b in pairs]), tuple(range(len(pairs)))
+    return Estimate(scores, draws, ("steps",), np.arange(count), count, seeds, "ratio")
 
 
 def cases(chosen: np.ndarray, by: np.ndarray, count: int = 4) -> np.ndarray:

@@ -101,14 +101,15 @@ class Systems:
 
     def score(self, recipe: str, column: Column) -> Estimate | None:
         """A system's score in points; None if it was not run."""
-        runs = list(dict.fromkeys(self.runs(recipe, column.task.name).values()))
-        return estimate(runs, column.task, column.split) if runs else None
+        runs = {r.id: (s, r) for s, r in reversed(self.runs(recipe, column.task.name).items())}
+        found = dict(reversed(runs.values()))  # one teacher serves all seeds: it counts once
+        return estimate(found, column.task, column.split) if found else None
 
     def pair(self, recipe: str, other: str, column: Column) -> tuple[Estimate, Estimate] | None:
         """Both scores over the seeds that both systems have, to be subtracted or divided."""
         first, second = (self.runs(name, column.task.name) for name in (recipe, other))
         seeds = [seed for seed in first if seed in second]
-        both = [[runs[seed] for seed in seeds] for runs in (first, second)]
+        both = [{seed: runs[seed] for seed in seeds} for runs in (first, second)]
         return tuple(estimate(r, column.task, column.split) for r in both) if seeds else None
 
     def differs(self, recipe: str) -> str:
@@ -123,6 +124,12 @@ class Systems:
             what if len(where) == len(ran) else f"{what} ({', '.join(where)})"
             for what, where in found.items()
         )
+
+    def not_the_papers(self, recipe: str) -> str:
+        """Why a number of this recipe cannot be held against the paper's; "" if it can."""
+        ran = any(column.paper and self.runs(recipe, column.task.name) for column in self.columns)
+        why = self.differs(recipe) if ran else "no column of the paper was run"
+        return f"teacher, student and schedule are not the paper's: {why}" * bool(why)
 
     def choices(self) -> list[Choice]:
         """The settings that were chosen on held-out training rows, task by task."""

@@ -18,7 +18,7 @@ from lrc_lib import __version__
 from lrc_lib.data.corpus import places_of
 from lrc_lib.data.tasks import GLUE, TASKS, Task
 from lrc_lib.data.text import visible
-from lrc_lib.evaluate import DRAWS, bootstrap
+from lrc_lib.evaluate import DRAWS, bootstrap, collapse
 from lrc_lib.schedule import RECIPES
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
@@ -28,7 +28,8 @@ LICENSE = "# license: left to you; see the section Licence below"
 
 
 class Score(NamedTuple):
-    """A metric on a dev split with its 95 % interval, and that of the best constant answer."""
+    """A metric on a dev split with its 95 % interval (rows only), that of the best constant answer,
+    and why the model has collapsed there ("" if it has not)."""
 
     split: str
     n: int
@@ -36,7 +37,8 @@ class Score(NamedTuple):
     value: float
     low: float
     high: float
-    majority: float
+    constant: float
+    collapsed: str
 
 
 def model_card(result) -> str:
@@ -44,8 +46,8 @@ def model_card(result) -> str:
 
     Args:
         result: a `RunResult`, finished or about to be published. The numbers come from its spec,
-            metrics.json, provenance.json and predictions.npz; the 95 % intervals are bootstrap
-            intervals over its dev rows.
+            metrics.json, provenance.json and predictions.npz; the 95 % intervals are those of the
+            kit's tables for one seed: rows only.
     """
     spec, metrics, facts = result.spec, result.metrics, result.provenance
     name, scores = result.id.removesuffix(".partial"), list(_scores(result))
@@ -104,10 +106,11 @@ def _scores(result) -> Iterator[Score]:
         names = tuple(name for name in values if name != "n")
         kind = "regression" if arrays["logits"].shape[1] == 1 else "classification"
         task = Task(result.spec.task, "", kind, (), pair=metrics["pair"], metrics=names)
+        collapsed = collapse(task, arrays["logits"], arrays["labels"])
         for name in names:
             _, low, high = bootstrap(task, **arrays, metric=name)
-            majority = metrics["majority"][split][name]
-            yield Score(split, values["n"], name, values[name], low, high, majority)
+            found = (values[name], low, high, metrics["constant"][split][name], collapsed)
+            yield Score(split, values["n"], name, *found)
 
 
 def _header(spec, metrics: dict, name: str, scores: list[Score]) -> ModelCardData:

@@ -22,7 +22,7 @@ from lrc_lib.data.batches import encode
 from lrc_lib.data.manifest import PARTIAL, write_whole
 from lrc_lib.distil import Net, build_net
 from lrc_lib.errors import InputError, LrcError
-from lrc_lib.evaluate import compute_metrics, majority_metrics, predict
+from lrc_lib.evaluate import compute_metrics, constant_metrics, predict, row_keys
 from lrc_lib.losses import LAYER_LOSSES
 from lrc_lib.models import (
     Projection,
@@ -172,7 +172,7 @@ def fine_tune_teacher(spec: RunSpec, out: Path, folder: Path, device, report) ->
         net.to(device)
     metrics, logits = evaluate(spec, net, data, rows, dev, device, folder)
     first = next(iter(dev))
-    check = check_teacher(task, logits[first], dev[first].labels, rows.labels)
+    check = check_teacher(task, logits[first], dev[first].labels)
     steps = trainer.total if spec.teacher_epochs else 0
     return metrics | save(net, tokenizer, folder, spec.teacher_epochs, steps) | {"check": check}
 
@@ -405,7 +405,7 @@ def evaluate(spec: RunSpec, net: Net, data, rows, dev, device, folder: Path):
         (metrics, {split: logits (n, C)}).
     """
     task = data.task
-    metrics = {"primary": task.primary, "splits": {}, "majority": {}, "rows": len(rows)}
+    metrics = {"primary": task.primary, "splits": {}, "constant": {}, "rows": len(rows)}
     metrics |= {"pair": task.pair, "max_length": usable_length(spec)}
     metrics |= {"source": data.source, "title": task.title}
     logits = {split: predict(net.model, encoded, device) for split, encoded in dev.items()}
@@ -413,8 +413,9 @@ def evaluate(spec: RunSpec, net: Net, data, rows, dev, device, folder: Path):
     for split, encoded in dev.items():
         scores = compute_metrics(task, logits[split], encoded.labels)
         metrics["splits"][split] = {"n": len(encoded), **scores}
-        metrics["majority"][split] = majority_metrics(task, rows.labels, encoded.labels)
+        metrics["constant"][split] = constant_metrics(task, encoded.labels)
         arrays |= {f"{split}/logits": logits[split], f"{split}/labels": encoded.labels}
+        arrays[f"{split}/keys"] = row_keys(data.dev[split])
     if task.labels:
         net.model.config.id2label = dict(enumerate(task.labels))
         net.model.config.label2id = {label: i for i, label in enumerate(task.labels)}

@@ -56,7 +56,7 @@ class RunResult:
 
     @property
     def metrics(self) -> dict:
-        """ "splits" {split: {"n", metric: fraction, ...}}, "majority", "primary", "steps", ..."""
+        """ "splits" {split: {"n", metric: fraction, ...}}, "constant", "primary", "steps", ..."""
         return self._json("metrics.json")
 
     @property
@@ -73,13 +73,14 @@ class RunResult:
         return pandas.DataFrame(map(json.loads, lines)).reindex(columns=COLUMNS)
 
     def predictions(self, split: str = "") -> dict[str, np.ndarray]:
-        """Dev predictions: "logits" (n, C) and "labels" (n,); the first split if none is named."""
+        """Dev predictions: "logits" (n, C), "labels" (n,) and "keys" (n,), see
+        `lrc_lib.evaluate.row_keys`; the first split if none is named."""
         with np.load(self._part("predictions.npz")) as arrays:
             splits = sorted({name.split("/")[0] for name in arrays})
             split = split or next(iter(self.metrics["splits"]))
             if split not in splits:
                 raise unknown("split", split, splits)
-            return {name: arrays[f"{split}/{name}"] for name in ("logits", "labels")}
+            return {name: arrays[f"{split}/{name}"] for name in ("logits", "labels", "keys")}
 
     def score(self, split: str = "", metric: str = "") -> float:
         """One dev metric as a fraction: the primary one of the first split by default."""

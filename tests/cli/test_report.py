@@ -48,7 +48,9 @@ def record(name=NAME, **more):
              "rows": [[HOSTILE, 0.123456], ["b", None]]}
         ],
         "numbers": {
-            "verdict": [{"claim": HOSTILE, "paper": 1.5, "ours": "x", "verdict": "not reproduced"}]
+            "verdict": [
+                {"claim": HOSTILE, "paper": 1.5, "ours": "x", "verdict": "opposite", "reason": "y"}
+            ]
         },
         "provenance": {"time": "2026-01-01", "versions": {"torch": "2"}, "device": "cpu"},
         **more,
@@ -102,7 +104,7 @@ def test_figures_have_alt_text_and_headings_are_in_order(summary, tmp_path):
 
 def test_the_verdict_comes_first_and_without_it_the_report_says_how_to_get_it(summary, tmp_path):
     text = Page(render(summary, tmp_path)).text
-    assert text.index("not reproduced") < text.index(NOTEBOOKS[NAME].question)
+    assert text.index("opposite") < text.index(NOTEBOOKS[NAME].question)
     summary["notebooks"].pop()
     assert "reproduce.py --only 09" in Page(render(summary, tmp_path)).text
 
@@ -111,7 +113,7 @@ def test_a_verdict_has_a_sign_and_a_class_and_what_a_number_rests_on_is_small(su
     (row,) = summary["notebooks"][1]["result"]["numbers"]["verdict"]
     row["ours"] = "+1.0 points (0.1 to 2.0); dev, n = 9 <b>"
     html = render(summary, tmp_path)
-    assert '<td class="bad"><span aria-hidden="true">✗</span> not reproduced</td>' in html
+    assert '<td class="bad"><span aria-hidden="true">✗</span> opposite<br>' in html
     assert "+1.0 points (0.1 to 2.0)<br><small>dev, n = 9 &lt;b&gt;</small>" in html
 
 

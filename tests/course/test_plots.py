@@ -35,6 +35,10 @@ DRAWN = {
     "training_curves": lambda: plots.training_curves(HISTORY, TITLES, 40, window=5),
     "interval_dots": lambda: plots.interval_dots(ROWS, "accuracy"),
     "interval_dots, no paper": lambda: plots.interval_dots(ROWS.drop(columns="paper"), "score"),
+    "interval_dots, seeds": lambda: plots.interval_dots(
+        ROWS.assign(scores=[[79.0, 81.0], [75.0], None]), "accuracy"
+    ),
+    "interval_histogram": lambda: plots.interval_histogram(STEPS / 10, [1, 4], -1.0, 6.0, "points"),
     "histogram": lambda: plots.histogram_by_correctness(STEPS / 50, STEPS % 3 == 0, "angle"),
     "histogram, all right": lambda: plots.histogram_by_correctness(STEPS, STEPS >= 0, "angle"),
     "outlined_histograms": lambda: plots.outlined_histograms({"a": STEPS, "b": STEPS + 9}, "sure"),
@@ -68,6 +72,12 @@ def test_a_running_mean_leaves_gaps_where_nothing_was_measured():
     _, soft = plots.training_curves(HISTORY, TITLES, window=9).axes
     smooth = soft.lines[-1].get_ydata()
     assert np.isnan(smooth[:40]).all() and smooth[40:] == pytest.approx(0.3)
+
+
+def test_every_seed_has_a_circle_below_the_line_of_its_system():
+    (ax,) = plots.interval_dots(ROWS.assign(scores=[[79, 81], [75], None]), "accuracy").axes
+    circles = next(line for line in ax.lines if line.get_label() == "each seed")
+    assert circles.get_xydata().tolist() == [[79, 0.25], [81, 0.25], [75, 1.25]]
 
 
 def test_an_interval_is_drawn_where_it_lies_and_a_missing_one_not_at_all():

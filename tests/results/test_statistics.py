@@ -1,17 +1,16 @@
-"""Estimates and their paired intervals, verdicts, AUC, ratios, and what a choice adds."""
+"""Estimates and their paired intervals, AUC, ratios, and what a choice adds."""
 
 import itertools
-import zlib
 
 import numpy as np
 import pytest
-from fakes import RNG, Fake, fake, labels_of
+from fakes import RNG, Fake, fake, labels_of, made
 from scipy.stats import t
 
 from lrc_lib import evaluate
 from lrc_lib.data.tasks import TASKS
 from lrc_lib.results import statistics
-from lrc_lib.results.statistics import Estimate, Interval, auc, cases, geometric_mean, inflation
+from lrc_lib.results.statistics import Estimate, auc, cases
 
 REVIEWS = TASKS["reviews"]
 
@@ -21,21 +20,21 @@ def of(*results, task=REVIEWS):
 
 
 @pytest.mark.parametrize("name", ["reviews", "cola", "mrpc", "sts-b", "nli"])
-def test_intervals_agree_with_a_plain_loop(name, monkeypatch):
-    monkeypatch.setattr(statistics, "DRAWS", 100)  # the loop is slow
+def test_errors_agree_with_a_plain_bootstrap(name):
     task = TASKS[name]
     labels = labels_of(task, 90)
     first, second = (fake(task, labels, skill) for skill in (1.5, 0.5))
     one, both = of(first, task=task), of(first, task=task) - of(second, task=task)
-    rng = np.random.default_rng(zlib.crc32(f"{name}/{task.dev_splits[0]}".encode()))
-    metric, draws = evaluate.METRICS[task.primary], []
-    for rows in [np.arange(90), *(rng.integers(0, 90, 90) for _ in range(100))]:
+    rng, metric, draws = np.random.default_rng(0), evaluate.METRICS[task.primary], []
+    for rows in [np.arange(90), *(rng.integers(0, 90, 90) for _ in range(300))]:
         guesses = [evaluate.decide(task, r.dev["logits"].astype(float)) for r in (first, second)]
         a, b = (100 * metric(labels[rows], guess[rows]) for guess in guesses)
         draws.append((a, a - b))
     for got, loop in zip((one, both), np.transpose(draws), strict=True):
-        wanted = (loop[0], *np.quantile(loop[1:], [0.025, 0.975]))
-        np.testing.assert_allclose((got.value, got.low, got.high), wanted, atol=1e-9)
+        assert got.value == pytest.approx(loop[0])
+        assert got.error == pytest.approx(loop[1:].std(), rel=0.2)
+        half = t.ppf(0.975, 89) * got.error
+        assert (got.low, got.high) == pytest.approx((got.value - half, got.value + half))
     assert (both.n, both.seeds) == (90, 1)
 
 
@@ -45,62 +44,126 @@ def test_a_paired_difference_is_narrower_than_an_unpaired_one():
     logits = first.dev["logits"].copy()
     logits[:10] *= -1  # the other system differs on ten rows only
     a, b = of(first), of(Fake("b", logits, labels))
-    assert (a - b).draws.std() < 0.5 * np.hypot(a.draws.std(), b.draws.std())
+    assert (a - b).error < 0.5 * np.hypot(a.error, b.error)
 
 
-def test_estimates_on_other_rows_are_neither_subtracted_nor_divided():
+def test_estimates_on_other_rows_or_seeds_are_neither_subtracted_nor_divided():
     a, b = (of(fake(REVIEWS, labels_of(REVIEWS, 50), 1)) for _ in range(2))
+    run = fake(REVIEWS, labels_of(REVIEWS, 50), 1)
+    c, d = (statistics.estimate({seed: run}, REVIEWS, "matched") for seed in (0, 1))
     for combine in (Estimate.__sub__, Estimate.__truediv__):
-        with pytest.raises(ValueError, match="not the same dev rows"):
-            combine(a, b)
+        for pair in ((a, b), (c, d)):
+            with pytest.raises(ValueError, match="not the same dev rows and seeds"):
+                combine(*pair)
 
 
 def test_seeds_widen_the_interval_only_where_they_differ():
     labels = labels_of(REVIEWS, 300)
-    good, bad = (fake(REVIEWS, labels, skill, f"s{skill}") for skill in (4, 0))
+    good, bad = (fake(REVIEWS, labels, skill, f"s{skill}") for skill in (4, 1))
     same, mixed, alone = of(good, good), of(good, bad), of(good)
-    assert (same.low, same.high) == (alone.low, alone.high)
+    assert same.error == pytest.approx(alone.error)
     assert mixed.value == pytest.approx((alone.value + of(bad).value) / 2)
-    assert mixed.draws[0].std() > 3 * mixed.draws[1].std()
-    assert mixed.runs == ("s4", "s0") and mixed.basis() == "n = 300, 2 seeds"
+    assert mixed.error > 3 * alone.error and mixed.freedom < 2
+    assert mixed.runs == ("s4", "s1") and mixed.basis() == "n = 300, 2 seeds"
+
+
+def test_what_the_seeds_share_is_named():
+    labels = labels_of(REVIEWS, 40)
+
+    def basis(recipe, **seeds):
+        runs = [fake(REVIEWS, labels, 2) for _ in range(2)]
+        for number, run in enumerate(runs):
+            run.spec.recipe = recipe
+            vars(run.spec).update({name: number for name in seeds})
+        return of(*runs).basis()
+
+    assert basis("lrc") == "n = 40, 2 seeds that share one teacher and one general distillation"
+    assert basis("lrc_1") == "n = 40, 2 seeds that share one teacher"
+    assert basis("lrc", teacher_seed=1) == "n = 40, 2 seeds that share one general distillation"
+    assert basis("finetune") == "n = 40, 2 seeds" == basis("lrc", teacher_seed=1, general_seed=1)
+
+
+def test_a_collapsed_run_is_named():
+    labels = labels_of(REVIEWS, 40)
+    bad, good = fake(REVIEWS, labels, -9, "bad"), fake(REVIEWS, labels, 9)
+    mixed = of(good, bad)
+    ((recipe, seed, why),) = mixed.collapsed
+    assert (recipe, seed) == ("finetune", 1) and why.startswith("has accuracy 0.")
+    assert mixed.text().endswith(", collapsed: finetune (1 run))")
+    assert of(good).fallen() == ""
+    assert (of(good, good) - mixed).collapsed == mixed.collapsed and not of(good).collapsed
 
 
 def test_mean_and_ratio():
-    labels = labels_of(REVIEWS, 80)
+    labels = labels_of(REVIEWS, 400)
     a, b = (of(fake(REVIEWS, labels, skill)) for skill in (2, 1))
     mean = statistics.mean_of([a, b])
     assert mean.value == pytest.approx((a.value + b.value) / 2)
-    assert mean.basis() == "n = 160, 1 seed"
     assert (a / b).value == pytest.approx(a.value / b.value)
+    exact = a.draws[0] / b.draws[0]
+    assert (a / b).error == pytest.approx(exact.std(), rel=0.05)  # the delta method
     assert (a / a).low == (a / a).high == 1.0
+    assert (a / b).scaled(100).value == pytest.approx(100 * a.value / b.value)
+
+
+def test_rows_that_two_columns_share_are_drawn_once():
+    labels, keys = labels_of(REVIEWS, 400), np.arange(400, dtype=np.uint64)
+    whole = fake(REVIEWS, labels, 1)
+    part, other = (
+        Fake("part", whole.dev["logits"][:300], labels[:300], keys[:300] + np.uint64(shift))
+        for shift in (0, 1000)
+    )
+    shared, apart = (statistics.mean_of([of(whole), of(x)]) for x in (part, other))
+    assert (shared.n, apart.n) == (400, 700)
+    assert shared.value == apart.value and shared.error > 1.25 * apart.error
+
+
+def test_means_are_over_common_seeds_and_never_over_two_kinds_of_metric():
+    labels = labels_of(REVIEWS, 60)
+    runs = {seed: fake(REVIEWS, labels, seed + 1) for seed in range(3)}
+    some, others = (
+        statistics.estimate({s: runs[s] for s in seeds}, REVIEWS, "matched")
+        for seeds in ((0, 1), (1, 2))
+    )
+    mean = statistics.mean_of([some, others])
+    assert mean.of == (1,) and mean.value == pytest.approx(of(runs[1]).value)
+    task = TASKS["sts-b"]
+    score = of(fake(task, labels_of(task, 60), 1), task=task)
+    with pytest.raises(ValueError, match="never averaged"):
+        statistics.mean_of([some, score])
+    with pytest.raises(ValueError, match="no seed in common"):
+        statistics.mean_of([statistics.estimate({s: runs[s]}, REVIEWS, "matched") for s in (0, 1)])
 
 
 def test_text():
-    draws = np.linspace(0.0, 3.0, 1000)
-    shown = Estimate(1.23, np.stack([draws, draws]), (), 10).text(1, "+", " points")
-    assert shown == "+1.2 points (+0.1 to +2.9)"
-    assert Interval(2.0, np.nan, np.nan).text(2) == "2.00 (too few for an interval)"
+    half = t.ppf(0.975, 2)
+    shown = f"+1.2 points ({1.23 - half:+.1f} to {1.23 + half:+.1f})"
+    assert made(1.23, 1).text(1, "+", " points") == shown
+    assert made(2.0, np.nan, 1).text(2) == "2.00 (too few for an interval, rows only)"
+    assert made(2.0, 1, 1).text(0) == "2 (0 to 4, rows only)"
 
 
-@pytest.mark.parametrize(
-    "span, at_least, answer",
-    [
-        ((2, 1, 3), 0, "reproduced"),
-        ((-2, -3, -1), 0, "not reproduced"),
-        ((1, -1, 3), 0, "not distinguishable"),
-        ((0, 0, 0), 0, "not distinguishable"),  # the same answers are no gain
-        ((99, 98, 100), 97.4, "reproduced"),
-        ((97.4, 97.4, 97.4), 97.4, "reproduced"),  # a count has no interval
-        ((97, 95, 99), 97.4, "not distinguishable"),
-        ((90, 85, 95), 97.4, "not reproduced"),
-        ((np.nan, np.nan, np.nan), 0, "not distinguishable"),
-        (None, 0, "not run"),
-        (None, 97.4, "not run"),
-    ],
-)
-def test_verdict(span, at_least, answer):
-    assert statistics.verdict(span and Interval(*span), at_least) == answer
-    assert answer in statistics.VERDICTS
+def test_p_values_intervals_and_the_smallest_difference_agree():
+    e = made(5.0, 2.0)
+    low, high = e.ends(0.95)
+    assert e.p(low) == pytest.approx(0.05) == e.p(high) and e.p(0) > 0.05
+    assert e.p(0, margin=5.0) == 1 and e.p(0, margin=5 - (e.value - low)) == pytest.approx(0.05)
+    assert made(0.0, 0.0).p() == 1 and made(1.0, 0.0).p() == 0 and made(1.0, np.nan, 1).p() == 1
+    rng, true = np.random.default_rng(0), made(0, 1, 20).could_find()
+    draws = true + rng.normal(size=4000)
+    found = draws / np.sqrt(rng.chisquare(19, 4000) / 19) > t.ppf(0.975, 19)
+    assert found.mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_forest_has_a_row_per_estimate_and_the_number_of_each_seed():
+    e = made(5.0, 2.0)
+    (row,) = statistics.forest({"a": e}).itertuples(index=False)
+    assert row == ("a", e.value, e.low, e.high, list(e.scores))
+
+
+def test_holm_multiplies_the_smallest_by_their_number():
+    assert statistics.holm([0.02, 0.04, 0.01]) == pytest.approx([0.04, 0.04, 0.03])
+    assert statistics.holm([]).size == 0
 
 
 def test_auc_is_the_share_of_pairs_won():
@@ -117,29 +180,18 @@ def test_auc_is_the_share_of_pairs_won():
         assert np.isnan([found.value, found.low, found.high]).all()
 
 
-def test_a_geometric_mean_has_the_t_interval_of_the_logarithms():
-    logs = np.array([0.1, 0.3, 0.2])
-    low, high = t.interval(0.95, 2, loc=0.2, scale=0.1 / 3**0.5)
-    assert geometric_mean(np.exp(logs)) == pytest.approx(np.exp([0.2, low, high]))
-    one = geometric_mean([2.0])
-    assert one.value == 2 and np.isnan([one.low, one.high]).all()
-
-
 def test_a_ratio_of_spreads_draws_the_same_blocks_from_both():
-    noise = RNG.normal(size=60)
-    paired = statistics.spread_ratio(2 * noise, noise, 5)
-    assert paired == pytest.approx((2, 2, 2))  # what both share is gone
-    value, low, high = statistics.spread_ratio(2 * RNG.normal(size=60), noise, 5)
-    assert low < value < high and low < 2 < high
-    few = statistics.spread_ratio(2 * noise[:19], noise[:19], 5)  # three blocks
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(3, 60))
+    paired = statistics.spread_ratio([(2 * noise[0], noise[0])], 5)
+    assert (paired.value, paired.error) == pytest.approx((2, 0))  # what both share is gone
+    one = statistics.spread_ratio([(2 * rng.normal(size=60), noise[0])], 5)
+    assert one.low < one.value < one.high and one.low < 2 < one.high
+    few = statistics.spread_ratio([(2 * noise[0, :19], noise[0, :19])], 5)  # three blocks
     assert few.value == pytest.approx(2) and np.isnan([few.low, few.high]).all()
-
-
-def test_inflation_of_independent_candidates_is_the_expected_maximum():
-    three = [5 + 2 * RNG.normal(size=40_000) for _ in range(3)]
-    assert inflation(three) == pytest.approx(2 * 0.846, abs=0.03)  # of 3 standard normal numbers
-    assert inflation([three[0]] * 3) == pytest.approx(0)  # the same answers: nothing to gain
-    assert inflation([three[0], three[0] + 7]) == pytest.approx(0)  # a true lead is not luck
+    several = statistics.spread_ratio([(rng.normal(size=60), x) for x in noise], 5)
+    spread = several.scores.std(ddof=1) / 3**0.5
+    assert several.seeds == 3 and several.error == pytest.approx(spread, rel=0.15)
 
 
 def test_cases_follow_their_rule():

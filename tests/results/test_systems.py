@@ -6,12 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from fakes import fake, labels_of
+from fakes import fake, labels_of, made
 
+from lrc_lib import paper
 from lrc_lib.data.tasks import TASKS
+from lrc_lib.results import claims as claims_module
 from lrc_lib.results import systems as module
-from lrc_lib.results.claims import better, judge, less_fluctuation
-from lrc_lib.results.statistics import Interval
+from lrc_lib.results.claims import EQUAL_SEEDS, VERDICTS, Claim, compare, judge, less_fluctuation
+from lrc_lib.results.statistics import estimate
 from lrc_lib.results.systems import Stored, Systems
 
 
@@ -66,26 +68,117 @@ def test_a_system_that_was_not_run_has_no_number(systems):
     assert systems.runs("lrc_c", "mnli") == {}
 
 
-def test_a_claim_names_its_columns_and_is_not_run_without_its_systems(systems):
-    gain = better(systems, "it helps", "+1.0 points", "lrc", "lrc_2", systems.columns[:2])
-    assert (gain.claim, gain.paper, gain.verdict) == ("it helps", "+1.0 points", "reproduced")
+def entries(monkeypatch, *rows):
+    """`claims.toml` with these rows only."""
+    monkeypatch.setattr(claims_module, "TABLE", [{"table": "t", "claim": "c"} | r for r in rows])
+
+
+def test_a_claim_names_its_columns_and_is_not_run_without_its_systems(systems, monkeypatch):
+    effect = {"by": "gain", "of": [4, "LRC-BERT", "LRC-BERT₂", "MNLI-m"]}
+    entries(
+        monkeypatch,
+        {"first": "lrc", "second": "lrc_2", "effect": effect, "where": "dev"},
+        {"first": "lrc", "second": "lrc_c"},
+        {"first": "lrc", "second": "a recipe of tomorrow", "margin": 1.0},
+        {"table": "another", "first": "lrc", "second": "lrc_2"},
+    )
+    gain, missing, unknown = compare(systems, "t", systems.columns[:2])
     first, second = systems.pair("lrc", "lrc_2", systems.columns[0])
     assert gain.measured.value == pytest.approx(first.value - second.value)  # the same rows twice
-    assert gain.ours.startswith(f"{gain.measured.value:+.1f} points (+")
-    assert gain.ours.endswith("; MNLI-m, MNLI-mm (dev), n = 120, 1 seed")
-    worse = better(systems, "", "", "lrc_2", "lrc", systems.columns[:1])
-    assert worse.verdict == "not reproduced"
-    for columns in (systems.columns, []):
-        missing = better(systems, "it helps", "", "lrc", "lrc_c", columns)
-        assert (missing.verdict, missing.ours, missing.measured) == ("not run", "", None)
+    assert (gain.paper, gain.effect) == ("+4.0 points (dev)", pytest.approx(4.0))
+    assert gain.ours.startswith(f"{gain.measured.value:+.1f} points (")
+    assert gain.ours.endswith("rows only); MNLI-m, MNLI-mm (dev), n = 60, 1 seed")
+    assert (missing.ours, missing.measured, unknown.paper) == ("", None, "equal within 1 points")
+    verdicts = {claim.verdict: claim for claim in judge([gain, missing, unknown])}
+    assert list(verdicts) == ["undecided", "not run"]
+    assert verdicts["undecided"].reason == "one seed says nothing about others"
 
 
-def test_a_claimed_amount_must_lie_below_the_interval():
-    kept = Interval(98, 97.5, 99)
-    assert judge("", "", kept, 97.4, " %", basis="dev").ours == "98.0 % (97.5 to 99.0); dev"
-    assert [judge("", "", kept, least).verdict for least in (97.4, 98, 99.5)] == [
-        "reproduced", "not distinguishable", "not reproduced",
-    ]  # fmt: skip
+def test_columns_of_two_kinds_of_metric_have_rows_of_their_own(systems, monkeypatch):
+    task = TASKS["sts-b"]
+    labels = labels_of(task, 60)
+    scores = {name: [fake(task, labels, 1), fake(task, labels, 2)] for name in ("lrc", "lrc_2")}
+    runs = systems.runs
+
+    def both(recipe, name):
+        return dict(enumerate(scores[recipe])) if name == "sts-b" else runs(recipe, name)
+
+    monkeypatch.setattr(systems, "runs", both)
+    systems.columns = [systems.columns[0], module.Column(task, "dev", "STS-B", "STS-B")]
+    entries(monkeypatch, {"first": "lrc", "second": "lrc_2"})
+    one, other = compare(systems, "t")
+    assert (one.claim, other.claim) == ("c (accuracy, F1)", "c (correlations)")
+    assert "; STS-B (dev), n = 60, 2 seeds" in other.ours
+    entries(monkeypatch, {"first": "lrc", "second": "lrc_2", "small": True})
+    assert len(compare(systems, "t")) == 2  # the runs have 500 training rows
+    monkeypatch.setattr(claims_module, "SMALL", 500)
+    assert [claim.measured for claim in compare(systems, "t")] == [None]
+
+
+def test_every_row_of_the_table_is_whole():
+    for row in claims_module.TABLE:
+        assert row["table"] in ("paper", "controls") and row["first"] != row["second"]
+        assert row.keys() <= set("table claim first second effect where margin small".split())
+        assert "effect" not in row or paper.effect(**row["effect"])
+        assert not {"effect", "margin"} <= row.keys()
+
+
+def verdict(measured, family=(), **more):
+    claims = [Claim("c", measured=measured, **more), *(Claim("", measured=m) for m in family)]
+    return next(claim for claim in judge(claims) if claim.claim)
+
+
+@pytest.mark.parametrize(
+    "measured, more, answer, reason",
+    [
+        (made(9, 1), {}, "supported", ""),
+        (made(-9, 1), {}, "opposite", ""),
+        (made(3, 1), {}, "undecided", "could have found a difference of 5.4"),
+        (made(0, 0), {}, "undecided", "could have found a difference of 0.0"),  # the same answers
+        (made(9, 1, 1), {}, "undecided", "one seed"),
+        (made(9, np.nan), {}, "undecided", "too little for an interval"),
+        (made(99, 0.1), {"null": 97.4}, "supported", ""),
+        (made(95, 0.1), {"null": 97.4}, "opposite", ""),
+        (made(99, 0.1), {"reason": "another teacher"}, "not tested here", "another teacher"),
+        (None, {"reason": "another GPU", "ours": "13.5 times"}, "not tested here", "another GPU"),
+        (None, {}, "not run", ""),
+        (made(0.2, 0.3, EQUAL_SEEDS), {"margin": 1.0}, "equivalent", ""),
+        (made(0.2, 0.3, EQUAL_SEEDS - 1), {"margin": 1.0}, "undecided", "19 of 20 seeds"),
+        (made(0.2, 0.9, EQUAL_SEEDS), {"margin": 1.0}, "undecided", "90 % interval -1.4 to +1.8"),
+        (made(3, 0.3, 5), {"margin": 1.0}, "opposite", ""),
+        (made(-3, 0.3, 5), {"margin": 1.0}, "opposite", ""),
+    ],
+)
+def test_verdicts(measured, more, answer, reason):
+    found = verdict(measured, **more)
+    assert found.verdict == answer and found.verdict in VERDICTS
+    assert reason in found.reason and bool(found.reason) == bool(reason)
+
+
+def test_the_claims_of_a_table_are_one_family():
+    clear = made(6, 1)  # p = 0.027 by itself
+    assert verdict(clear).verdict == "supported"
+    crowd = verdict(clear, [made(0.5, 1)] * 4)
+    assert crowd.verdict == "undecided"
+    alone = verdict(made(4, 1)).reason  # among five the first must pass 0.05 / 5
+    assert float(crowd.reason.split()[-1]) > float(alone.split()[-1])
+    for other in (None, made(9, 1, 1)):  # not run, or one seed: not counted
+        assert verdict(clear, [other] * 9).verdict == "supported"
+    rows = [
+        Claim(word, measured=m) for word, m in zip("ab", (made(9, 1), made(-9, 1)), strict=True)
+    ]
+    assert [row.verdict for row in judge(rows)] == ["opposite", "supported"]
+
+
+def test_a_collapsed_system_gets_no_verdict():
+    task = TASKS["reviews"]
+    labels = labels_of(task, 90)
+    runs = [fake(task, labels, skill) for skill in (9, 9, 9, -9)]
+    good, bad = (estimate(r, task, "matched") for r in (runs[:2], runs[2:]))
+    claim = claims_module.measured("c", "", good - bad, "here")
+    (judged,) = judge([claim])
+    assert judged.verdict == "not tested here" and judged.reason == "collapsed: finetune (1 run)"
+    assert judged.reason in judged.ours
 
 
 def history(steps, noise):
@@ -98,10 +191,10 @@ def history(steps, noise):
 def test_less_fluctuation_is_that_of_the_log_loss_around_its_trend():
     noise = np.random.default_rng(0).normal(size=(3, 200)) / 100
     halved, plain = ([history(200, factor * x) for x in noise] for factor in (0.5, 1))
-    one, steps = less_fluctuation(halved[:1], plain[:1])
-    assert one == pytest.approx((50, 50, 50)) and steps == 200 - 20  # a mean over 21 steps
-    three, _ = less_fluctuation(halved, plain)
-    assert three == pytest.approx((50, 50, 50))
+    for count in (1, 3):
+        found, steps = less_fluctuation(halved[:count], plain[:count])
+        assert (found.value, found.low, found.high) == pytest.approx((50, 50, 50))
+        assert (found.seeds, steps) == (count, 200 - 20)  # a mean over 21 steps
     other, _ = less_fluctuation(plain[1:2], plain[:1])
     assert other.low < other.value < other.high and other.low < 0 < other.high
     assert less_fluctuation([], []) == (None, 0)

@@ -61,6 +61,8 @@ def test_columns_come_from_the_store_call_by_call_and_say_what_differs(glue, set
     for part in parts:
         assert part in said, said
     assert "/" not in said and systems.differs("bert_m") == ""
+    assert systems.not_the_papers("lrc").endswith(said)
+    assert "no column of the paper" in systems.not_the_papers("bert_m")
     shutil.rmtree(glue / "RTE")  # what is in the store needs its data no more
     second = start(glue, settings, tmp_path / "out", "cola")
     systems = Systems(second.profile, second.out)

@@ -280,7 +280,7 @@ def test_not_a_number_stops_the_run_and_says_where(tiny_spec, tmp_path):
 
 def test_unfit_teacher_refuses_to_teach(tiny_spec, tmp_path):
     spec = tiny_spec.replace(recipe="lrc_1", teacher_lr=1e-9, teacher_epochs=1)
-    with pytest.raises(InputError, match="not fit to teach.*majority"):
+    with pytest.raises(InputError, match="not fit to teach.*constant"):
         run(spec, tmp_path, device="cpu")
 
 

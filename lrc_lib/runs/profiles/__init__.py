@@ -17,8 +17,9 @@ from lrc_lib.errors import InputError, unknown
 from lrc_lib.schedule import RECIPES
 
 FOLDER = Path(__file__).parent
-PROFILES = ("smoke", "laptop", "gpu", "paper")
-KEYS = ("title", "tasks", "seeds", "data", "run", "task", "recipe", "recipes", "select")
+PROFILES = ("smoke", "laptop", "study", "gpu", "paper")
+TABLES = ("run", "task", "recipe", "recipes", "select")
+KEYS = ("title", "tasks", "seeds", "control_seeds", "own_seeds", "data", *TABLES)
 RECIPES_BY_DEFAULT = ["lrc", "lrc_1", "finetune"]
 BEFORE_STUDENTS = ("teacher", "general", "augmented")  # runs that students depend on
 SELECTED = ("learning_rate", "representation")  # what [select] may choose
@@ -52,6 +53,9 @@ class Profile:
             with which each candidate is trained, which start at 0.
         chosen: {(task, recipe): {field: value}}, the choices that were made so far.
         first_seed: the first of the seeds.
+        control_seeds: the number of seeds of notebook 08's recipes.
+        own_seeds: whether each seed has a teacher and a general distillation of its own. Without
+            it, all students share them, and no interval covers what another teacher would change.
     """
 
     name: str
@@ -69,6 +73,8 @@ class Profile:
     select_seeds: int = 0
     chosen: dict = field(default_factory=dict)
     first_seed: int = 0
+    control_seeds: int = 0
+    own_seeds: bool = False
 
     @property
     def main(self) -> str:
@@ -130,6 +136,8 @@ class Profile:
         values |= self.settings | {"data": "" if built_in else self.data}
         first = {name: candidates[0] for name, candidates in self.select.items()}
         values |= self.chosen.get((task, student), first)
+        if self.own_seeds:
+            values |= {"teacher_seed": seed, "general_seed": seed}
         spec = _run_spec()(task=task, recipe=student, seed=seed, **values)
         return getattr(spec, f"{recipe}_spec")() if recipe in BEFORE_STUDENTS else spec
 
@@ -174,6 +182,8 @@ def load_profile(
         recipes={task: _recipes(lists, task, where) for task in chosen},
         settings=own,
         first_seed=first,
+        control_seeds=count or table.get("control_seeds", table["seeds"]),
+        own_seeds=table.get("own_seeds", False),
         **_selection(table, own, where, device),
     )
 
@@ -218,7 +228,7 @@ def _read(name) -> dict:
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not valid TOML: {error}") from None
     _refuse_unknown(table, KEYS, f"key in {path.name}")
-    for key in ("run", "task", "recipe", "recipes", "select"):
+    for key in TABLES:
         if not isinstance(table.get(key, {}), dict):
             raise InputError(f"{path}: '{key}' must be a table, like [{key}], not {table[key]!r}.")
     for key, kind in (("title", str), ("tasks", list), ("seeds", int)):
