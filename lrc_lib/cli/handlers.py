@@ -1,6 +1,7 @@
 """What the commands that train, read or export runs do; imported when one of them is called."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from lrc_lib.cli import reproduce
@@ -12,7 +13,7 @@ from lrc_lib.cli.submission import write_submission
 from lrc_lib.course.notebook import NOTEBOOKS, output_root
 from lrc_lib.data import load_task_data
 from lrc_lib.data.hub import fetch
-from lrc_lib.errors import InputError
+from lrc_lib.errors import InputError, LrcError
 from lrc_lib.models import load_tokenizer, teacher_folder
 from lrc_lib.runs.augmentation import Augmentation, augmented_rows
 from lrc_lib.runs.device import resolve_device
@@ -62,7 +63,9 @@ def plan(options) -> int:
     """Prints what all notebooks of a profile cost, or writes the specs of their runs."""
     if not options.specs:
         return reproduce.command(options)
-    profile = with_choices(options.chosen, output_root(options.out))
+    profile = options.chosen
+    with suppress(LrcError):  # where data are not here, nothing has been chosen here
+        profile = with_choices(profile, output_root(options.out))
     wanted = [s for n in NOTEBOOKS.values() for s in n.needs(profile)]
     first = to_choose(profile, wanted)
     count = write_specs(first or wanted, Path(options.specs))

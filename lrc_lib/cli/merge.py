@@ -64,7 +64,8 @@ class Merged:
         lines += (f"Skipped, {why}: {_some(places)}." for why, places in self.skipped.items())
         first = min((spec.seed for spec in students), default=0)
         seeds = f" --seeds 1 --first-seed {first}" if first else ""
-        return [*lines, f"python reproduce.py --only 05,09{seeds} --out {self.into}"]
+        command = f"python reproduce.py --only 05,09{seeds} --out {self.into}"
+        return [*lines, f"Pooled intervals, with the profile of these runs: {command}"]
 
 
 def merge(stores, into: Path, weights: bool = False) -> Merged:
