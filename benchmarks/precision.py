@@ -74,7 +74,7 @@ def main(arguments=None) -> None:
     profiles = [load_profile(options.profile, options.set, device=options.device)]
     if options.glue_dir:
         profiles.append(
-            load_profile(options.profile, options.set, "cola", options.glue_dir, device=device)
+            load_profile(options.profile, options.set, "cola", options.glue_dir, device=str(device))
         )
     lines = []
     for profile in profiles:
