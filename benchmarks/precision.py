@@ -3,8 +3,8 @@
   python -m benchmarks.precision [--seeds 5] [--glue-dir DIR] [--store DIR] [--out DIR]
 
 Trains `lrc`, `bert_m` and their teachers by the profile's settings, on `reviews` and, with
---glue-dir, on CoLA. Each seed has a teacher and a general distillation of its own, in the precision
-of its students. Every difference has the interval of all tables, over rows and seeds.
+--glue-dir, on CoLA. Each seed has a teacher of its own; the seeds share one general distillation for
+each precision and layer loss. Every difference has the interval of all tables, over rows and seeds.
 """
 
 import sys
@@ -30,7 +30,7 @@ def specs_of(profile, task: str, seeds: int) -> dict:
         for recipe in ("lrc", "bert_m"):
             found[recipe, precision] = {
                 seed: profile.spec(task, recipe, seed).replace(
-                    precision=precision, teacher_seed=seed, general_seed=seed
+                    precision=precision, teacher_seed=seed
                 )
                 for seed in range(seeds)
             }
