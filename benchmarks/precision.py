@@ -3,7 +3,7 @@
   python -m benchmarks.precision [--seeds 5] [--glue-dir DIR] [--store DIR] [--out DIR]
 
 Trains `lrc`, `bert_m` and their teachers by the profile's settings, on `reviews` and, with
---glue-dir, on CoLA. Each seed has a teacher of its own; the seeds share one general distillation for
+--glue-dir, on CoLA. Each seed has a teacher of its own; the seeds share a general distillation for
 each precision and layer loss. Every difference has the interval of all tables, over rows and seeds.
 """
 
