@@ -207,7 +207,9 @@ def cost(spec) -> Cost:
     vectors = 1 if spec.representation in ("mean", "cls") else length
     student = seen * row_flops(shape, length, True, recipe.perturb, mapped, vectors)
     cache = 2.0 * rows * vectors * spec.student_layers * width * recipe.uses_teacher
-    live = LAYER_LOSSES[recipe.layer_loss].attentions or (spec.kind == "general" and epochs == 1)
+    live = LAYER_LOSSES[recipe.layer_loss].attentions or (
+        spec.kind == "general" and spec.packed and epochs == 1
+    )
     if live or cache > spec.cache_gb * 1e9:
         cache = 0.0
     kept = recipe.uses_teacher and (cache > 0 or not mapped)  # logits alone are always kept
@@ -245,7 +247,11 @@ def once(costs: dict) -> dict:
     seen, found = set(), {}
     for spec, run in costs.items():
         stage1, text = _stage1(spec), (spec.general_data, spec.general_rows, spec.teacher)
-        answers = (spec.teacher_spec() if spec.kind == "student" else spec, spec.representation)
+        asked = spec.teacher_spec() if spec.kind == "student" else spec
+        if spec.kind == "general":  # the texts follow from the seed where some become pairs
+            texts = (*text, spec.general_max_length, spec.general_pairs)
+            asked = (*texts, spec.general_seed if spec.general_pairs else 0)
+        answers = (asked, spec.representation)
         left, new = 1 - run.first * (stage1 in seen), answers not in seen
         found[spec] = replace(
             run,

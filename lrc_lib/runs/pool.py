@@ -136,7 +136,7 @@ class Queue:
     """
 
     def __init__(self, specs: dict, out: Path, screen):
-        self.specs, self.screen = specs, screen
+        self.specs, self.screen, self.cache = specs, screen, out / "cache"
         self.needs = {key: [d.run_id() for d in spec.dependencies()] for key, spec in specs.items()}
         self.waiting, self.running, self.outcomes = [], [], {}
         for key, spec in specs.items():
@@ -146,7 +146,7 @@ class Queue:
                 self.waiting.append(key)
         stage = {key: specs[key].stage1_id() for key in self.waiting}
         common = {name for name, runs in Counter(stage.values()).items() if name and runs > 1}
-        self.shared = {key: out / "cache" / name for key, name in stage.items() if name in common}
+        self.shared = {key: self.cache / name for key, name in stage.items() if name in common}
         for folder in self.shared.values():
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -193,8 +193,8 @@ class Queue:
                 lost.add(key)
 
     def close(self) -> None:
-        """Remove the states of shared first stages."""
-        for folder in self.shared.values():
+        """Remove what only these runs shared: first stages, answers to general texts."""
+        for folder in (*self.shared.values(), *self.cache.glob("general-*")):
             shutil.rmtree(folder, ignore_errors=True)
 
 

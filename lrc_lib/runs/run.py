@@ -5,6 +5,7 @@ Taught in notebook 04.
 """
 
 import functools
+import hashlib
 import json
 import shutil
 import time
@@ -19,6 +20,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 
 from lrc_lib.data.batches import encode
+from lrc_lib.data.fingerprints import model_fingerprint
 from lrc_lib.data.manifest import PARTIAL, write_whole
 from lrc_lib.distil import Net, build_net
 from lrc_lib.errors import InputError, LrcError
@@ -186,8 +188,9 @@ def distil_general(spec: RunSpec, out: Path, folder: Path, device, report) -> di
     torch.manual_seed(spec.general_seed)
     recipe = replace(LAYERS_ONLY, layer_loss=spec.general_loss)
     net = student_net(spec, recipe, new_student(spec, tokenizer, 2), model)
-    budget = spec.cache_gb if spec.general_epochs > 1 else 0  # one pass reuses nothing
-    cache = out / "cache" / folder.stem
+    # Other layer losses and seeds read the same texts. Packed text is too long to be kept for that.
+    budget = 0 if spec.packed and spec.general_epochs == 1 else spec.cache_gb
+    cache = out / "cache" / _general_answers(spec, rows) if budget else None
     teacher, facts["cache"] = taught_by(model, spec, net, rows, device, cache, budget)
     trainer = new_trainer(
         spec, net, rows, recipe, folder, device, report,
@@ -197,6 +200,13 @@ def distil_general(spec: RunSpec, out: Path, folder: Path, device, report) -> di
     train_as(spec, net, teacher, trainer)
     saved = save(net, tokenizer, folder, spec.general_epochs, trainer.total)
     return {"splits": {}} | facts | saved
+
+
+def _general_answers(spec: RunSpec, rows) -> str:
+    """A name for the teacher's answers to these rows, from all that they follow from."""
+    content = f"{model_fingerprint(spec.teacher)} {spec.precision} ".encode()
+    digest = hashlib.sha256(content + rows.ids.tobytes() + rows.offsets.tobytes())
+    return f"general-{digest.hexdigest()[:16]}"
 
 
 def distil_augmented(spec: RunSpec, out: Path, folder: Path, device, report) -> dict:

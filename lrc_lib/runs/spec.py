@@ -16,7 +16,7 @@ from lrc_lib.perturbation import NORMS
 from lrc_lib.runs.augmentation import Augmentation
 from lrc_lib.schedule import RECIPES, SCHEDULES, boundary_step, get_recipe
 
-RUN_FORMAT = 5  # raise it when the same spec would give another result
+RUN_FORMAT = 6  # raise it when the same spec would give another result
 KINDS = ("teacher", "general", "augmented")  # the recipes that are not students of a task
 
 # Which kinds of run a setting belongs to:

@@ -148,7 +148,7 @@ def test_a_corpus_that_two_runs_read_is_counted_once(packed):
     specs = [packed.general_spec(), packed.replace(recipe="bert_m").general_spec()]
     first, second = once({spec: cost(spec) for spec in specs}).values()
     assert first == cost(specs[0]) and first.corpus > second.corpus == 0
-    assert second.teacher == cost(specs[1]).teacher > 0
+    assert second.teacher == 0 < first.teacher  # its answers are kept for both
 
 
 def test_the_paper_s_plan_has_wikipedia_and_asks_no_hub(tmp_path, monkeypatch, capsys, calibrated):
