@@ -14,14 +14,7 @@ def test_the_grid_pairs_its_cells_with_the_papers_setting(
 ):
     """At boundary 0 a schedule that restarts is the linear one: the runs must agree exactly."""
     command = [sys.executable, "-m", "benchmarks.grid", "--profile", "smoke", "--seeds", "1"]
-    command += [
-        "--data",
-        tiny_data,
-        "--set",
-        f"general_data={tiny_texts}",
-        "epochs=3",
-        "learning_rate=5e-3",
-    ]
+    command += ["--data", tiny_data, "--set", f"general_data={tiny_texts}", "epochs=3"]
     command += ["learning_rate=5e-3", f"teacher={tiny_teacher}", "teacher_epochs=6"]
     command += ["teacher_lr=2e-3", "--jobs", "1"]
     command += ["--boundaries", "0", "--schedules", "linear", "restart", "--weights", "1:1:4"]
