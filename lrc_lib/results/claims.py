@@ -1,6 +1,7 @@
 """The paper's claims as rows: what the paper says, what was measured here, and the verdict.
 
-The comparisons are rows of `claims.toml`. Taught in notebooks/05_ablations and 09_glue_results.
+The comparisons are rows of `claims.toml`. Taught in notebooks/05_ablations,
+08_is_it_contrastive and 09_glue_results.
 """
 
 import tomllib
@@ -79,7 +80,8 @@ def compare(systems: Systems, table: str, columns: Sequence | None = None) -> li
         gains: dict[bool, dict] = {}
         known = {entry["first"], entry["second"]} <= RECIPES.keys()
         for column in (systems.columns if columns is None else columns) if known else ():
-            pair = systems.pair(entry["first"], entry["second"], column)
+            settings = entry.get("settings", {})
+            pair = systems.pair(entry["first"], entry["second"], column, **settings)
             if pair and (not entry.get("small") or _is_small(systems, entry["first"], column)):
                 kind = column.task.primary in CORRELATIONS
                 gains.setdefault(kind, {})[column.title] = pair[0] - pair[1]
