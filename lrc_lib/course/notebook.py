@@ -24,8 +24,7 @@ def _specs(profile, task, recipes, seeds=1):
     found = []
     for recipe in recipes:
         found += profile.candidates(task, recipe)
-        first = profile.first_seed
-        found += [profile.spec(task, recipe, seed) for seed in range(first, first + seeds)]
+        found += [profile.spec(task, recipe, profile.first_seed + i) for i in range(seeds)]
     return found
 
 

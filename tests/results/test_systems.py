@@ -92,7 +92,7 @@ def test_a_claim_names_its_columns_and_is_not_run_without_its_systems(systems, m
     assert (gain.paper, gain.effect) == ("+4.0 points (dev)", pytest.approx(4.0))
     assert gain.ours.startswith(f"{gain.measured.value:+.1f} points (")
     assert gain.ours.endswith("rows only); MNLI-m, MNLI-mm (dev), n = 60, 1 seed")
-    assert (missing.ours, missing.measured, unknown.paper) == ("", None, "equal within 1 points")
+    assert (missing.ours, missing.measured, unknown.paper) == ("", None, "equal, margin ±1")
     verdicts = {claim.verdict: claim for claim in judge([gain, missing, unknown])}
     assert list(verdicts) == ["undecided", "not run"]
     assert verdicts["undecided"].reason == "one seed says nothing about others"

@@ -8,14 +8,11 @@ from lrc_lib.losses import unit
 
 TARGET = {
     "That moves towards mu: the loss pushes away from it.": lambda t, mu: unit(unit(t) + mu / 3),
-    "1/2 is the weight in the loss; against the teacher's 3/2 it is a third.":
-        lambda t, mu: unit(unit(t) - mu / 2),
-    "Bring the teacher's vectors to length 1 first: mu is a mean of those.":
-        lambda t, mu: unit(t - mu / 3),
-    "Leave mu as it is: its length says how much the teacher's vectors agree.":
-        lambda t, mu: unit(unit(t) - unit(mu) / 3),
+    "1/2 against 3/2 is a third, not a half.": lambda t, mu: unit(unit(t) - mu / 2),
+    "Bring the teacher's vectors to length 1 first.": lambda t, mu: unit(t - mu / 3),
+    "Leave mu's length as it is: it counts.": lambda t, mu: unit(unit(t) - unit(mu) / 3),
     "The direction is right, but a student's u has length 1.": lambda t, mu: unit(t) - mu / 3,
-}  # fmt: skip
+}
 
 
 @exercise(TARGET)
@@ -55,9 +52,8 @@ def _second(c, tau):
 EXPANSION = {
     "That is the limit: the term with 1/tau is missing.": lambda c, tau: c.mean() - c[0],
     "A half is missing at the variance.": lambda c, tau: _second(c, tau / 2),
-    "Take all K + 1 cosines: InfoNCE's sum has the teacher's too.":
-        lambda c, tau: c[1:].mean() - c[0] + c[1:].var() / (2 * tau),
-}  # fmt: skip
+    "Take all K + 1 cosines, the teacher's too.": lambda c, tau: _second(c[1:], tau) + c[1] - c[0],
+}
 
 
 @exercise(EXPANSION)
