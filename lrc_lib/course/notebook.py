@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
 SCHEMA = 1  # of OUT/results/<notebook>.json
 SHORTEST_ALT = 20  # characters
+FEWER = (1, 3, 7)  # negatives in notebook 08, beside the paper's 15
 
 
 def _specs(profile, task, recipes, seeds=1):
@@ -23,7 +24,7 @@ def _specs(profile, task, recipes, seeds=1):
     found = []
     for recipe in recipes:
         found += profile.candidates(task, recipe)
-        found += [profile.spec(task, recipe, seed) for seed in profile.seed_range[:seeds]]
+        found += [profile.spec(task, recipe, profile.first_seed + i) for i in range(seeds)]
     return found
 
 
@@ -46,6 +47,18 @@ def _tables(profile):
     """All tasks, the profile's recipes for each, all seeds."""
     tasks = ((task, profile.recipes[task]) for task in profile.tasks)
     return [spec for task in tasks for spec in _specs(profile, *task, profile.seeds)]
+
+
+def _controls(profile):
+    """The controls that the profile lists; with `shuffled`, the numbers of negatives too."""
+    task, count = profile.main, profile.control_seeds
+    paired = [r for r in ("lrc", "cosine", "centred", "shuffled") if r in profile.recipes[task]]
+    alone = [r for r in ("info_nce", "kd") if r in profile.recipes[task]]
+    found = _specs(profile, task, paired, count) + _specs(profile, task, alone, profile.seeds)
+    for spec in [s for s in found if s.recipe == "lrc" and not s.selection_rows]:
+        least = min(spec.batch_size, spec.general_batch_size) if "shuffled" in paired else 0
+        found += [spec.replace(negative_count=k) for k in FEWER if k < least]
+    return found
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,7 @@ NOTEBOOKS = {
             "Does the angle tell right from wrong better than the distance?",
             _main("lrc", "bert_m"),
         ),
+        Notebook("08_is_it_contrastive", "Is contrastive more than centring?", _controls),
         Notebook("09_glue_results", "What reproduced, and what did not?", _tables),
     )
 }

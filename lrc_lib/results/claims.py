@@ -1,6 +1,7 @@
 """The paper's claims as rows: what the paper says, what was measured here, and the verdict.
 
-The comparisons are rows of `claims.toml`. Taught in notebooks/05_ablations and 09_glue_results.
+The comparisons are rows of `claims.toml`. Taught in notebooks/05_ablations,
+08_is_it_contrastive and 09_glue_results.
 """
 
 import tomllib
@@ -79,7 +80,9 @@ def compare(systems: Systems, table: str, columns: Sequence | None = None) -> li
         gains: dict[bool, dict] = {}
         known = {entry["first"], entry["second"]} <= RECIPES.keys()
         for column in (systems.columns if columns is None else columns) if known else ():
-            pair = systems.pair(entry["first"], entry["second"], column)
+            pair = systems.pair(
+                entry["first"], entry["second"], column, **entry.get("settings", {})
+            )
             if pair and (not entry.get("small") or _is_small(systems, entry["first"], column)):
                 kind = column.task.primary in CORRELATIONS
                 gains.setdefault(kind, {})[column.title] = pair[0] - pair[1]
@@ -101,7 +104,7 @@ def _row(entry: dict, gains: dict, correlation: bool, kinds: int) -> Claim:
     title = entry["claim"] + (" (correlations)" if correlation else " (accuracy, F1)") * (kinds > 1)
     value = statistics.mean_of(list(gains.values())) if gains else None
     where, margin = f"{', '.join(gains)} (dev)", entry.get("margin", 0.0)
-    said = said or (f"equal within {margin:g} points" if margin else "")
+    said = said or (f"equal, margin ±{margin:g}" if margin else "")
     more = {"unit": " points", "sign": "+", "effect": effect, "margin": margin}
     return measured(title, said, value, where, **more)
 

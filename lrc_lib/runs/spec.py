@@ -169,13 +169,14 @@ class RunSpec:
 
     @property
     def name(self) -> str:
-        """Readable: "rte/lrc bf16 seed 0, rate 0.0003"; fp32 and the rate 1e-4 are left out."""
+        """Readable: "rte/lrc bf16 seed 0, rate 0.0003"; fp32, rate 1e-4 and K = 0 are left out."""
         precision = "" if self.precision == "fp32" else f" {self.precision}"
         if self.kind == "general":
             return f"general distillation ({self.general_loss}){precision}"
         if self.kind == "augmented":
             return f"{self.task}/augmented ({self.general_loss}){precision}{self._rate}"
         suffix = f" seed {self.seed}{self._rate}" if self.kind == "student" else ""
+        suffix += f", K = {self.negative_count}" * bool(self.negative_count)
         return f"{self.task}/{self.recipe}{precision}{suffix}"
 
     @property

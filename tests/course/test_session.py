@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -85,6 +86,15 @@ def test_a_run_is_trained_once_and_then_read(tiny_profile, out, capsys, shown):
     assert again.path == first.path and again.metrics == first.metrics
     session.finish()
     assert result(out)["runs"] == [first.id]
+
+
+def test_settings_of_one_run_override_the_profile_s(session, tiny_spec, monkeypatch):
+    asked = []
+    monkeypatch.setattr(session_module, "find", lambda spec, out: asked.append(spec) or like)
+    like = SimpleNamespace(id="one", spec=tiny_spec.replace(learning_rate=7e-4))
+    assert session.run("lrc", negative_count=3, like=like) is like
+    assert asked == [tiny_spec.replace(negative_count=3, learning_rate=7e-4)]
+    assert asked[0].name.endswith("lrc seed 0, rate 0.0007, K = 3")
 
 
 def test_a_figure_is_saved_shown_with_its_alt_text_and_closed(session, shown, tmp_path):

@@ -1,5 +1,6 @@
 """Systems in a store: which columns and seeds are compared, and claims about them."""
 
+import functools
 import os
 from types import SimpleNamespace
 
@@ -8,13 +9,14 @@ import pandas as pd
 import pytest
 from fakes import fake, labels_of, made
 
-from lrc_lib import paper
+from lrc_lib import RunSpec, paper
 from lrc_lib.data.tasks import TASKS
 from lrc_lib.results import claims as claims_module
 from lrc_lib.results import systems as module
 from lrc_lib.results.claims import EQUAL_SEEDS, VERDICTS, Claim, compare, judge, less_fluctuation
 from lrc_lib.results.statistics import estimate
 from lrc_lib.results.systems import Stored, Systems
+from lrc_lib.schedule import RECIPES
 
 
 @pytest.fixture
@@ -24,12 +26,14 @@ def systems(monkeypatch):
     labels = labels_of(task, 60)
     store = {("lrc", seed): fake(task, labels, 2 + seed, f"lrc{seed}") for seed in range(2)} | {
         ("lrc_2", 1): fake(task, labels, 1, "one"),
+        ("lrc", 1, ("negative_count", 3)): fake(task, labels, 1, "three"),
         ("teacher", 0): fake(task, labels, 5, "t"),
     }
 
-    def spec(task="mnli", recipe="lrc", seed=0):
-        key = (recipe, 0 if recipe == "teacher" else seed)
-        return SimpleNamespace(keep="last", task=task, data="", key=key)
+    def spec(task="mnli", recipe="lrc", seed=0, **settings):
+        key = (recipe, 0 if recipe == "teacher" else seed, *settings.items())
+        changed = functools.partial(spec, task, recipe, seed)
+        return SimpleNamespace(keep="last", task=task, data="", key=key, replace=changed)
 
     monkeypatch.setattr(module, "find", lambda spec, out: store.get(spec.key))
     monkeypatch.setattr(module, "finished", lambda out: [])
@@ -88,10 +92,18 @@ def test_a_claim_names_its_columns_and_is_not_run_without_its_systems(systems, m
     assert (gain.paper, gain.effect) == ("+4.0 points (dev)", pytest.approx(4.0))
     assert gain.ours.startswith(f"{gain.measured.value:+.1f} points (")
     assert gain.ours.endswith("rows only); MNLI-m, MNLI-mm (dev), n = 60, 1 seed")
-    assert (missing.ours, missing.measured, unknown.paper) == ("", None, "equal within 1 points")
+    assert (missing.ours, missing.measured, unknown.paper) == ("", None, "equal, margin ±1")
     verdicts = {claim.verdict: claim for claim in judge([gain, missing, unknown])}
     assert list(verdicts) == ["undecided", "not run"]
     assert verdicts["undecided"].reason == "one seed says nothing about others"
+
+
+def test_a_claim_about_a_setting_compares_a_recipe_with_itself(systems, monkeypatch):
+    row = {"first": "lrc", "second": "lrc", "margin": 1.0}
+    entries(monkeypatch, *({**row, "settings": {"negative_count": k}} for k in (3, 7)))
+    three, seven = compare(systems, "t", systems.columns[:1])
+    assert three.measured.runs == ("three", "lrc1") and seven.measured is None
+    assert set(systems.runs("lrc", "mnli")) == {0, 1}
 
 
 def test_columns_of_two_kinds_of_metric_have_rows_of_their_own(systems, monkeypatch):
@@ -117,8 +129,11 @@ def test_columns_of_two_kinds_of_metric_have_rows_of_their_own(systems, monkeypa
 
 def test_every_row_of_the_table_is_whole():
     for row in claims_module.TABLE:
-        assert row["table"] in ("paper", "controls") and row["first"] != row["second"]
-        assert row.keys() <= set("table claim first second effect where margin small".split())
+        assert row["table"] in ("paper", "controls")
+        assert (row["first"] != row["second"]) != ("settings" in row)
+        assert row["first"] in RECIPES and RunSpec().replace(**row.get("settings", {}))
+        names = "table claim first second settings effect where margin small"
+        assert row.keys() <= set(names.split())
         assert "effect" not in row or paper.effect(**row["effect"])
         assert not {"effect", "margin"} <= row.keys()
 

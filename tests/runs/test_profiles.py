@@ -1,5 +1,7 @@
 """Profiles, settings, the choice of tasks, and the learning rates among which one is chosen."""
 
+from collections import Counter
+
 import pytest
 
 from lrc_lib import RunSpec, load_profile
@@ -180,6 +182,26 @@ def test_the_candidates_and_all_seeds_are_what_a_notebook_needs(own):
     needs = NOTEBOOKS["02_teacher_and_student"].needs(profile)
     assert [s.recipe for s in needs] == ["teacher"] + ["lrc"] * 7
     assert len(NOTEBOOKS["02_teacher_and_student"].needs(load_profile("smoke"))) == 2
+
+
+def test_the_controls_are_those_that_the_profile_lists():
+    """Notebook 08: as many seeds as the controls have, and the numbers of negatives."""
+
+    def asked(profile):
+        needs = NOTEBOOKS["08_is_it_contrastive"].needs(profile)
+        assert len(needs) == len(set(needs))
+        return Counter((s.recipe, s.negative_count) for s in needs if not s.selection_rows), needs
+
+    study = load_profile("study")
+    count, needs = asked(study)
+    assert {(r, k): n for (r, k), n in count.items() if k} == {("lrc", k): 20 for k in (1, 3, 7)}
+    assert [count[r, 0] for r in ("lrc", "cosine", "centred", "shuffled")] == [20] * 4
+    assert count["info_nce", 0] == count["kd", 0] == 10 and len(count) == 9
+    assert {s.recipe for s in needs if s.selection_rows} == {recipe for recipe, _ in count}
+    assert asked(load_profile("study", seeds="7-8"))[0]["lrc", 1] == 2
+    assert asked(load_profile("study", "batch_size=4"))[0].keys() & {("lrc", 3)}
+    assert not asked(load_profile("study", "batch_size=4"))[0].keys() & {("lrc", 7)}
+    assert asked(load_profile("smoke"))[0] == {("lrc", 0): 1}
 
 
 def test_a_rate_that_the_user_sets_is_not_chosen_among_others(own):

@@ -60,11 +60,12 @@ def test_kept_results_are_shown_with_where_they_are_from(tmp_path, monkeypatch):
     (tmp_path / "results").mkdir()
     begin, end = readme.BEGIN.format("glue"), readme.END
     page.write_text(f"a\n{begin}\nold\n{end}\nb")
-    assert kept.glue_results() == {}
+    assert kept.glue_results() == kept.kept_table("study", "08", "verdict") == {}
     assert readme.TO_MEASURE in readme.refreshed(page.read_text())
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.json").write_text(kept_json(tmp_path))
     readme.take("gpu", tmp_path / "out")
+    assert kept.kept_table("gpu", "08", "verdict") == kept.kept_table("gpu", "09", "kept") == {}
     said = readme.refreshed(page.read_text())
     assert "| paper | 69.5 |" in said and "| lrc |  |" in said and "old" not in said
     for part in ("3 seed(s)", "a card", "commit abc", "2030-01-02", "10 min", "Ours: dev."):

@@ -24,6 +24,7 @@ from lrc_lib.course.check.ex_04 import (
 from lrc_lib.course.check.ex_05 import ex_05_1, ex_05_2, ex_05_3, ex_05_4
 from lrc_lib.course.check.ex_06 import ex_06_1, ex_06_2, ex_06_3, ex_06_4
 from lrc_lib.course.check.ex_07 import ex_07_1, ex_07_2, ex_07_3, ex_07_4
+from lrc_lib.course.check.ex_08 import ex_08_1, ex_08_2, ex_08_3
 from lrc_lib.course.check.ex_09 import ex_09_1, ex_09_2, ex_09_3
 
 __all__ = [name for name in dir() if re.fullmatch(r"ex_\d\d_\d|Result", name)]
