@@ -1,9 +1,9 @@
 """What bfloat16 does to accuracy: the same runs in fp32 and in bf16, paired by seed and dev row.
 
-  python -m benchmarks.precision [--seeds 5] [--glue-dir DIR] [--store DIR] [--out DIR]
+  python -m benchmarks.precision [--seeds 5] [--store DIR] [--out DIR]             on reviews
+  python -m benchmarks.precision --task cola --glue-dir DIR --set train_rows=4000  on another task
 
-Trains `lrc`, `bert_m` and their teachers by the profile's settings, on `reviews` and, with
---glue-dir, on CoLA. Each seed has a teacher of its own; the seeds share a general distillation for
+Trains `lrc`, `bert_m` and their teachers by the profile's settings. Each seed has a teacher of its own; the seeds share a general distillation for
 each precision and layer loss. Every difference has the interval of all tables, over rows and seeds.
 """
 
@@ -65,24 +65,22 @@ def main(arguments=None) -> None:
     command.add_argument("--profile", default="laptop")
     command.add_argument("--set", nargs="+", default=[], metavar="K=V")
     command.add_argument("--seeds", type=int, default=5)
-    command.add_argument("--glue-dir", default="", metavar="DIR", help="adds CoLA")
+    command.add_argument("--task", default="reviews")
+    command.add_argument("--glue-dir", default="", metavar="DIR")
     command.add_argument("--store", default="", metavar="DIR", help="of runs; default out/")
     options = command.parse_args(arguments)
     device, store = resolve_device(options.device), output_root(options.store)
     if not has_bf16(device):
         sys.exit(f"This device ({device}) has no bfloat16: there is nothing to compare.")
-    profiles = [load_profile(options.profile, options.set, device=options.device)]
-    if options.glue_dir:
-        profiles.append(
-            load_profile(options.profile, options.set, "cola", options.glue_dir, device=str(device))
-        )
-    lines = []
-    for profile in profiles:
-        specs = specs_of(profile, profile.tasks[0], options.seeds)
-        wanted = close_over(spec for of in specs.values() for spec in of.values())
-        train_all(wanted, store, str(device), default_jobs(device), Silent())
-        lines += compared(specs, store, get_task(profile.tasks[0], profile.data))
-    write(lines, f"precision-{device.type}", options.out, device)
+    profile = load_profile(
+        options.profile, options.set, options.task, options.glue_dir, device=options.device
+    )
+    specs = specs_of(profile, options.task, options.seeds)
+    wanted = close_over(spec for of in specs.values() for spec in of.values())
+    train_all(wanted, store, str(device), default_jobs(device), Silent())
+    lines = compared(specs, store, get_task(options.task, options.glue_dir))
+    facts = {"train_rows": specs["lrc", "bf16"][0].train_rows}
+    write([facts, *lines], f"precision-{device.type}-{options.task}", options.out, device)
 
 
 if __name__ == "__main__":
