@@ -3,8 +3,9 @@
   python -m benchmarks.precision [--seeds 5] [--store DIR] [--out DIR]             on reviews
   python -m benchmarks.precision --task cola --glue-dir DIR --set train_rows=4000  on another task
 
-Trains `lrc`, `bert_m` and their teachers by the profile's settings. Each seed has a teacher of its own; the seeds share a general distillation for
-each precision and layer loss. Every difference has the interval of all tables, over rows and seeds.
+Trains `lrc`, `bert_m` and their teachers by the profile's settings. Each seed has a teacher of its
+own; the seeds share a general distillation for each precision and layer loss. Every difference has
+the interval of all tables, over rows and seeds.
 """
 
 import sys
