@@ -82,13 +82,14 @@ class Session:
         self.profile = with_choice(self.profile, task or self.task, recipe, self.out)
         return self.profile.spec(task or self.task, recipe, self.seeds[0] if seed is None else seed)
 
-    def run(self, recipe="lrc", task=None, seed=None, like=None):
+    def run(self, recipe="lrc", task=None, seed=None, like=None, **settings):
         """The `RunResult` of a run: read from the store, or trained now. Prints one line.
 
         Where its settings are still to be chosen, all candidates are trained first.
 
         Args:
             like: a result whose learning rate is used, so that two runs differ in one switch only.
+            settings: fields of `RunSpec` in which the run differs from the profile's.
         """
         spec = self.spec(recipe, task, seed)
         begun = time.perf_counter()
@@ -97,7 +98,8 @@ class Session:
                 run(candidate, self.out, str(self.device))
             spec = self.spec(recipe, task, seed)
         if like is not None:
-            spec = spec.replace(learning_rate=like.spec.learning_rate)
+            settings["learning_rate"] = like.spec.learning_rate
+        spec = spec.replace(**settings)
         known = find(spec, self.out)
         result = known or run(spec, self.out, str(self.device))
         if result.id not in self._record["runs"]:

@@ -21,17 +21,26 @@ def notebook_result(results: dict, number: str) -> dict:
 def glue_results() -> dict[str, dict]:
     """{profile: Table 1 as notebook 09 made it} of the GLUE results that were kept; {} for none.
 
-    A table has "columns", "rows", "caption" and a "note", which ends with where it is from.
+    The tables are as in `kept_table`.
     """
-    found = {}
-    for name in GLUE_PROFILES:
-        if results := load_results(name):
-            result = notebook_result(results, "09")
-            table = next(t for t in result["tables"] if t["name"] == "table1")
+    tables = {name: kept_table(name, "09", "table1") for name in GLUE_PROFILES}
+    return {name: table for name, table in tables.items() if table}
+
+
+def kept_table(profile: str, number: str, name: str) -> dict:
+    """A table of the notebook of that number in `results/<profile>.json`; {} for none.
+
+    It has "columns", "rows", "caption" and a "note", which ends with where it is from.
+    """
+    results = load_results(profile)
+    numbers = [notebook["name"][:2] for notebook in results.get("notebooks", ())]
+    result = notebook_result(results, number) if number in numbers else None
+    for table in (result or {}).get("tables", ()):
+        if table["name"] == name:
             made = result["provenance"]
-            found[name] = table | {
+            return table | {
                 "note": f"{table['note']} {results['seeds']} seed(s); {made['device_name']}, torch "
                 f"{made['versions']['torch']}, commit {made['commit']}, {made['time'][:10]}; "
                 f"{results['seconds'] / 60:.0f} min in all."
             }
-    return found
+    return {}

@@ -86,28 +86,36 @@ class Systems:
     def _look(self, task: str):
         return find if task in self.profile.tasks else self.stored.find
 
-    def runs(self, recipe: str, task: str) -> dict:
+    def runs(self, recipe: str, task: str, **settings) -> dict:
         """{seed: `RunResult`} of the runs in the store; one teacher serves all seeds.
 
-        Empty if the recipe's settings are still to be chosen.
+        Empty if the recipe's settings are still to be chosen. `settings`: fields of `RunSpec` in
+        which the runs differ from the profile's.
         """
         self.profile = with_choice(self.profile, task, recipe, self.out, self._look(task))
         if self.profile.is_open(task, recipe):
             return {}
         seeds = self.profile.seeds_in(self.out, task, recipe)
-        specs = {seed: self.profile.spec(task, recipe, seed) for seed in seeds}
+        specs = {s: self.profile.spec(task, recipe, s).replace(**settings) for s in seeds}
         found = {seed: self._look(task)(spec, self.out) for seed, spec in specs.items()}
         return {seed: result for seed, result in found.items() if result}
 
-    def score(self, recipe: str, column: Column) -> Estimate | None:
-        """A system's score in points; None if it was not run."""
-        runs = {r.id: (s, r) for s, r in reversed(self.runs(recipe, column.task.name).items())}
+    def score(self, recipe: str, column: Column, **settings) -> Estimate | None:
+        """A system's score in points; None if it was not run. `settings`: see `runs`."""
+        runs = self.runs(recipe, column.task.name, **settings)
+        runs = {r.id: (s, r) for s, r in reversed(runs.items())}
         found = dict(reversed(runs.values()))  # one teacher serves all seeds: it counts once
         return estimate(found, column.task, column.split) if found else None
 
-    def pair(self, recipe: str, other: str, column: Column) -> tuple[Estimate, Estimate] | None:
-        """Both scores over the seeds that both systems have, to be subtracted or divided."""
-        first, second = (self.runs(name, column.task.name) for name in (recipe, other))
+    def pair(
+        self, recipe: str, other: str, column: Column, **settings
+    ) -> tuple[Estimate, Estimate] | None:
+        """Both scores over the seeds that both systems have, to be subtracted or divided.
+
+        `settings`: of the first, see `runs`.
+        """
+        task = column.task.name
+        first, second = self.runs(recipe, task, **settings), self.runs(other, task)
         seeds = [seed for seed in first if seed in second]
         both = [{seed: runs[seed] for seed in seeds} for runs in (first, second)]
         return tuple(estimate(r, column.task, column.split) for r in both) if seeds else None
@@ -140,7 +148,7 @@ class Systems:
 
     def dev_note(self) -> str:
         """A note for tables of dev scores: what was chosen, and on which rows; "" if nothing."""
-        note = ""
+        note = f" {self.profile.dev_note}" * bool(self.profile.dev_note)
         if self.profile.spec().keep == "best":
             note += " Each run kept its best epoch of stage 2 on this dev set: optimistic."
         if self.choices():

@@ -29,13 +29,15 @@ def systems(monkeypatch):
 
     def spec(task="mnli", recipe="lrc", seed=0):
         key = (recipe, 0 if recipe == "teacher" else seed)
-        return SimpleNamespace(keep="last", task=task, data="", key=key)
+        found = SimpleNamespace(keep="last", task=task, data="", key=key)
+        found.replace = lambda **settings: found
+        return found
 
     monkeypatch.setattr(module, "find", lambda spec, out: store.get(spec.key))
     monkeypatch.setattr(module, "finished", lambda out: [])
     monkeypatch.setattr(Stored, "find", lambda self, spec, out: None)
     profile = SimpleNamespace(
-        tasks=("mnli", "reviews", "nli"), data="", select={}, spec=spec,
+        tasks=("mnli", "reviews", "nli"), data="", select={}, dev_note="", spec=spec,
         seeds_in=lambda *_: (0, 1), is_open=lambda *_: False, candidates=lambda *_: [],
     )  # fmt: skip
     return Systems(profile, "")
