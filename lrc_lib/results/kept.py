@@ -18,8 +18,7 @@ def glue_results() -> dict[str, dict]:
 
     The tables are as in `kept_table`.
     """
-    tables = {name: kept_table(name, "09", "table1") for name in GLUE_PROFILES}
-    return {name: table for name, table in tables.items() if table}
+    return {name: t for name in GLUE_PROFILES if (t := kept_table(name, "09", "table1"))}
 
 
 def kept_table(profile: str, number: str, name: str) -> dict:

@@ -107,12 +107,10 @@ class Systems:
         found = dict(reversed(runs.values()))  # one teacher serves all seeds: it counts once
         return estimate(found, column.task, column.split) if found else None
 
-    def pair(
-        self, recipe: str, other: str, column: Column, **settings
-    ) -> tuple[Estimate, Estimate] | None:
+    def pair(self, recipe: str, other: str, column: Column, **settings) -> tuple | None:
         """Both scores over the seeds that both systems have, to be subtracted or divided.
 
-        `settings`: of the first, see `runs`.
+        `settings`: of the first, see `runs`. Two `Estimate`s, or None without such a seed.
         """
         task = column.task.name
         first, second = self.runs(recipe, task, **settings), self.runs(other, task)
