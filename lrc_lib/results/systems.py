@@ -10,7 +10,7 @@ from typing import NamedTuple
 from lrc_lib.data import get_task, own_task
 from lrc_lib.data.tasks import GLUE, Task
 from lrc_lib.results.statistics import Estimate, estimate
-from lrc_lib.runs.profiles import Profile
+from lrc_lib.runs.profiles import Profile, student_of
 from lrc_lib.runs.selection import Choice, choice, with_choice
 from lrc_lib.runs.spec import RunSpec
 from lrc_lib.runs.store import find, finished
@@ -95,7 +95,7 @@ class Systems:
         self.profile = with_choice(self.profile, task, recipe, self.out, self._look(task))
         if self.profile.is_open(task, recipe):
             return {}
-        seeds = self.profile.seeds_in(self.out, task, recipe)
+        seeds = self.profile.seeds_in(self.out, task, student_of(recipe))
         specs = {s: self.profile.spec(task, recipe, s).replace(**settings) for s in seeds}
         found = {seed: self._look(task)(spec, self.out) for seed, spec in specs.items()}
         return {seed: result for seed, result in found.items() if result}
