@@ -27,7 +27,11 @@ TESTS = {
     "lrc_lib/losses.py": ["tests/test_losses.py", "tests/test_benchmarks.py"],
     "lrc_lib/perturbation.py": ["tests/test_perturbation.py"],
     "lrc_lib/schedule.py": ["tests/test_schedule.py"],
-    "lrc_lib/distil.py": ["tests/test_distil.py", "tests/test_benchmarks.py", "tests/runs/test_runs.py"],
+    "lrc_lib/distil.py": [
+        "tests/test_distil.py",
+        "tests/test_benchmarks.py",
+        "tests/runs/test_runs.py",
+    ],
     "lrc_lib/training.py": [
         "tests/test_benchmarks.py",
         "tests/runs/test_runs.py",

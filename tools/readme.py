@@ -14,12 +14,21 @@ from pathlib import Path
 from lrc_lib.cli.plan import all_specs
 from lrc_lib.course.notebook import NOTEBOOKS
 from lrc_lib.data.download import cache_dir
-from lrc_lib.results.kept import FOLDER, glue_results, load_results, notebook_result
+from lrc_lib.results.kept import FOLDER, glue_results, kept_table, load_results
 from lrc_lib.runs.profiles import load_profile
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "teaching.md")
-PROFILES = ("smoke", "laptop")  # of the table of costs
+PAGES = (ROOT / "README.md", ROOT / "docs" / "teaching.md", ROOT / "docs" / "results.md")
+PROFILES = ("smoke", "laptop", "study")  # of the table of costs
+MEASURED = ("study", "laptop")  # whose verdicts are shown, the first that there is
+CLAIMS = 12  # the longest table of verdicts in README
+FULL = {  # notebook: its tables in docs/results.md
+    "09": ("verdict", "seeds-needed", "other-tasks"),
+    "05": ("differences", "readings", "table4", "seeds"),
+    "08": ("verdict", "controls", "needed"),
+}
+NOT_MEASURED = "Not measured yet. To measure:\n\n```\n{}\n```"
+STUDY = "python reproduce.py --profile study --only 05,08,09\npython tools/readme.py study out"
 LESSONS = ("01", "04")
 TO_MEASURE = (
     "python reproduce.py --profile gpu --glue-dir DIR --device cuda --seeds 3 "
@@ -32,8 +41,12 @@ BEGIN, END = "<!-- measured: {} -->", "<!-- end of measured -->"
 
 def _table(head, rows) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [["" if cell is None else _cell(cell) for cell in row] for row in rows]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in cells)])
+
+
+def _cell(value) -> str:
+    return (f"{value:.4g}" if isinstance(value, float) else str(value)).replace("|", r"\|")
 
 
 def _minutes(runs) -> float:
@@ -50,9 +63,10 @@ def cost_table() -> str:
     profiles = {name: results for name in PROFILES if (results := load_results(name))}
     entries = [{n["name"]: n for n in results["notebooks"]} for results in profiles.values()]
     rows = [
-        [name, *(f"{e[name]['seconds']:.0f} s, {e[name]['peak_mb']:.0f}" for e in entries)]
-        for name in entries[-1]
-    ]
+        [name, *(f"{e[name]['seconds']:.0f} s, {e[name]['peak_mb']:.0f}" if name in e else None
+                 for e in entries)]
+        for name in NOTEBOOKS if any(name in e for e in entries)
+    ]  # fmt: skip
     trained = [
         f"{_minutes(results['runs'].values()):.1f} min of {len(results['runs'])} runs"
         for results in profiles.values()
@@ -64,11 +78,53 @@ def cost_table() -> str:
     return f"{table}\n\nMeasured on {machine}, packages installed and data fetched."
 
 
+def _noted(name: str, table: dict, key: str = "note") -> str:
+    """The table's note, or where it is from, with what dev rows chose in that profile."""
+    more = load_profile(name).dev_note
+    return table[key] + f" {more}" * (more not in table[key])
+
+
+def _measured(number: str, table: str) -> tuple[str, dict]:
+    """(profile, table) of the first profile of `MEASURED` that has it; ("", {}) for none."""
+    tables = ((name, kept_table(name, number, table)) for name in MEASURED)
+    return next((pair for pair in tables if pair[1]), ("", {}))
+
+
 def result_table() -> str:
-    """Every claim with the paper's number, ours, and the verdict, from notebook 09."""
+    """Every claim with the paper's number, ours, and the verdict: notebook 09's, cut short."""
+    name, made = _measured("09", "verdict")
+    if not made:
+        return NOT_MEASURED.format(STUDY)
     columns = ("claim", "paper", "ours", "verdict")
-    rows = notebook_result(load_results("laptop"), "09")["numbers"]["verdict"]
-    return _table(columns, [[row[column] for column in columns] for row in rows])
+    places = [made["columns"].index(column) for column in columns]
+    rows = [[row[place] for place in places] for row in made["rows"][:CLAIMS]]
+    bases = [re.search("[0-9]+ seeds that share .*", row[2] or "") for row in rows]
+    shared = dict.fromkeys(f"{basis[0].capitalize()}." for basis in bases if basis)
+    rows = [[claim, said, (ours or "").split("; ")[0], word] for claim, said, ours, word in rows]
+    made["made"] += f" {' '.join(shared)}" * bool(shared)
+    return f"{_table(columns, rows)}\n\nProfile `{name}`: {_noted(name, made, 'made')}"
+
+
+def full_tables() -> str:
+    """The tables of each kept profile, see `FULL`, with their notes."""
+    parts = []
+    for name in MEASURED:
+        parts += [f"## Profile `{name}`\n\n{load_profile(name).title}"]
+        found = [(n, made) for n, names in FULL.items() for t in names
+                 if (made := kept_table(name, n, t))]  # fmt: skip
+        parts += [] if found else [NOT_MEASURED.format(STUDY.replace("study", name))]
+        for number, made in found:
+            head = f"### {made['caption']} (notebook {number})"
+            parts += [head, _table(made["columns"], made["rows"]), _noted(name, made)]
+    return "\n\n".join(parts)
+
+
+def seeds_table() -> str:
+    """How many seeds each claim needs, as notebook 09 computed it."""
+    name, made = _measured("09", "seeds-needed")
+    if not made:
+        return NOT_MEASURED.format(STUDY)
+    return f"{_table(made['columns'], made['rows'])}\n\nProfile `{name}`. {_noted(name, made)}"
 
 
 def glue_table() -> str:
@@ -77,7 +133,7 @@ def glue_table() -> str:
         f"Profile `{name}`:\n\n{_table(made['columns'], made['rows'])}\n\n{made['note']}"
         for name, made in glue_results().items()
     ]
-    return "\n\n".join(parts) or f"Not measured yet. To measure:\n\n```\n{TO_MEASURE}\n```"
+    return "\n\n".join(parts) or NOT_MEASURED.format(TO_MEASURE)
 
 
 def _benchmark(name: str) -> list[dict]:
@@ -159,7 +215,9 @@ def _savings() -> str:
 
 def lesson_table() -> str:
     """What a class waits for: the notebooks of both lessons, and the runs they read."""
-    results, profile = load_results("laptop"), load_profile("laptop")
+    results = load_results("laptop")
+    precision = next(iter(results["runs"].values()))["spec"]["precision"]  # where it was measured
+    profile = load_profile("laptop", f"precision={precision}")
     runs = {run["name"]: run for run in results["runs"].values()}
     rows = []
     for entry in results["notebooks"]:
@@ -180,6 +238,8 @@ def lesson_table() -> str:
 BLOCKS = {
     "cost": cost_table,
     "results": result_table,
+    "full": full_tables,
+    "seeds": seeds_table,
     "step": step_table,
     "lessons": lesson_table,
     "glue": glue_table,

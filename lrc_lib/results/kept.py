@@ -13,11 +13,6 @@ def load_results(name: str) -> dict:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def notebook_result(results: dict, number: str) -> dict:
-    """What the notebook of that number ("09") left in a results.json."""
-    return next(n["result"] for n in results["notebooks"] if n["name"].startswith(number))
-
-
 def glue_results() -> dict[str, dict]:
     """{profile: Table 1 as notebook 09 made it} of the GLUE results that were kept; {} for none.
 
@@ -29,17 +24,19 @@ def glue_results() -> dict[str, dict]:
 def kept_table(profile: str, number: str, name: str) -> dict:
     """A table of the notebook of that number in `results/<profile>.json`; {} for none.
 
-    It has "columns", "rows", "caption" and a "note", which ends with where it is from.
+    It has "columns", "rows", "caption", "made": where it is from, and a "note" that ends with this.
     """
     results = load_results(profile)
-    numbers = [notebook["name"][:2] for notebook in results.get("notebooks", ())]
-    result = notebook_result(results, number) if number in numbers else None
-    for table in (result or {}).get("tables", ()):
-        if table["name"] == name:
-            made = result["provenance"]
-            return table | {
-                "note": f"{table['note']} {results['seeds']} seed(s); {made['device_name']}, torch "
-                f"{made['versions']['torch']}, commit {made['commit']}, {made['time'][:10]}; "
-                f"{results['seconds'] / 60:.0f} min in all."
-            }
+    for notebook in results.get("notebooks", ()):
+        result = notebook["result"] if notebook["name"].startswith(number) else None
+        for table in (result or {}).get("tables", ()):
+            if table["name"] == name:
+                made, runs = result["provenance"], results["runs"].values()
+                precision = ", ".join(sorted({run["spec"]["precision"] for run in runs}))
+                where = (
+                    f"{results['seeds']} seed(s); {made['device_name']}, {precision}, torch "
+                    f"{made['versions']['torch']}, commit {made['commit']}, {made['time'][:10]}; "
+                    f"{results['seconds'] / 60:.0f} min in all."
+                )
+                return table | {"note": f"{table['note']} {where}".strip(), "made": where}
     return {}

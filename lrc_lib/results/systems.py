@@ -10,7 +10,7 @@ from typing import NamedTuple
 from lrc_lib.data import get_task, own_task
 from lrc_lib.data.tasks import GLUE, Task
 from lrc_lib.results.statistics import Estimate, estimate
-from lrc_lib.runs.profiles import Profile
+from lrc_lib.runs.profiles import Profile, student_of
 from lrc_lib.runs.selection import Choice, choice, with_choice
 from lrc_lib.runs.spec import RunSpec
 from lrc_lib.runs.store import find, finished
@@ -95,14 +95,15 @@ class Systems:
         self.profile = with_choice(self.profile, task, recipe, self.out, self._look(task))
         if self.profile.is_open(task, recipe):
             return {}
-        seeds = self.profile.seeds_in(self.out, task, recipe)
+        seeds = self.profile.seeds_in(self.out, task, student_of(recipe))
         specs = {s: self.profile.spec(task, recipe, s).replace(**settings) for s in seeds}
         found = {seed: self._look(task)(spec, self.out) for seed, spec in specs.items()}
         return {seed: result for seed, result in found.items() if result}
 
-    def score(self, recipe: str, column: Column) -> Estimate | None:
-        """A system's score in points; None if it was not run."""
-        runs = {r.id: (s, r) for s, r in reversed(self.runs(recipe, column.task.name).items())}
+    def score(self, recipe: str, column: Column, **settings) -> Estimate | None:
+        """A system's score in points; None if it was not run. `settings`: see `runs`."""
+        runs = self.runs(recipe, column.task.name, **settings)
+        runs = {r.id: (s, r) for s, r in reversed(runs.items())}
         found = dict(reversed(runs.values()))  # one teacher serves all seeds: it counts once
         return estimate(found, column.task, column.split) if found else None
 
@@ -145,7 +146,7 @@ class Systems:
 
     def dev_note(self) -> str:
         """A note for tables of dev scores: what was chosen, and on which rows; "" if nothing."""
-        note = ""
+        note = f" {self.profile.dev_note}" * bool(self.profile.dev_note)
         if self.profile.spec().keep == "best":
             note += " Each run kept its best epoch of stage 2 on this dev set: optimistic."
         if self.choices():

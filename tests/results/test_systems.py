@@ -39,8 +39,9 @@ def systems(monkeypatch):
     monkeypatch.setattr(module, "finished", lambda out: [])
     monkeypatch.setattr(Stored, "find", lambda self, spec, out: None)
     profile = SimpleNamespace(
-        tasks=("mnli", "reviews", "nli"), data="", select={}, spec=spec,
-        seeds_in=lambda *_: (0, 1), is_open=lambda *_: False, candidates=lambda *_: [],
+        tasks=("mnli", "reviews", "nli"), data="", select={}, dev_note="", spec=spec,
+        seeds_in=lambda out, task, recipe: {"lrc": (0, 1)}.get(recipe, (1,)),
+        is_open=lambda *_: False, candidates=lambda *_: [],
     )  # fmt: skip
     return Systems(profile, "")
 

@@ -45,10 +45,18 @@ def kept_json(folder):
     table = {"name": "table1", "caption": "Table 1", "note": "Ours: dev.",
              "columns": ["system", "RTE"], "rows": [["paper", 69.5], ["lrc", None]]}  # fmt: skip
     made = {"device_name": "a card", "versions": {"torch": "2"}, "commit": "abc"}
-    nine = {"tables": [table], "provenance": made | {"time": "2030-01-02 03:04"}}
+    ours = "+2.0 points (+1.0 to +3.0); RTE (dev), n = 9, 5 seeds that share one | teacher"
+    rows = [["COS-NCE helps", "+1", ours, "supported", ""]]
+    verdict = {"name": "verdict", "caption": "Claims", "note": "", "rows": rows * 14,
+               "columns": ["claim", "paper", "ours", "verdict", "reason"]}  # fmt: skip
+    seeds = {"name": "seeds-needed", "caption": "Seeds", "note": "", "rows": [["COS-NCE", 1.23456]],
+             "columns": ["claim", "seeds"]}  # fmt: skip
+    tables = [table, verdict, seeds]
+    nine = {"tables": tables, "provenance": made | {"time": "2030-01-02 03:04"}}
     nine = {"name": "09_glue_results", "result": nine}
     whole = {"data": str(folder / "glue"), "settings": {"teacher": str(folder / "my-bert")},
-             "seeds": 3, "seconds": 600, "notebooks": [nine]}  # fmt: skip
+             "runs": {"x": {"spec": {"precision": "bf16"}}}, "seeds": 3, "seconds": 600,
+             "notebooks": [nine]}  # fmt: skip
     return json.dumps(whole | {"source": f"RTE from '{folder / 'glue'}'."})
 
 
@@ -68,10 +76,27 @@ def test_kept_results_are_shown_with_where_they_are_from(tmp_path, monkeypatch):
     assert kept.kept_table("gpu", "08", "verdict") == kept.kept_table("gpu", "09", "kept") == {}
     said = readme.refreshed(page.read_text())
     assert "| paper | 69.5 |" in said and "| lrc |  |" in said and "old" not in said
-    for part in ("3 seed(s)", "a card", "commit abc", "2030-01-02", "10 min", "Ours: dev."):
+    for part in ("3 seed(s)", "a card, bf16", "commit abc", "2030-01-02", "10 min", "Ours: dev."):
         assert part in said
     assert str(tmp_path) not in (tmp_path / "results" / "gpu.json").read_text()
     assert readme.refreshed("no block") == "no block"
+
+
+def test_verdicts_are_those_of_the_study_where_there_is_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "FOLDER", tmp_path)
+    monkeypatch.setattr(kept, "FOLDER", tmp_path)
+    for table in (readme.result_table, readme.seeds_table, readme.full_tables):
+        assert readme.STUDY in table()
+    (tmp_path / "laptop.json").write_text(kept_json(tmp_path))
+    note = load_profile("laptop").dev_note
+    assert note in readme.result_table() and note in readme.full_tables()
+    (tmp_path / "study.json").write_text(kept_json(tmp_path))
+    short, whole, seeds = readme.result_table(), readme.full_tables(), readme.seeds_table()
+    assert "`study`" in short and "`study`" in seeds and note not in short + seeds
+    assert short.count("| COS-NCE helps | +1 | +2.0 points (+1.0 to +3.0) | supported |") == 12
+    assert "5 seeds that share one | teacher. " not in whole and r"one \| teacher" in whole
+    assert "5 seeds that share one" in short and "| COS-NCE | 1.235 |" in seeds
+    assert whole.count("### Claims (notebook 09)") == 2 and readme.STUDY not in whole
 
 
 def test_the_command_that_measures_on_a_gpu_is_one_that_reproduce_takes(tmp_path):

@@ -19,8 +19,7 @@ from lrc_lib.schedule import RECIPES
 FOLDER = Path(__file__).parent
 PROFILES = ("smoke", "laptop", "study", "gpu", "paper")
 TABLES = ("run", "task", "recipe", "recipes", "select")
-KEYS = ("title", "tasks", "seeds", "control_seeds", "own_seeds", "data", *TABLES)
-RECIPES_BY_DEFAULT = ["lrc", "lrc_1", "finetune"]
+KEYS = ("title", "tasks", "seeds", "control_seeds", "own_seeds", "dev_note", "data", *TABLES)
 BEFORE_STUDENTS = ("teacher", "general", "augmented")  # runs that students depend on
 SELECTED = ("learning_rate", "representation")  # what [select] may choose
 BUILT_IN = ("reviews", "nli")  # sources that take no folder
@@ -56,6 +55,7 @@ class Profile:
         control_seeds: the number of seeds of notebook 08's recipes.
         own_seeds: whether each seed has a teacher and a general distillation of its own. Without
             it, all students share them, and no interval covers what another teacher would change.
+        dev_note: what was chosen on dev rows, for every table of dev scores; "" if nothing was.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Profile:
     first_seed: int = 0
     control_seeds: int = 0
     own_seeds: bool = False
+    dev_note: str = ""
 
     @property
     def main(self) -> str:
@@ -184,6 +185,7 @@ def load_profile(
         first_seed=first,
         control_seeds=count or table.get("control_seeds", table["seeds"]),
         own_seeds=table.get("own_seeds", False),
+        dev_note=table.get("dev_note", ""),
         **_selection(table, own, where, device),
     )
 
@@ -207,12 +209,6 @@ def _run_spec():
     from lrc_lib.runs.spec import RunSpec  # imports torch, which a list of profiles does not need
 
     return RunSpec
-
-
-def _usual_precision(device: str) -> str:
-    from lrc_lib.runs.device import usual_precision  # imports torch, too
-
-    return usual_precision(device)
 
 
 def _read(name) -> dict:
@@ -249,7 +245,9 @@ def _checked(values: dict, where: str, device: str) -> dict:
         if key in OWN:
             raise InputError(f"'{key}' cannot be set in {where}: {OWN[key]}.")
     if values.get("precision") == "auto":
-        values = values | {"precision": _usual_precision(device)}
+        from lrc_lib.runs.device import usual_precision  # imports torch, too
+
+        values = values | {"precision": usual_precision(device)}
     try:
         spec = _run_spec()().replace(**values)
     except InputError as error:
@@ -284,7 +282,7 @@ def _chosen_tasks(tasks: str | Iterable[str], table: dict, data: str) -> tuple[s
 
 
 def _recipes(lists: dict, task: str, where: str) -> tuple[str, ...]:
-    recipes = lists.get(task, lists.get("default", RECIPES_BY_DEFAULT))
+    recipes = lists.get(task, lists.get("default", ["lrc", "lrc_1", "finetune"]))
     if not isinstance(recipes, list) or not recipes:
         raise InputError(f"[recipes] {task} {where} must be a list of recipe names.")
     _refuse_unknown(recipes, RECIPES, f"recipe {where}:")
