@@ -197,18 +197,17 @@ def _savings() -> str:
         return ""
     _, _, machine, *lines = _benchmark("savings-cpu-package")
     ways = {"on_the_ladder": "added to plain code", "left_out_of_ours": "left out of ours"}
-    rows = []
-    for found in _by(lines, "saving").values():
-        cells = [
-            f"{100 * found[p][way]['median']:.0f} %" if way in found.get(p, {}) else ""
-            for way in ways
-            for p in PRECISIONS
-        ]
-        rows.append([next(iter(found.values()))["what"], *cells])
-    head = [f"{what}, {p}" for what in ways.values() for p in PRECISIONS]
+    savings = _by(lines, "saving")
+    measured = [p for p in PRECISIONS if all(p in found for found in savings.values())]
+    rows = [
+        [found[measured[0]]["what"]]
+        + [f"{100 * found[p][way]['median']:.0f} %" for way in ways for p in measured]
+        for found in savings.values()
+    ]
+    head = [f"{what}, {p}" for what in ways.values() for p in measured]
     return (
         f"{_table(['a step costs more without', *head], rows)}\n\nMedian of {machine['rounds']} "
-        "rounds on the same rows (`--savings`). Those that are added come on top of those above "
+        "round(s) on the same rows (`--savings`). Those that are added come on top of those above "
         "them.\n\n"
     )
 

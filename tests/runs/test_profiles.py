@@ -201,7 +201,7 @@ def test_the_controls_are_those_that_the_profile_lists():
     assert asked(load_profile("study", seeds="7-8"))[0]["lrc", 1] == 2
     assert asked(load_profile("study", "batch_size=4"))[0].keys() & {("lrc", 3)}
     assert not asked(load_profile("study", "batch_size=4"))[0].keys() & {("lrc", 7)}
-    assert asked(load_profile("smoke"))[0] == {("lrc", 0): 1}
+    assert asked(load_profile("smoke"))[0] == {(r, 0): 1 for r in ("lrc", "cosine", "centred")}
 
 
 def test_a_rate_that_the_user_sets_is_not_chosen_among_others(own):
