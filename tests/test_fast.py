@@ -88,7 +88,8 @@ def test_training_uses_cheap_dropout_and_other_models_stay_as_they_are(tiny_teac
     monkeypatch.setattr(
         "lrc_lib.runs.dropout.drop", lambda x, p: seen.append(p) or torch.dropout(x, p, True)
     )
-    workload(tiny_teacher, dropout=0.1).job(LRC).train()
+    work = workload(tiny_teacher, dropout=0.1)  # its folder lives as long as it does
+    work.job(LRC).train()
     assert set(seen) == {0.1} and len(seen) % 3 == 0  # batches
     with cheap_dropout(torch.nn.Sequential(torch.nn.Dropout(0.1))) as _:
         pass

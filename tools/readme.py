@@ -201,7 +201,11 @@ def _savings() -> str:
     measured = [p for p in PRECISIONS if all(p in found for found in savings.values())]
     rows = [
         [found[measured[0]]["what"]]
-        + [f"{100 * found[p][way]['median']:.0f} %" for way in ways for p in measured]
+        + [
+            f"{100 * found[p][way]['median']:.0f} %" if way in found[p] else ""
+            for way in ways
+            for p in measured
+        ]
         for found in savings.values()
     ]
     head = [f"{what}, {p}" for what in ways.values() for p in measured]

@@ -110,7 +110,8 @@ class Systems:
     def pair(self, recipe: str, other: str, column: Column, **settings) -> tuple | None:
         """Both scores over the seeds that both systems have, to be subtracted or divided.
 
-        `settings`: of the first, see `runs`. Two `Estimate`s, or None without such a seed.
+        `settings` are those of the first, see `runs`. Gives two estimates, or None without such a
+        seed.
         """
         task = column.task.name
         first, second = self.runs(recipe, task, **settings), self.runs(other, task)

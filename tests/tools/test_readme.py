@@ -119,4 +119,4 @@ def test_the_table_of_savings_has_an_empty_cell_for_what_was_not_measured(tmp_pa
     (tmp_path / "benchmarks" / "savings-cpu-package.jsonl").write_text(
         "\n".join(map(json.dumps, lines)), encoding="utf-8"
     )
-    assert "| length buckets |  | 36 % |  |  |" in readme._savings()
+    assert "| length buckets | 36 % |  |" in readme._savings()
