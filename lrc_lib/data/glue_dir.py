@@ -233,7 +233,7 @@ def read_test(path: Path, task: Task, count: int) -> tuple[Row, ...]:
         fields, where = line.split("\t"), f"{path}, line {position + 2}"
         _check_width(fields, len(header), where)
         number = str(position) if index is None else fields[index].strip()
-        if not number.isdecimal() or int(number) >= count or int(number) in rows:
+        if not re.fullmatch(r"\d{1,9}", number) or int(number) >= count or int(number) in rows:
             raise InputError(
                 f"{where}: expected an index from 0 to {count - 1:,} that occurs once, "
                 f"found {number!r:.80}."
