@@ -183,7 +183,7 @@ def _read_jsonl(path: Path):
             continue
         try:
             item = json.loads(line)
-            json.dumps(item, ensure_ascii=False).encode()  # "\\ud83d" alone is no character
+            json.dumps(item, ensure_ascii=False).encode()  # "\ud83d" alone is no character
         except (ValueError, RecursionError) as error:
             raise InputError(f"{where}: not valid JSON ({error}).") from None
         if not isinstance(item, dict):
