@@ -132,11 +132,10 @@ def read_table(path: Path) -> Table:
         InputError: not UTF-8, a NUL byte, broken JSON or quoting, a row of another width, or one
             column only (file and line).
     """
-    suffix = path.suffix.lower()
-    if suffix == ".jsonl":
+    if path.suffix.lower() == ".jsonl":
         rows = list(_read_jsonl(path))
         return Table(path, list(rows[0].fields) if rows else [], rows)
-    lines = _read_tsv(path) if suffix == ".tsv" else _read_csv(path)
+    lines = _read_tsv(path) if path.suffix.lower() == ".tsv" else _read_csv(path)
     where, header = next(lines, ("", None))
     if header is None:
         raise InputError(f"{path} is empty; expected a header line and rows.")

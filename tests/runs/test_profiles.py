@@ -69,6 +69,7 @@ def test_wrong_input_is_named(arguments, says):
         (HEAD + "control_seeds = true", "'control_seeds' must be a whole number above 0"),
         (HEAD + "own_seeds = 1", "'own_seeds' must be true or false"),
         (HEAD + "data = 1", "'data' must be a text"),
+        (HEAD + f"data = '{'x' * 9999}'", "no folder 'xxx"),
         ('title = "x"\ntasks = [{}]\nseeds = 1', "'tasks' must be a list of texts"),
         (HEAD + "[task]\nnli = 1", r"\[task.nli\] in profile .* must be a table"),
         (HEAD + "[run]\nepochs = true", "epochs must be of type int"),
