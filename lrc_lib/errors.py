@@ -5,11 +5,24 @@
 
 import difflib
 
+MOST_BYTES = 2048  # of a message
+
 
 class LrcError(Exception):
-    """Anything the user can mend. Subclasses set the exit code."""
+    """Anything the user can mend. Subclasses set the exit code.
+
+    A message may quote a file. It is shown as one line of at most `MOST_BYTES` bytes of UTF-8, with
+    control characters and lone surrogates as Python writes them, e.g. ``\\x1b``.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        text = (c if c.isprintable() else ascii(c)[1:-1] for c in super().__str__())
+        shown = "".join(text).encode()
+        if len(shown) > MOST_BYTES:  # what is wrong comes first, what to do about it last
+            shown = shown[: MOST_BYTES // 2] + b" [...] " + shown[-MOST_BYTES // 4 :]
+        return shown.decode(errors="ignore")
 
 
 class InputError(LrcError, ValueError):

@@ -18,7 +18,7 @@ Readers need no torch. Taught in notebooks/02_teacher_and_student.
 """
 
 import dataclasses
-from pathlib import Path
+import os
 
 from lrc_lib.data import files, glue_dir, hub, nli, reviews
 from lrc_lib.data.rows import Row, TaskData, check_rows, fingerprint, sample
@@ -128,7 +128,7 @@ def own_task(data: str) -> Task | None:
     """
     if data in ("", "hub"):
         return None
-    if not Path(data).is_dir():
+    if not os.path.isdir(data):
         raise InputError(f"There is no folder '{data}' to read data from.")
     return files.read_task(data) if files.holds_task(data) else None
 

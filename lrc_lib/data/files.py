@@ -17,11 +17,10 @@ characters stay as they are.
 
 import json
 import re
-import tomllib
 from pathlib import Path
 
 from lrc_lib.data.rows import Row, text_key
-from lrc_lib.data.tables import Table, read_lines, read_table, read_text, to_label
+from lrc_lib.data.tables import Table, read_lines, read_table, read_toml, to_label
 from lrc_lib.data.tasks import KINDS, TASKS, Task
 from lrc_lib.errors import InputError, unknown
 
@@ -45,8 +44,9 @@ TEXTS = (  # columns that are taken where task.toml names none, the first that a
 SCORES = ("score", "rating")
 LABELS = ("label", "labels", "class", "category", "sentiment", *SCORES)
 SETTINGS = dict.fromkeys(("name", "title", "label", "kind"), "a text")
-SETTINGS |= dict.fromkeys(("text", "labels", "metrics"), "a list of texts")
+SETTINGS |= dict.fromkeys(("labels", "metrics"), "a list of texts")
 SETTINGS |= dict.fromkeys(("max_length", "epochs"), "a whole number above 0")
+SETTINGS["text"] = "a text, or a list of texts"
 METRICS = {"regression": ("pearson", "spearman"), "classification": ("accuracy", "f1", "matthews")}
 MOST_LABELS = 100
 
@@ -55,10 +55,10 @@ def _split_files(folder: Path) -> dict[str, Path]:
     """Split name -> file: "train", "dev", then each further dev_NAME as NAME, by name."""
     found = {}
     for path in sorted(folder.iterdir()):
-        match = re.fullmatch(r"(train|dev)(?:_(\w+))?", path.stem)
-        if path.suffix not in SUFFIXES or not match or (match[1] == "train" and match[2]):
+        match = re.fullmatch(r"(train|dev)|dev_(\w+)", path.stem, re.IGNORECASE)
+        if path.suffix.lower() not in SUFFIXES or not match:
             continue
-        split = match[2] or match[1]
+        split = match[2] or match[1].lower()
         if split in found:
             raise InputError(
                 f"'{folder}' has both {found[split].name} and {path.name}; keep one of them."
@@ -74,32 +74,14 @@ def holds_task(folder: str) -> bool:
 
 def _settings(folder: Path) -> dict:
     path = folder / "task.toml"
-    if not path.exists():
-        return {}
-    try:
-        given = tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}.") from None
+    given = read_toml(path, SETTINGS) if path.exists() else {}
     if isinstance(given.get("text"), str):
         given["text"] = [given["text"]]
-    for key, value in given.items():
-        if key not in SETTINGS:
-            raise unknown(f"key in {path}:", key, SETTINGS)
-        if not _fits(value, SETTINGS[key]):
-            raise InputError(f"{path}: '{key}' must be {SETTINGS[key]}, not {value!r}.")
     if len(given.get("text", ())) > 2:
         raise InputError(f"{path}: 'text' must name one or two columns, not {given['text']}.")
     if given.get("kind", KINDS[0]) not in KINDS:
         raise unknown(f"kind in {path}:", given["kind"], KINDS)
     return given
-
-
-def _fits(value, what: str) -> bool:
-    if what == "a text":
-        return isinstance(value, str) and value != ""
-    if what == "a list of texts":  # a label may be a number
-        return isinstance(value, list) and value != [] and all(type(v) in (str, int) for v in value)
-    return type(value) is int and value > 0
 
 
 def _columns(table: Table, given: dict) -> tuple[list[str], str]:
@@ -136,7 +118,7 @@ def read_task(data: str) -> Task:
             f"The folder '{data}' would be the task '{name}', which is a built-in one. Give it "
             "another name in its task.toml; for GLUE's own files give the folder above it."
         )
-    table = _read_split(splits["train"])
+    table = read_table(splits["train"])
     texts, label = _columns(table, given)
     scores = label.lower() in SCORES and "labels" not in given
     kind = given.get("kind", "regression" if scores else "classification")
@@ -160,20 +142,13 @@ def read_task(data: str) -> Task:
     )
 
 
-def _read_split(path: Path) -> Table:
-    table = read_table(path)
-    if not table.rows:
-        raise InputError(f"{path} has no rows. A split needs at least one.")
-    return table
-
-
 def _labels(table: Table, column: str, given: dict) -> tuple[str, ...]:
     """The labels as listed in task.toml, else those of the column, sorted."""
     labels = [str(item) for item in given.get("labels", ())]
     if not labels:
         found = {row.value(column).strip() for row in table.rows}
-        numbers = all(re.fullmatch(r"-?\d+", label) for label in found)
-        labels = sorted(found, key=int if numbers else None)
+        numbers = all(re.fullmatch(r"-?\d{1,18}", label) for label in found)
+        labels = sorted(found, key=lambda label: (int(label) if numbers else 0, label))
         if len(labels) > MOST_LABELS:
             raise InputError(
                 f"{table.path}: the column '{column}' has {len(labels)} different labels. For "
@@ -191,7 +166,7 @@ def read(task: Task, data: str) -> tuple[dict[str, tuple[Row, ...]], str]:
         InputError: the first line of a file that does not fit (file, line, expected and found).
     """
     folder = Path(data).resolve()
-    tables = {split: _read_split(path) for split, path in _split_files(folder).items()}
+    tables = {split: read_table(path) for split, path in _split_files(folder).items()}
     columns = _columns(tables["train"], _settings(folder))
     splits = {split: _rows(table, task, *columns) for split, table in tables.items()}
     source = f"Your own files in '{data}'."
@@ -239,7 +214,8 @@ def read_jsonl_rows(path: Path, task: Task) -> tuple[Row, ...]:
         try:
             item = json.loads(line)
             texts = item.get("text", item.get("text_a")), item.get("text_b")
+            (texts[0] + (texts[1] or "")).encode()  # both are texts
             rows.append(Row(*texts, to_label(str(item["label"]), task, where)))
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise InputError(f"{where}: expected a row; delete the file and run again.") from None
     return tuple(rows)

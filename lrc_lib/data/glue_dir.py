@@ -4,6 +4,7 @@ The files are tab-separated without quoting. Their texts hold unbalanced quotati
 is split at its tabs and quotation marks mean nothing. Columns are found by name.
 """
 
+import os
 import re
 import tomllib
 from dataclasses import dataclass
@@ -168,7 +169,7 @@ def _folders(data: str) -> dict[str, Path]:
     Raises:
         InputError: there is no such folder, or it holds no task.
     """
-    found = {name: find_folder(data, name) for name in FORMATS if Path(data).is_dir()}
+    found = {name: find_folder(data, name) for name in FORMATS if os.path.isdir(data)}
     if not any(found.values()):
         raise InputError(f"'{data}' is no folder that holds a GLUE task. {LAYOUT}")
     return {name: folder for name, folder in found.items() if folder}
@@ -233,7 +234,7 @@ def read_test(path: Path, task: Task, count: int) -> tuple[Row, ...]:
         fields, where = line.split("\t"), f"{path}, line {position + 2}"
         _check_width(fields, len(header), where)
         number = str(position) if index is None else fields[index].strip()
-        if not number.isdecimal() or int(number) >= count or int(number) in rows:
+        if not re.fullmatch(r"\d{1,9}", number) or int(number) >= count or int(number) in rows:
             raise InputError(
                 f"{where}: expected an index from 0 to {count - 1:,} that occurs once, "
                 f"found {number!r:.80}."

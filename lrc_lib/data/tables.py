@@ -4,14 +4,15 @@ import csv
 import json
 import math
 import re
-from codecs import BOM_UTF8
+import tomllib
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from lrc_lib.data.tasks import Task
-from lrc_lib.errors import InputError
+from lrc_lib.errors import InputError, unknown
 
 
 def decoded(raw: bytes, where: str) -> str:
@@ -20,6 +21,8 @@ def decoded(raw: bytes, where: str) -> str:
     Raises:
         InputError: it is not UTF-8, or holds a NUL byte; `where` names file and line.
     """
+    if raw.startswith((BOM_UTF16_BE, BOM_UTF16_LE)):
+        raise InputError(f"{where}: found UTF-16. Save the file as UTF-8.")
     if b"\0" in raw:
         raise InputError(f"{where}: found a NUL byte; expected plain UTF-8 text.")
     try:
@@ -57,6 +60,40 @@ def read_lines(path: Path, expected: str = "") -> list[str]:
     return [line.removesuffix("\r") for line in lines]
 
 
+FITS = {  # what a value must be, in words -> whether it is that
+    "a text": lambda value: isinstance(value, str) and value,
+    "a list of texts": lambda value: (  # a label may be a number
+        isinstance(value, list) and {*map(type, value)} in ({str}, {int}, {str, int})
+    ),
+    "a whole number above 0": lambda value: type(value) is int and value > 0,
+    "true or false": lambda value: isinstance(value, bool),
+    "a table": lambda value: isinstance(value, dict),
+}
+
+
+def read_toml(path: Path, kinds: dict[str, str]) -> dict:
+    """The table in a TOML file.
+
+    Args:
+        kinds: key -> a key of `FITS`, or several joined by ", or ".
+
+    Raises:
+        InputError: see `read_text`; not valid TOML, an unknown key, a value of another kind.
+    """
+    text = read_text(path)
+    try:
+        table = tomllib.loads(text)
+        repr(table)  # as a message shows it; fails on hexadecimal numbers beyond any use
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid TOML: {error}.") from None
+    for key, value in table.items():
+        if key not in kinds:
+            raise unknown(f"key in {path}:", key, kinds)
+        if not any(FITS[words](value) for words in kinds[key].split(", or ")):
+            raise InputError(f"{path}: '{key}' must be {kinds[key]}, not {value!r}.")
+    return table
+
+
 class Record(NamedTuple):
     """One row of a file: where it starts ("FILE, line N"), and its fields by column."""
 
@@ -83,21 +120,31 @@ class Table:
     columns: list[str]
     rows: list[Record]
 
+    def __post_init__(self):
+        if not self.rows:
+            raise InputError(f"{self.path} has no rows. A split needs at least one.")
+
 
 def read_table(path: Path) -> Table:
     """Reads a .csv, .tsv (no quoting) or .jsonl file.
 
     Raises:
-        InputError: not UTF-8, a NUL byte, broken JSON or quoting, a row of another width (line).
+        InputError: not UTF-8, a NUL byte, broken JSON or quoting, a row of another width, or one
+            column only (file and line).
     """
-    if path.suffix == ".jsonl":
+    if path.suffix.lower() == ".jsonl":
         rows = list(_read_jsonl(path))
         return Table(path, list(rows[0].fields) if rows else [], rows)
-    lines = _read_tsv(path) if path.suffix == ".tsv" else _read_csv(path)
+    lines = _read_tsv(path) if path.suffix.lower() == ".tsv" else _read_csv(path)
     where, header = next(lines, ("", None))
     if header is None:
         raise InputError(f"{path} is empty; expected a header line and rows.")
     columns, rows = [name.strip() for name in header], []
+    if len(columns) == 1:
+        raise InputError(
+            f"{where}: expected two or more columns, found one, {columns[0]!r:.80}. Columns are "
+            "separated by commas in a .csv file and by tabs in a .tsv file."
+        )
     if len(set(columns)) < len(columns):
         raise InputError(f"{where}: a column name occurs twice: {columns}.")
     for where, fields in lines:
@@ -135,7 +182,8 @@ def _read_jsonl(path: Path):
             continue
         try:
             item = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+            json.dumps(item, ensure_ascii=False).encode()  # "\ud83d" alone is no character
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{where}: not valid JSON ({error}).") from None
         if not isinstance(item, dict):
             raise InputError(f'{where}: expected an object such as {{"text": ..., "label": ...}}.')

@@ -160,7 +160,7 @@ def text_files(place: str) -> list[Path]:
         InputError: it is neither.
     """
     path = Path(place)
-    found = sorted(path.glob("*.txt")) if path.is_dir() else [path] * path.exists()
+    found = sorted(path.glob("*.txt")) if os.path.isdir(path) else [path] * os.path.exists(path)
     if not found or any(file.suffix != ".txt" for file in found):
         raise InputError(
             f"No texts in '{path}': expected 'reviews', 'nli', 'wiki', 'glue=DIR', a .txt file, or "

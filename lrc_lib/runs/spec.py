@@ -4,7 +4,10 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
+import os
 from dataclasses import dataclass
+from decimal import Decimal
 
 from lrc_lib.data import get_task, load_task_data
 from lrc_lib.data.corpus import corpus_fingerprint, is_wikipedia
@@ -16,6 +19,7 @@ from lrc_lib.perturbation import NORMS
 from lrc_lib.runs.augmentation import Augmentation
 from lrc_lib.schedule import RECIPES, SCHEDULES, boundary_step, get_recipe
 
+SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 RUN_FORMAT = 6  # raise it when the same spec would give another result
 KINDS = ("teacher", "general", "augmented")  # the recipes that are not students of a task
 
@@ -26,18 +30,17 @@ STUDENTS = GENERAL + AUGMENTED + STUDENT  # runs that train a student
 ALL = TEACHER + STUDENTS
 
 
-def setting(default, kinds, choices=(), least=None, above=None, location=False):
+def setting(default, kinds, choices=(), least=None, above=None, most=None, location=False):
     """A field of `RunSpec`.
 
     Args:
         kinds: the kinds of run whose result follows from it.
         choices: the values that it takes; () for any.
-        least, above: bounds on a number, with and without the bound itself.
+        least, above, most: bounds on a number; `above` without the bound itself.
         location: it says where something lies or how it is computed, and changes no result. Such
             fields are not part of an id.
     """
-    names = ("kinds", "choices", "least", "above", "location")
-    metadata = dict(zip(names, (kinds, choices, least, above, location), strict=True))
+    metadata = {name: value for name, value in locals().items() if name != "default"}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -59,7 +62,7 @@ class RunSpec:
     # the data
     task: str = setting("reviews", ON_ROWS)
     recipe: str = setting("lrc", ALL)
-    seed: int = setting(0, STUDENT)
+    seed: int = setting(0, STUDENT, least=0)
     data: str = setting("", ON_ROWS, location=True)
     train_rows: int = setting(0, ON_ROWS, least=0)
     dev_rows: int = setting(0, ON_ROWS, least=0)
@@ -71,14 +74,14 @@ class RunSpec:
     teacher_epochs: int = setting(3, TEACHER, least=0)  # 0: as it is
     teacher_lr: float = setting(5e-5, TEACHER, above=0)
     teacher_batch_size: int = setting(32, TEACHER, least=1)
-    teacher_seed: int = setting(0, TEACHER)
+    teacher_seed: int = setting(0, TEACHER, least=0)
 
     # the student (Table 2)
     student_layers: int = setting(4, STUDENTS, least=1)
     student_hidden: int = setting(312, STUDENTS, least=1)
     student_intermediate: int = setting(1200, STUDENTS, least=1)
     student_heads: int = setting(12, STUDENTS, least=1)
-    dropout: float = setting(0.1, STUDENTS, least=0)
+    dropout: float = setting(0.1, STUDENTS, least=0, most=1)
 
     # its training on the task
     epochs: int = setting(0, STUDENT, least=0)
@@ -86,7 +89,7 @@ class RunSpec:
     learning_rate: float = setting(1e-4, AUGMENTED + STUDENT, above=0)
     weight_decay: float = setting(0.01, STUDENTS, least=0)
     clip: float = setting(1.0, STUDENTS, above=0)
-    warmup: float = setting(0.1, STUDENTS, least=0)
+    warmup: float = setting(0.1, STUDENTS, least=0, most=1)
     schedule: str = setting("linear", STUDENT, SCHEDULES)
     stage_boundary: float = setting(0.8, STUDENT)
     drop_last: bool = setting(True, STUDENTS)
@@ -117,7 +120,7 @@ class RunSpec:
     general_batch_size: int = setting(256, GENERAL, least=2)
     general_lr: float = setting(1e-4, GENERAL, above=0)
     general_max_length: int = setting(128, GENERAL, least=1)
-    general_seed: int = setting(0, GENERAL + AUGMENTED)
+    general_seed: int = setting(0, GENERAL + AUGMENTED, least=0)
     general_loss: str = setting("cos_nce", GENERAL + AUGMENTED, LAYER_LOSSES)
 
     # augmentation of the task's rows
@@ -193,7 +196,7 @@ class RunSpec:
         """Read a spec; an unknown field is an error that names the nearest right one."""
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"The spec is not JSON: {error}.") from error
         if not isinstance(values, dict):
             raise InputError('A spec is a JSON object, like {"task": "rte"}.')
@@ -310,9 +313,13 @@ def _changed(spec: RunSpec) -> list[str]:
 
 
 def _check(field, value) -> None:
-    choices, least, above = (field.metadata[key] for key in ("choices", "least", "above"))
+    choices, least, above, most = map(field.metadata.get, ("choices", "least", "above", "most"))
     if choices and value not in choices:
         raise unknown(field.name, value, choices)
+    if field.type is float and not math.isfinite(value):
+        raise InputError(f"{field.name} must be a finite number, not {value}.")
+    if most is not None and value > most:
+        raise InputError(f"{field.name} must be at most {most}, not {value}.")
     if above is not None and not value > above:
         raise InputError(f"{field.name} must be positive, not {value}.")
     if least is not None and not value >= least:
@@ -325,14 +332,14 @@ def as_type(name: str, value, kind):
     """`value` (perhaps text from --set) as the field's type; InputError names the field."""
     try:
         if kind is bool:
-            word = str(value).lower()
-            if word not in ("true", "false", "1", "0", "yes", "no"):
-                raise ValueError
-            return word in ("true", "1", "yes")
-        if kind is int and float(value) != int(float(value)):
+            return SWITCH[str(value).lower()]
+        if kind is str:
+            return os.fsdecode(os.fsencode(value))  # refuses what is neither text nor a path
+        number = Decimal(str(value))  # exact, where a float would round a long seed
+        if kind is int and (not abs(number) < 2**63 or number % 1):
             raise ValueError
-        return kind(float(value)) if kind is int else kind(value)
-    except (TypeError, ValueError, OverflowError):
+        return kind(number)
+    except (TypeError, ValueError, LookupError, ArithmeticError):
         raise InputError(f"{name} must be of type {kind.__name__}, not {value!r}.") from None
 
 

@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +52,19 @@ class RunResult:
             )
         return path
 
+    @contextmanager
+    def _reading(self, name: str):
+        """A file of the run to read; `InputError` if it does not hold what is looked for."""
+        try:
+            yield self._part(name)
+        except LrcError:
+            raise
+        except Exception as error:  # numpy and zipfile raise many kinds
+            raise InputError(f"{self.path / name} lacks what was asked for: {error!r}.") from error
+
     def _json(self, name: str) -> dict:
-        return json.loads(self._part(name).read_text(encoding="utf-8"))
+        with self._reading(name) as path:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
 
     @property
     def metrics(self) -> dict:
@@ -69,13 +81,14 @@ class RunResult:
         """A row per step: step, epoch, stage, rate, loss (clean total), perturbed, layers (sum over
         layers), minimum, excess, soft, hard, and with keep = "best" dev, the primary metric at the
         ends of stage 2's epochs; NaN where a part was off."""
-        lines = self._part("history.jsonl").read_text(encoding="utf-8").splitlines()
-        return pandas.DataFrame(map(json.loads, lines)).reindex(columns=COLUMNS)
+        with self._reading("history.jsonl") as path:
+            lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+            return pandas.DataFrame(map(dict, lines)).reindex(columns=COLUMNS)
 
     def predictions(self, split: str = "") -> dict[str, np.ndarray]:
         """Dev predictions: "logits" (n, C), "labels" (n,) and "keys" (n,), see
         `lrc_lib.evaluate.row_keys`; the first split if none is named."""
-        with np.load(self._part("predictions.npz")) as arrays:
+        with self._reading("predictions.npz") as path, np.load(path) as arrays:
             splits = sorted({name.split("/")[0] for name in arrays})
             split = split or next(iter(self.metrics["splits"]))
             if split not in splits:
@@ -85,8 +98,9 @@ class RunResult:
     def score(self, split: str = "", metric: str = "") -> float:
         """One dev metric as a fraction: the primary one of the first split by default."""
         metrics = self.metrics
-        split = split or next(iter(metrics["splits"]))
-        return metrics["splits"][split][metric or metrics["primary"]]
+        with self._reading("metrics.json"):
+            split = split or next(iter(metrics["splits"]))
+            return metrics["splits"][split][metric or metrics["primary"]]
 
     def student(self):
         """The trained model (a transformers classifier) in eval mode, on the CPU."""

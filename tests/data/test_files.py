@@ -110,6 +110,14 @@ def test_numeric_labels_are_sorted_as_numbers(tmp_path):
             '{"text": "a", "label": "pos"}\n{"text": "b"}\n',
             "line 2: the column 'label'",
         ),
+        ("dev_jsonl", f'{{"text": "a", "label": {"9" * 5000}}}\n', "line 1: not valid JSON"),
+        (
+            "dev_jsonl",
+            '{"text": "\\ud83d", "label": "pos"}\n',
+            "line 1: not valid JSON.*surrogates",
+        ),
+        ("dev_csv", "text;label\na;pos\n", "line 1: .*found one, 'text;label'.*commas in a .csv"),
+        ("dev_csv", "text\tlabel\na\tpos\n", "line 1: .*found one, .*tabs in a .tsv file"),
         ("train_tsv", "text\tlabel\n", "both train.csv and train.tsv"),
         ("notes_csv", "", "has no dev.csv, dev.tsv or dev.jsonl"),
     ],
@@ -162,10 +170,30 @@ def test_bad_task_toml(toml, message, tmp_path):
         load(folder)
 
 
-def test_not_utf8(tmp_path):
+def test_case_does_not_count_in_names_of_files(tmp_path):
+    data = load(put(tmp_path / "x", Train_CSV=GOOD, DEV_csv=GOOD, dev_New_csv=GOOD))
+    assert list(data.dev) == ["dev", "New"] and len(data.train) == 2
+
+
+def test_equal_numbers_keep_one_order(tmp_path):
+    table = "text,label\na,01\nb,1\nc,001\nd,0\n"
+    folder = put(tmp_path / "x", train_csv=table, dev_csv=table)
+    assert own_task(folder).labels == ("0", "001", "01", "1")
+    put(tmp_path / "x", train_csv=table + f"e,{'9' * 5000}\n")
+    assert own_task(folder).labels[-1] == "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"text,label\nfine,pos\ncaf\xe9,pos\n", "dev.csv, line 3: found the byte 0xe9"),
+        (GOOD.encode("utf-16"), "dev.csv, line 1: found UTF-16. Save the file as UTF-8"),
+    ],
+)
+def test_not_utf8(content, message, tmp_path):
     folder = put(tmp_path / "x", train_csv=GOOD, dev_csv=GOOD)
-    (tmp_path / "x" / "dev.csv").write_bytes(b"text,label\nfine,pos\ncaf\xe9,pos\n")
-    with pytest.raises(InputError, match="dev.csv, line 3: found the byte 0xe9"):
+    (tmp_path / "x" / "dev.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
         load(folder)
 
 

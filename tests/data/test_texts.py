@@ -32,7 +32,18 @@ def test_texts_of_a_file_and_of_a_folder(tmp_path):
     assert kept == ("two <b>", "three") and "1 texts of dev or test sets" in source
 
 
-@pytest.mark.parametrize("place", ["wikipedia", "reviews.csv", "nli:elsewhere", "glue=elsewhere"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "wikipedia",
+        "reviews.csv",
+        "nli:elsewhere",
+        "glue=elsewhere",
+        "x" * 9999,
+        "glue=" + "x" * 9999,
+    ],
+    ids=lambda place: place[:20],
+)
 def test_texts_from_an_unknown_place(place):
     for read in (load_texts, corpus.open_stream) if place != "wikipedia" else (load_texts,):
         with pytest.raises(InputError, match="expected 'reviews', 'nli', 'wiki'|no folder that"):

@@ -6,20 +6,22 @@ notebooks/00_start_here.
 
 import itertools
 import re
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lrc_lib.data import get_task, tasks_in
+from lrc_lib.data.tables import read_toml
 from lrc_lib.data.tasks import TASKS
 from lrc_lib.errors import InputError, unknown
 from lrc_lib.schedule import RECIPES
 
 FOLDER = Path(__file__).parent
 PROFILES = ("smoke", "laptop", "study", "gpu", "paper")
-TABLES = ("run", "task", "recipe", "recipes", "select")
-KEYS = ("title", "tasks", "seeds", "control_seeds", "own_seeds", "dev_note", "data", *TABLES)
+KEYS = dict.fromkeys(("title", "data", "dev_note"), "a text")
+KEYS |= {"tasks": "a list of texts", "own_seeds": "true or false"}
+KEYS |= dict.fromkeys(("seeds", "control_seeds"), "a whole number above 0")
+KEYS |= dict.fromkeys(("run", "task", "recipe", "recipes", "select"), "a table")
 BEFORE_STUDENTS = ("teacher", "general", "augmented")  # runs that students depend on
 SELECTED = ("learning_rate", "representation")  # what [select] may choose
 BUILT_IN = ("reviews", "nli")  # sources that take no folder
@@ -217,30 +219,23 @@ def _read(name) -> dict:
         path = Path(name)
     elif name not in PROFILES:
         raise unknown("profile", name, PROFILES)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Cannot read the profile '{path}': {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from None
-    _refuse_unknown(table, KEYS, f"key in {path.name}")
-    for key in TABLES:
-        if not isinstance(table.get(key, {}), dict):
-            raise InputError(f"{path}: '{key}' must be a table, like [{key}], not {table[key]!r}.")
-    for key, kind in (("title", str), ("tasks", list), ("seeds", int)):
-        if not isinstance(table.get(key), kind) or not table[key]:
-            raise InputError(f"{path} needs '{key}', a {kind.__name__} that is not empty.")
+    table = read_toml(path, KEYS)
+    for key in ("title", "tasks", "seeds"):
+        if key not in table:
+            raise InputError(f"{path} needs '{key}', {KEYS[key]}.")
     return table
 
 
 def _refuse_unknown(names: Iterable[str], known, kind: str) -> None:
     for name in names:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise unknown(kind, name, known)
 
 
 def _checked(values: dict, where: str, device: str) -> dict:
     """The values, with the types of `RunSpec`'s fields and the device's precision."""
+    if not isinstance(values, dict):
+        raise InputError(f"{where} must be a table of settings, not {values!r}.")
     for key in values:
         if key in OWN:
             raise InputError(f"'{key}' cannot be set in {where}: {OWN[key]}.")
