@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -28,6 +29,9 @@ from lrc_lib.errors import InputError
 PACKAGE_PREFIX = "package:"
 LAYER_MAPS = ("uniform", "top", "bottom", "penultimate")
 PROJECTIONS = ("shared", "per_layer")
+POSITIONS = 512  # of a student: its rows have at most as many tokens
+# Teachers that number positions from the padding token's id on, so that those up to it are unused:
+SHIFTED = "camembert data2vec-text longformer luke mpnet roberta roberta-prelayernorm xlm-roberta"
 SCORED = ("bert", "electra", "roberta", "xlm-roberta")  # models whose attention scores we read
 
 
@@ -72,7 +76,7 @@ def _pretrained(loader, teacher: str, what: str, **options):
     try:
         with quiet_transformers():
             return loader.from_pretrained(folder, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # of transformers, safetensors, pickle, zip or JSON
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise InputError(f"Could not load the {what} in '{folder}': {reason}") from error
 
@@ -81,32 +85,67 @@ def load_tokenizer(teacher: str):
     """The teacher's tokenizer, which the student shares.
 
     Raises:
-        InputError: it has no padding token.
+        InputError: it has no files or no padding token.
     """
-    tokenizer = _pretrained(AutoTokenizer, teacher, "tokenizer")
+    tokenizer, folder = _pretrained(AutoTokenizer, teacher, "tokenizer"), teacher_folder(teacher)
+    files = ["tokenizer.json", *tokenizer.vocab_files_names.values()]
+    if not any((folder / name).is_file() for name in files):  # transformers makes an empty one
+        raise InputError(
+            f"'{folder}' has no tokenizer (none of {', '.join(sorted(set(files)))}). Save the "
+            "teacher's tokenizer there: tokenizer.save_pretrained(FOLDER)."
+        )
     if tokenizer.pad_token_id is None:
         raise InputError(f"The tokenizer of '{teacher}' has no padding token.")
     return tokenizer
 
 
-def load_encoder_classifier(teacher: str, num_labels: int) -> nn.Module:
-    """The teacher's encoder with a fresh classification head, in eval mode.
+def load_encoder_classifier(teacher: str, num_labels: int, head: bool = False) -> nn.Module:
+    """The teacher's encoder with a classification head, in eval mode.
 
     Args:
         teacher: see `teacher_folder`.
         num_labels: classes, or 1 for a regression.
+        head: whether the head must be the teacher's own; else it may be a fresh one.
 
     Raises:
-        InputError, UnavailableError: it cannot be loaded.
+        InputError, UnavailableError: it cannot be loaded, or lacks weights (only those of a pooler
+            may be missing).
     """
-    model = _pretrained(
-        AutoModelForSequenceClassification,
-        teacher,
-        "teacher",
-        num_labels=num_labels,
-        ignore_mismatched_sizes=True,
-    )
+    options = dict(num_labels=num_labels, ignore_mismatched_sizes=True, output_loading_info=True)
+    model, info = _pretrained(AutoModelForSequenceClassification, teacher, "teacher", **options)
+    absent = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    needed = "" if head else model.base_model_prefix + "."
+    if absent := [n for n in absent if n.startswith(needed) and ".pooler." not in n]:
+        raise InputError(
+            f"'{teacher}' lacks {len(absent)} weights of a {model.config.model_type} with "
+            f"{num_labels} output(s), or has them in another shape, such as {min(absent)}. It also "
+            f"holds {min(info['unexpected_keys'], default='nothing else')}. Give a folder that "
+            "model.save_pretrained(FOLDER) wrote."
+        )
     return model.eval()
+
+
+def local_config(teacher: str):
+    """The transformers config of a teacher; None if it is not on this machine: nothing is fetched.
+
+    It is None for a package, too.
+    """
+    try:
+        return AutoConfig.from_pretrained(teacher, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError):
+        return None
+
+
+def most_tokens(config) -> int:
+    """Tokens of the longest row that a student and a teacher with this config both take.
+
+    Args:
+        config: of transformers; None: a teacher that takes as many as the student.
+    """
+    positions = getattr(config, "max_position_embeddings", POSITIONS)
+    if getattr(config, "model_type", "") in SHIFTED.split():
+        positions -= config.pad_token_id + 1
+    return min(positions, POSITIONS) if positions > 0 else POSITIONS
 
 
 def load_masked_lm(name: str):
@@ -117,7 +156,7 @@ def load_masked_lm(name: str):
     """
     try:
         model, info = _pretrained(AutoModelForMaskedLM, name, "model", output_loading_info=True)
-        tokenizer = _pretrained(AutoTokenizer, name, "tokenizer")
+        tokenizer = load_tokenizer(name)
     except InputError as error:
         raise InputError(f"The masked LM: {error}") from error
     if info["missing_keys"]:
@@ -150,7 +189,7 @@ def build_student(
     vocab_size: int = 30522,
     num_labels: int = 2,
     dropout: float = 0.1,
-    max_positions: int = 512,
+    max_positions: int = POSITIONS,
     pad_token_id: int = 0,
 ) -> BertForSequenceClassification:
     """A BERT of any shape with random weights, N(0, 0.02); the default is the paper's.

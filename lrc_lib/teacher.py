@@ -14,17 +14,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from filelock import FileLock
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
 from lrc_lib.data.batches import Encoded, by_length, collate, ragged
 from lrc_lib.data.manifest import is_whole, write_manifest
 from lrc_lib.data.tasks import Task
-from lrc_lib.errors import InputError
-from lrc_lib.evaluate import bootstrap, chance_level, compute_metrics, constant_metrics
+from lrc_lib.errors import InputError, TrainingError
+from lrc_lib.evaluate import bootstrap, chance_level, constant_metrics
 from lrc_lib.losses import directions, reduce_states
 from lrc_lib.models import attention_scores, model_inputs
 
 MEAN_ROWS = 2**15  # the training mean is taken over at most this many rows, evenly spaced
+UNKNOWN = 0.2  # the share of unknown tokens that a teacher's tokenizer may leave
 
 
 class TeacherOutput(NamedTuple):
@@ -46,6 +49,19 @@ def no_teacher(rows, batch, weights) -> None:
     """In place of a teacher, for recipes that learn from the labels alone."""
 
 
+def not_finite(answers: TeacherOutput | None, layers) -> str:
+    """Which of a teacher's answers are not finite numbers, in words; "" if all of them are.
+
+    Args:
+        layers: the teacher layers of `answers.states`.
+    """
+    for layer, states in zip(layers, answers.states if answers else (), strict=False):
+        if not states.isfinite().all():
+            why = "not numbers" if states.isnan().any() else "beyond 65,504, the most of float16"
+            return f"states of layer {layer} that are {why},"
+    return "" if not answers or answers.logits.isfinite().all() else "logits that are not finite"
+
+
 class LiveTeacher:
     """Runs the model at every step. Used where a cache would not fit, or would not be reused.
 
@@ -61,6 +77,7 @@ class LiveTeacher:
         self.model = model.to(device).eval().requires_grad_(False)
         self.layers, self.representation = tuple(layers), representation
         self.scored = [n for n in self.layers if n and attentions]
+        self.source = "the teacher"
 
     @property
     def running(self):
@@ -94,6 +111,7 @@ class CachedTeacher:
 
     def __init__(self, folder: Path, live: LiveTeacher, device="cpu"):
         self.live, self.states, device = live, None, torch.device(device)
+        self.source = f"the cache '{folder}'"
         self.whole = live.representation not in ("mean", "cls")  # a vector for each token
         self.logits = torch.from_numpy(np.load(folder / "logits.npy")).to(device)  # (n, C) float32
         self.offsets = np.load(folder / "offsets.npy")  # (n + 1,)
@@ -145,7 +163,7 @@ class WithMeans:
 
     def __init__(self, teacher, encoded: Encoded, means: str, representation, device, count=0):
         self.teacher, self.encoded, self.count = teacher, encoded, count
-        self.running = teacher.running
+        self.running, self.source = teacher.running, teacher.source
         self.representation, self.device, self.means = representation, device, None
         if means == "all":
             every = -(-len(encoded) // MEAN_ROWS)
@@ -231,7 +249,11 @@ def open_teacher(
 
 
 def build_cache(teacher: LiveTeacher, encoded: Encoded, folder: Path, device, states=True) -> None:
-    """Write the teacher's logits and, in float16, its states for all rows, or nothing at all."""
+    """Write the teacher's logits and, in float16, its states for all rows, or nothing at all.
+
+    Raises:
+        TrainingError: an answer is not finite.
+    """
     partial = folder.with_name(folder.name + ".partial")
     for leftover in (partial, folder):  # a folder without a manifest is not whole
         shutil.rmtree(leftover, ignore_errors=True)
@@ -245,6 +267,10 @@ def build_cache(teacher: LiveTeacher, encoded: Encoded, folder: Path, device, st
     logits = np.zeros((len(encoded), teacher.model.config.num_labels), dtype=np.float32)
     for rows in by_length(encoded, 32):
         answers = teacher(rows, collate(encoded, rows, device), (int(states), 1, 0))
+        if bad := not_finite(answers, teacher.layers):
+            raise TrainingError(
+                f"The teacher gives {bad} to rows {rows.tolist()}: it cannot teach."
+            )
         logits[rows] = answers.logits.cpu().numpy()
         if states:
             stacked = torch.stack(answers.states, dim=2).half().cpu().numpy()  # (B, l, M, D)
@@ -259,22 +285,23 @@ def build_cache(teacher: LiveTeacher, encoded: Encoded, folder: Path, device, st
 
 
 def check_fits(teacher, tokenizer, encoded, spec) -> None:
-    """Refuse a teacher whose tokenizer or positions do not fit, before an index error does.
+    """Refuse a teacher whose tokenizer does not fit its embeddings or the texts.
 
     Raises:
-        InputError: more tokens than embeddings, or rows longer than its positions.
+        InputError: the tokenizer is not the model's, or does not know the words.
     """
-    config = teacher.config
-    if len(tokenizer) > config.vocab_size:
+    tokens, embeddings = len(tokenizer), teacher.config.vocab_size
+    if not 0.9 * embeddings - 128 <= tokens <= embeddings:  # some models have a few unused ones
         raise InputError(
-            f"The tokenizer of '{spec.teacher}' has {len(tokenizer)} tokens, its model only "
-            f"{config.vocab_size} embeddings: they do not belong together."
+            f"The tokenizer of '{spec.teacher}' has {tokens} tokens, its model {embeddings} "
+            "embeddings: they do not belong together."
         )
-    longest, positions = int(encoded.lengths.max()), getattr(config, "max_position_embeddings", 512)
-    if longest > positions:
+    share = float(np.mean(encoded.ids[: 1 << 22] == tokenizer.unk_token_id))
+    if share > UNKNOWN:
         raise InputError(
-            f"A row has {longest} tokens, but '{spec.teacher}' has {positions} positions. "
-            f"--set max_length={positions} cuts rows to that."
+            f"To the tokenizer of '{spec.teacher}' {share:.0%} of the training tokens are unknown "
+            f"({tokenizer.unk_token}; at most {UNKNOWN:.0%} may be). Give a teacher of the texts' "
+            "language, or its own tokenizer."
         )
 
 
@@ -287,6 +314,7 @@ def check_teacher(task: Task, logits, labels) -> dict:
       they are given to the rows at random (`lrc_lib.evaluate.chance_level`).
     - For classes, no other order of the labels scores clearly better (by three standard errors of
       an accuracy): a teacher from elsewhere may number its classes differently.
+    - For a regression, its mean squared error is below the best constant's: its scale may differ.
 
     Args:
         logits: (n, C), the teacher's.
@@ -304,19 +332,15 @@ def check_teacher(task: Task, logits, labels) -> dict:
         levels["its own answers' in random order"] = chance_level(task, logits, labels)
     name, level = max(levels.items(), key=lambda item: item[1])
     report |= {"value": value, "low": low, "baseline": level}
-    if task.kind == "classification" and task.num_labels <= 4:
-        own = compute_metrics(task, logits, labels)
-        accuracy = float((logits.argmax(-1) == labels).mean())
-        orders = itertools.permutations(range(task.num_labels))
-        best = max(orders, key=lambda order: (logits[:, order].argmax(-1) == labels).mean())
-        better = float((logits[:, best].argmax(-1) == labels).mean())
-        if better - accuracy > 3 * (0.25 / len(labels)) ** 0.5:
-            names = ", ".join(task.labels[i] for i in best)
-            report["reason"] = (
-                f"Its classes seem to be in another order than the task's: accuracy {accuracy:.3f} "
-                f"as they stand, {better:.3f} if its outputs were {names}. Metrics now: {own}."
-            )
-            return report
+    if task.labels and (found := _misnumbered(task, logits, labels)):
+        return report | {"reason": found}
+    error, constant = float(np.mean((logits[:, 0] - labels) ** 2)), float(np.var(labels))
+    if not task.labels and error >= constant:
+        given, asked = (f"{x.mean():.3g} ± {x.std():.3g}" for x in (logits, labels))
+        return report | {
+            "reason": f"Its mean squared error {error:.3g} is not below a constant's "
+            f"{constant:.3g}: its answers are {given}, the labels {asked}."
+        }
     report["passed"] = low > level
     verb = "beats" if report["passed"] else "does not clearly beat"
     report["reason"] = (
@@ -324,3 +348,21 @@ def check_teacher(task: Task, logits, labels) -> dict:
         f"{name} {level:.3f}."
     )
     return report
+
+
+def _misnumbered(task: Task, logits, labels) -> str:
+    """Says which classes the outputs seem to stand for; "" if they are the task's, in its order.
+
+    The order that fits one half of the rows best is tried on the other half.
+    """
+    guesses, half = logits.argmax(-1), np.random.default_rng(0).random(len(labels)) < 0.5
+    counts = confusion_matrix(guesses[half], labels[half], labels=range(task.num_labels))
+    order = linear_sum_assignment(counts, maximize=True)[1]  # the class that each output stands for
+    rest = max(1, int((~half).sum()))
+    own, better = (float((g == labels)[~half].sum() / rest) for g in (guesses, order[guesses]))
+    if better - own <= 3 * (0.25 / rest) ** 0.5:
+        return ""
+    return (
+        f"Its classes seem to be in another order than the task's: accuracy {own:.3f} as they "
+        f"stand, {better:.3f} if its outputs were {', '.join(task.labels[i] for i in order)}."
+    )

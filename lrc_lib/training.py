@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from lrc_lib.data.batches import Encoded, collate, epoch_order, steps_per_epoch
 from lrc_lib.data.manifest import is_whole, write_manifest
 from lrc_lib.distil import Losses, Net, step_losses
-from lrc_lib.errors import InputError, TrainingError, UnavailableError
+from lrc_lib.errors import InputError, TrainingError
 from lrc_lib.models import trim_vocabulary
 from lrc_lib.schedule import Recipe, boundary_step, learning_rate_factor, loss_weights
+from lrc_lib.teacher import no_teacher, not_finite
 
 FLUSH_STEPS = 20  # losses are read back from the device and written after this many steps
 CHECKPOINT_SECONDS = 60
@@ -43,8 +44,9 @@ def train(net: Net, teacher: Callable, trainer: "Trainer") -> None:
 
     Raises:
         TrainingError: a loss is NaN or infinite (names the step, the rows and the likely cause).
-        UnavailableError: a checkpoint cannot be written.
+        OSError: a checkpoint cannot be written.
     """
+    trainer.teacher = teacher
     for step, rows in trainer.steps():
         weights = trainer.weights(step)  # (alpha, beta, gamma) of this step's stage
         rows, batch = trainer.batch(rows)
@@ -140,6 +142,7 @@ class Trainer:
     Attributes:
         start, total: the first step that is left to do, and the number of steps.
         boundary: the first step of stage 2.
+        teacher: what `train` asks; its answers are looked at again where a loss is not finite.
 
     Raises:
         InputError: fewer rows than one batch.
@@ -165,6 +168,7 @@ class Trainer:
         self.folder, self.device = Path(folder), torch.device(device)
         self.report, self.stage1, self.score = report, stage1, score
         self.group, self.autocast, self.collate = group, autocast, collate
+        self.teacher = no_teacher
         net.to(self.device).train()
         rows, size = len(encoded), settings.batch_size
         self.per_epoch = steps_per_epoch(rows, size, settings.drop_last)
@@ -307,8 +311,12 @@ class Trainer:
     def _not_finite(self, line: dict, rows) -> str:
         bad = [name for name in LOSSES if not math.isfinite(line.get(name, 0))]
         cause = f"a learning rate of {self.settings.learning_rate:g} that is too high"
-        if line["step"] == 0:
-            cause = "weights, teacher outputs or labels that are not numbers from the start"
+        batch = self.collate(self.encoded, rows, self.device)
+        answers = self.teacher(rows, batch, self.weights(line["step"]))
+        if of_teacher := not_finite(answers, [n for _, n in self.net.pairs]):
+            cause = f"{of_teacher} from {self.teacher.source}"
+        elif line["step"] == 0:
+            cause = "weights or labels that are not numbers from the start"
         elif bad == ["perturbed"]:
             cause = "a perturbation (epsilon) that is too large"
         return (
@@ -331,14 +339,7 @@ class Trainer:
             "rng": torch.get_rng_state(),
             "cuda_rng": [torch.cuda.get_rng_state(self.device)] if cuda else [],
         }
-        try:
-            _save_whole(state, self.folder / "checkpoint.pt")
-        except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
-            raise UnavailableError(
-                f"Cannot write the checkpoint after step {done} to '{self.folder}': "
-                f"{getattr(error, 'strerror', None) or error}. What was saved before is kept; make "
-                "room, and the same command continues from there."
-            ) from error
+        _save_whole(state, self.folder / "checkpoint.pt")
         self._saved = time.monotonic()
 
     def _share_stage1(self, done: int) -> None:
@@ -416,7 +417,7 @@ def build_optimizer(net: nn.Module, learning_rate: float, weight_decay: float, d
 
 
 def _save_whole(state: dict, path: Path) -> None:
-    """`torch.save` under another name, flushed to disk, then renamed."""
+    """`torch.save` under another name, flushed to disk, then renamed; OSError where it cannot."""
     partial = path.with_suffix(".partial")
     try:
         with partial.open("wb") as file:
@@ -424,8 +425,10 @@ def _save_whole(state: dict, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())  # some file systems tell only now that they are full
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, RuntimeError):  # of torch's own writer
+            raise OSError(f"{error}") from error
         raise
 
 

@@ -57,7 +57,11 @@ def tiny_teacher(tmp_path_factory) -> str:
         intermediate_size=64,
         max_position_embeddings=64,
     )
-    BertModel(config).save_pretrained(folder)
+    model = BertModel(config)
+    positions = torch.nn.Embedding(128, 32)  # the other weights are drawn as for 64
+    positions.weight.data[:64] = model.embeddings.position_embeddings.weight.data
+    model.embeddings.position_embeddings, config.max_position_embeddings = positions, 128
+    model.save_pretrained(folder)
     return str(folder)
 
 

@@ -1,5 +1,7 @@
 """Metrics against the libraries and by hand, the bootstrap, and the teacher's check."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.stats import t
@@ -143,8 +145,28 @@ def test_the_check_passes_a_good_teacher_and_stops_a_guessing_or_misnumbered_one
     assert not guessing["passed"] and "best constant answer" in guessing["reason"]
     shifted = check_teacher(task, one_hot((labels + 1) % 3, 3), labels)
     assert not shifted["passed"] and "another order" in shifted["reason"]
+    one, two, three = task.labels
+    assert f"if its outputs were {three}, {one}, {two}." in shifted["reason"]
     good[7, 1] = np.inf
     assert "no finite answer to 1 of 300 rows" in check_teacher(task, good, labels)["reason"]
+
+
+def test_any_number_of_classes_is_looked_through_for_their_order():
+    names = tuple("abcdefgh")
+    task = dataclasses.replace(get_task("mnli"), labels=names)
+    labels, order = RNG.integers(0, 8, 400), np.array([3, 0, 1, 2, 4, 5, 7, 6])
+    assert check_teacher(task, one_hot(labels, 8), labels)["passed"]
+    found = check_teacher(task, one_hot(order[labels], 8), labels)
+    assert not found["passed"] and "outputs were b, c, d, a, e, f, h, g." in found["reason"]
+
+
+def test_a_regression_on_another_scale_may_not_teach():
+    task, labels = get_task("sts-b"), RNG.uniform(0, 5, 300)
+    good = labels[:, None] + RNG.normal(0, 0.5, (300, 1))
+    assert check_teacher(task, good, labels)["passed"]
+    for other in (good / 5, good + 4, -good):
+        found = check_teacher(task, other, labels)
+        assert not found["passed"] and "mean squared error" in found["reason"]
 
 
 @pytest.mark.parametrize("task", ["qqp", "mrpc", "cola", "sts-b", "rte"])

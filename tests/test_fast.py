@@ -1,6 +1,7 @@
 """What makes it fast changes no result: dropout, precision, compilation, padding, memory."""
 
 import contextlib
+import copy
 import dataclasses
 import os
 from functools import partial
@@ -348,7 +349,28 @@ def test_a_budget_of_zero_caches_nothing_and_kinds_of_states_share_no_cache(work
 
 
 def test_jobs_by_device(monkeypatch):
+    room = [64e9]
+    monkeypatch.setattr(device, "memory", lambda: room[0])
     monkeypatch.setattr(device, "cpu_count", lambda: 16)
     assert [default_jobs(torch.device(kind)) for kind in ("cpu", "cuda", "mps")] == [16, 4, 1]
+    for room[0], jobs in ((8e9, 5), (4e9, 2), (2e9, 1)):  # a container or Binder has 2 GB
+        assert default_jobs(torch.device("cpu")) == jobs
     monkeypatch.setattr(device, "cpu_count", lambda: 1)
     assert default_jobs(torch.device("cuda")) == 1
+
+
+def test_memory_is_the_machine_s_or_that_of_its_container(monkeypatch):
+    assert 1e8 < device.memory() < 1e14
+    monkeypatch.setattr(device.Path, "read_text", lambda path: "max" if "." in path.name else "")
+    whole = device.memory()
+    monkeypatch.setattr(device.Path, "read_text", lambda path: "1000000\n")
+    assert device.memory() == 1e6 < whole
+
+
+@pytest.mark.parametrize("value, says", [(1e6, "65,504"), (float("nan"), "not numbers")])
+def test_states_that_are_no_numbers_are_not_cached(work, tmp_path, value, says):
+    teacher = copy.deepcopy(work.teacher)
+    teacher.bert.encoder.layer[1].output.LayerNorm.weight.data[0] *= value
+    with pytest.raises(TrainingError, match=f"states of layer 2 that are .*{says}"):
+        open_teacher(teacher, work.encoded, [1, 2], "flatten", "cpu", tmp_path / "cache", 1.0)
+    assert not [path for path in tmp_path.glob("cache*") if path.suffix == ""]

@@ -1,5 +1,8 @@
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lrc_lib.errors import InputError
 from lrc_lib.models import (
@@ -13,6 +16,7 @@ from lrc_lib.models import (
     layer_pairs,
     load_encoder_classifier,
     load_tokenizer,
+    most_tokens,
     start_from_teacher,
     trim_vocabulary,
 )
@@ -112,8 +116,8 @@ def test_a_student_starts_from_mapped_layers_and_fewer_positions(tiny_teacher):
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     ours, theirs = student.bert.embeddings, teacher.bert.embeddings
     assert torch.equal(ours.word_embeddings.weight, theirs.word_embeddings.weight[:20])
-    assert torch.equal(ours.position_embeddings.weight[:64], theirs.position_embeddings.weight)
-    assert torch.equal(ours.position_embeddings.weight[64:], positions[64:])
+    assert torch.equal(ours.position_embeddings.weight[:128], theirs.position_embeddings.weight)
+    assert torch.equal(ours.position_embeddings.weight[128:], positions[128:])
     assert torch.equal(student.bert.pooler.dense.weight, teacher.bert.pooler.dense.weight)
     for shape in ((2, 24, 64, 4), (2, 32, 32, 4), (2, 32, 64, 2)):
         other = build_student(*shape, vocab_size=20)
@@ -175,6 +179,47 @@ def test_missing_and_broken_teacher_folders(tmp_path):
         load_encoder_classifier(str(tmp_path / "nowhere"), 2)
     with pytest.raises(InputError, match="teacher"):
         load_encoder_classifier(str(tmp_path), 2)
+
+
+@pytest.mark.parametrize(
+    "renamed, says",
+    [
+        (lambda name: f"module.{name}", r"lacks 69 weights of a bert .* also holds module\."),
+        (lambda name: name if "layer.3" not in name else "x" + name, "lacks 16 .* as bert.encoder"),
+    ],
+)
+def test_weights_that_did_not_load_are_no_teacher(renamed, says, tiny_teacher, tmp_path):
+    folder = shutil.copytree(tiny_teacher, tmp_path / "teacher")
+    state = load_file(folder / "model.safetensors")
+    save_file({renamed(k): v for k, v in state.items()}, folder / "model.safetensors")
+    with pytest.raises(InputError, match=says):
+        load_encoder_classifier(str(folder), 2)
+    (folder / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(InputError, match="Could not load the teacher"):
+        load_encoder_classifier(str(folder), 2)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match="has no tokenizer.*|Could not load the tokenizer"):
+        load_tokenizer(str(folder))
+
+
+def test_a_folder_without_a_tokenizer_has_none(tiny_teacher, tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(f"{tiny_teacher}/{name}", tmp_path)
+    with pytest.raises(InputError, match="has no tokenizer .*save_pretrained"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_the_longest_row_is_one_that_both_models_take():
+    from transformers import BertConfig, MPNetConfig, RobertaConfig
+
+    for config, most in (
+        (None, 512),
+        (BertConfig(max_position_embeddings=1024), 512),
+        (BertConfig(max_position_embeddings=100), 100),
+        (RobertaConfig(max_position_embeddings=130, pad_token_id=1), 128),
+        (MPNetConfig(max_position_embeddings=514), 512),
+    ):
+        assert most_tokens(config) == most
 
 
 def test_devices():

@@ -6,7 +6,9 @@ with an exit code that is not 0.
 
 import ast
 import json
+import os
 import sys
+import threading
 from pathlib import Path
 
 sys.modules.setdefault("rfc3987_syntax", None)  # a part of jsonschema: not needed, and 2 s to load
@@ -81,5 +83,13 @@ def _braces(path: str) -> str:
     return path.replace("{", "{{").replace("}", "}}")
 
 
+def end_with_parent() -> None:
+    """Ends this process when its parent, which never writes to its stdin, is gone; a kernel of
+    ipykernel then ends itself."""
+    os.read(0, 1)
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=end_with_parent, daemon=True).start()
     execute_notebook(**json.loads(sys.argv[1]))

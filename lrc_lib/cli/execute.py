@@ -8,7 +8,6 @@ kernel never ran.
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,6 @@ from lrc_lib.cli.options import OFFLINE
 from lrc_lib.course.notebook import ROOT, SCHEMA, write_json
 from lrc_lib.data.text import visible
 
-GRACE_SECONDS = 15  # between the interrupt and the kill
 HEAD = 8  # lines of the cell that failed that are shown
 TAIL = 12  # lines of a traceback that are shown
 INJECTED = {"injected-parameters", "papermill-error-cell-tag"}  # cells that papermill adds
@@ -68,7 +66,7 @@ def child_environment(threads: int, offline: bool) -> dict[str, str]:
 def execute_all(orders, out: Path, environment: dict, jobs: int, screen, verbose=False):
     """Executes notebooks side by side; {name: Execution} in the order given.
 
-    KeyboardInterrupt interrupts the children, removes their partial files and passes on.
+    KeyboardInterrupt ends the children, removes their partial files and passes on.
     """
     stop = threading.Event()
 
@@ -115,15 +113,15 @@ def execute(order: Order, out: Path, environment: dict, stop, verbose=False) -> 
     job |= {"parameters": order.parameters, "verbose": verbose}
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        child = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-m", "lrc_lib.cli.child", json.dumps(job)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # closed when this process ends, however it ends
             stdout=None if verbose else log,
             stderr=None if verbose else subprocess.STDOUT,
             env={**environment, "LRC_TOKEN": token},
             start_new_session=True,  # Ctrl-C reaches this process only, which passes it on
-        )
-        ended = _watch(child, order.seconds, stop)
+        ) as child:
+            ended = _watch(child, order.seconds, stop)
         log.seek(0)
         said = log.read().strip()
     seconds = time.perf_counter() - begun
@@ -199,19 +197,6 @@ def _watch(child, seconds: float, stop: threading.Event) -> str:
     while child.poll() is None:
         late = time.monotonic() > deadline
         if late or stop.wait(0.2):
-            _end(child)
+            child.kill()  # its kernel ends itself
             return "late" if late else "interrupted"
     return "done"
-
-
-def _end(child) -> None:
-    """Interrupts the child, so that it shuts its kernel down; kills it if that takes too long."""
-    if os.name == "nt":  # knows no interrupt for one process
-        child.terminate()
-    else:
-        child.send_signal(signal.SIGINT)
-    try:
-        child.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()

@@ -1,6 +1,7 @@
 """What the commands that train, read or export runs do; imported when one of them is called."""
 
 import json
+import shlex
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def general(options) -> int:
     show_metrics(run(spec, out, options.device))
     names = [r.name for r in RECIPES.values() if r.general and r.layer_loss == spec.general_loss]
     if names:
-        print(f"{names[0]} runs start from it with: --set {' '.join(settings_of(spec))}")
+        print(f"{names[0]} runs start from it with: --set {shlex.join(settings_of(spec))}")
     return 0
 
 

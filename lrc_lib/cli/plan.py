@@ -16,7 +16,7 @@ import torch
 from joblib import cpu_count
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig, BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification
 
 from lrc_lib.cli.terminal import say, show_table
 from lrc_lib.data.batches import epoch_order, steps_per_epoch
@@ -24,9 +24,10 @@ from lrc_lib.data.corpus import BYTES_PER_TOKEN, SPECIAL_TOKENS, TOKENS_PER_WORD
 from lrc_lib.data.glue_dir import FORMATS
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.losses import LAYER_LOSSES
-from lrc_lib.models import build_student, count_parameters
+from lrc_lib.models import build_student, count_parameters, local_config
 from lrc_lib.runs.device import autocast, check_precision, matmuls, resolve_device
 from lrc_lib.runs.pool import all_specs, threads_by_run
+from lrc_lib.runs.run import check_length
 from lrc_lib.runs.spec import data_of, task_of, usable_length
 from lrc_lib.runs.store import find
 from lrc_lib.runs.unlabelled import text_rows
@@ -82,10 +83,7 @@ def teacher_sizes(teacher: str) -> tuple[int, int, int, int]:
     """
     if teacher in PACKAGED:
         return PACKAGED[teacher]
-    try:
-        config = AutoConfig.from_pretrained(teacher, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError):
-        return BERT_BASE
+    config = local_config(teacher)
     return tuple(getattr(config, name, usual) for name, usual in zip(SIZES, BERT_BASE, strict=True))
 
 
@@ -190,8 +188,10 @@ def cost(spec) -> Cost:
     """The `Cost` of training one run, those that it depends on not included.
 
     Raises:
-        LrcError: the data of a task that is not GLUE's, or a text, cannot be read.
+        LrcError: the data of a task that is not GLUE's, or a text, cannot be read; or its rows may
+            be too long, see `lrc_lib.runs.run.check_length`.
     """
+    check_length(spec)
     epochs, batch, rows, length, note = row_facts(spec)
     steps = epochs * steps_per_epoch(rows, batch, spec.drop_last)
     seen = steps * batch

@@ -5,6 +5,8 @@ import shutil
 import time
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from lrc_lib.data.corpus import is_wikipedia
 from lrc_lib.errors import InputError, UnavailableError
 
@@ -26,17 +28,22 @@ def uses_hub(specs) -> bool:
     )
 
 
-def check_writable(out: Path) -> None:
-    """Refuses an output folder that cannot be written, before anything is computed."""
-    probe = out / f".probe-{os.getpid()}"
+def claim(out: Path):
+    """Makes an output folder and returns its lock, for `with`: one `reproduce.py` at a time has it.
+
+    Notebooks and `python -m lrc_lib run` do not ask for it: each run has a lock of its own.
+
+    Raises:
+        InputError: the folder cannot be written, or is another's.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        probe.write_text("x")
-        probe.unlink()
+        return FileLock(out / "reproduce.lock").acquire(timeout=0)
     except OSError as error:
+        taken = "another reproduce.py is at work there; wait until it has ended"
+        reason = taken if isinstance(error, Timeout) else error.strerror or error
         raise InputError(
-            f"Cannot write to the output folder '{out}': {error.strerror or error}. "
-            "Choose another with --out DIR."
+            f"Cannot write to the output folder '{out}': {reason}. Choose another with --out DIR."
         ) from None
 
 

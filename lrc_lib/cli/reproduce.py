@@ -8,7 +8,7 @@ from joblib import cpu_count
 from lrc_lib.cli import report
 from lrc_lib.cli.execute import Execution, Order, child_environment, execute_all
 from lrc_lib.cli.plan import disk_needed, show_plan
-from lrc_lib.cli.preflight import check_space, check_writable, set_aside, uses_hub
+from lrc_lib.cli.preflight import check_space, claim, set_aside, uses_hub
 from lrc_lib.cli.terminal import Screen, say
 from lrc_lib.course.notebook import NOTEBOOKS, notebook_path, output_root
 from lrc_lib.runs import pool, ray_pool
@@ -26,8 +26,13 @@ def command(options) -> int:
     if options.plan:
         show_plan(notebooks, profile, out, str(device), jobs)
         return 0
-    check_writable(out)
-    began = time.perf_counter()
+    with claim(out):
+        return reproduce(options, notebooks, out, device, jobs)
+
+
+def reproduce(options, notebooks, out: Path, device, jobs: int) -> int:
+    """Trains, executes and reports; returns the exit code."""
+    began, profile = time.perf_counter(), options.chosen
     known = with_choices(profile, out)
     needs, specs = needed(notebooks, known)
     if options.fresh:
@@ -109,5 +114,5 @@ def parameters(options, out: Path) -> dict:
         "DEVICE": options.device,
         "SEEDS": f"{seeds[0]}-{seeds[-1]}" if seeds[0] else options.seeds or 0,
         "OUT": str(out),
-        "SETTINGS": " ".join(options.settings),
+        "SETTINGS": options.settings,  # a list: a value may hold a space
     }

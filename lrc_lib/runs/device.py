@@ -4,14 +4,18 @@ Only the precision changes a result (by rounding), so only it is part of a run's
 float32 whatever the precision (`lrc_lib.losses`).
 """
 
+import os
 import platform
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 
 import torch
 from joblib import cpu_count
 
 from lrc_lib.errors import InputError, TrainingError
 from lrc_lib.runs.spec import RunSpec, usable_length
+
+JOB_BYTES = 1.3e9  # the largest peak of one job that was measured
 
 
 def resolve_device(device: str = "auto") -> torch.device:
@@ -40,13 +44,30 @@ def resolve_device(device: str = "auto") -> torch.device:
 def default_jobs(device: torch.device) -> int:
     """How many runs train at the same time: one per core on a CPU, up to 4 on a CUDA GPU, else 1.
 
-    Cores that this process may not use (affinity, the CPU quota of a container) do not count.
+    Cores that this process may not use (affinity, the CPU quota of a container) do not count, and
+    memory bounds the number: see `memory`.
 
     A student of 14M parameters leaves most of a GPU waiting for its next kernel, and several
     processes fill it as far as their memory allows. The number 4 is a guess, not a measurement.
     """
-    cores = cpu_count()
-    return {"cpu": cores, "cuda": max(1, min(4, cores // 2))}.get(device.type, 1)
+    cores, fit = cpu_count(), int((memory() - 1e9) / JOB_BYTES)  # 1 GB for all others
+    most = {"cpu": cores, "cuda": min(4, cores // 2)}.get(device.type, 1)
+    return max(1, min(most, fit))
+
+
+def memory() -> float:
+    """Bytes of memory here: of the machine or, if that is less, those that its cgroup may take.
+
+    What is free now is not asked: the number of jobs sets their threads, and results must not
+    depend on what else is open.
+    """
+    sizes = [64e9]  # where the system does not tell
+    if hasattr(os, "sysconf"):
+        sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # of cgroups version 2 and 1
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            sizes.append(int(Path("/sys/fs/cgroup", name).read_text()))
+    return min(sizes)
 
 
 def check_precision(precision: str, device: torch.device) -> None:

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sys
+import threading
 import time
 import traceback
 from collections import Counter
@@ -22,8 +22,6 @@ from joblib import cpu_count
 from lrc_lib.errors import LrcError
 from lrc_lib.runs.run import run
 from lrc_lib.runs.store import find
-
-STOP_SECONDS = 15  # how long a worker may take to stop before it is killed
 
 
 @dataclass
@@ -100,10 +98,8 @@ def train_all(specs: dict, out: Path, device: str, jobs: int, screen) -> dict[st
     finally:
         processes = [worker.process for worker in workers if worker.process]
         for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join(STOP_SECONDS)
             process.kill()  # does nothing to one that has stopped
+        for process in processes:
             process.join()
         queue.close()
     return {key: queue.outcomes[key] for key in specs}
@@ -243,7 +239,7 @@ def work(connection, out: str, device: str, log: str) -> None:
     Sends ("step", step, total, line) during a run and ("trained", metrics) or ("failed", reason)
     at its end. What the process prints goes to the file `log`.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(file, 1)
@@ -269,6 +265,11 @@ def work(connection, out: str, device: str, log: str) -> None:
             known = isinstance(error, (LrcError, OSError))
             reason = f"{error}" if known else f"{type(error).__name__}: {error} (see {log})"
             connection.send(("failed", reason))
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)  # whatever it does: its checkpoints are whole
 
 
 def headline(metrics: dict) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
+from pickle import UnpicklingError
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -34,9 +36,10 @@ from lrc_lib.models import (
     layer_pairs,
     load_encoder_classifier,
     load_tokenizer,
+    local_config,
+    most_tokens,
     quiet_transformers,
     start_from_teacher,
-    teacher_folder,
 )
 from lrc_lib.runs.augmentation import augmented_rows
 from lrc_lib.runs.card import model_card
@@ -67,6 +70,7 @@ from lrc_lib.teacher import WithMeans, check_fits, check_teacher, no_teacher, op
 from lrc_lib.training import Settings, Trainer, train
 
 FINE_TUNE = Recipe("teacher", "teacher", (0, 0, 1), (0, 0, 1), perturb=False)
+DAMAGED = (EOFError, BadZipFile, SafetensorError, UnpicklingError, json.JSONDecodeError)
 LAYERS_ONLY = Recipe("general", "general distillation", (1, 0, 0), (1, 0, 0), perturb=False)
 
 
@@ -95,6 +99,8 @@ def run(
     done = group.share(find(spec, out))
     if done:
         return done
+    for one in (spec, *spec.dependencies()):
+        check_length(one)
     for dependency in spec.dependencies():
         run(dependency, out, device, progress)
     folder = run_folder(spec, out)
@@ -108,13 +114,25 @@ def run(
             with group.workplace(folder.with_name(folder.name + PARTIAL)) as partial:
                 _make(spec, Path(out or default_out()), partial, device, progress)
                 return group.share(None if group.rank else publish(spec, partial, folder))
-    except OSError as error:
+    except (OSError, *DAMAGED) as error:
         if isinstance(error, LrcError):
             raise
         raise InputError(
-            f"Cannot write the run to '{folder.parent}': {error}. What was saved there is kept, "
-            "and the same command continues from it."
+            f"Cannot write the run to '{folder.parent}', or read what it needs: "
+            f"{str(error) or repr(error)}. What was saved is kept. Mend that, and the same command "
+            "continues from it; damaged files are then found by their checksums and made again."
         ) from error
+
+
+def check_length(spec: RunSpec) -> None:
+    """Refuse rows longer than the teacher (as far as it is here) or the student takes."""
+    most, length = most_tokens(local_config(spec.teacher)), usable_length(spec)
+    if length > most:
+        name = "general_max_length" if spec.kind == "general" else "max_length"
+        raise InputError(
+            f"{name} = {length} does not fit {spec.name}: '{spec.teacher}' and its student both "
+            f"take at most {most} tokens. Use --set {name}={most}."
+        )
 
 
 def _make(spec: RunSpec, out: Path, folder: Path, device: str, progress) -> None:
@@ -156,7 +174,7 @@ def fine_tune_teacher(spec: RunSpec, out: Path, folder: Path, device, report) ->
     tokenizer = load_tokenizer(spec.teacher)
     data, rows, dev = task_rows(spec, tokenizer)
     task = data.task
-    model = load_encoder_classifier(spec.teacher, task.num_labels)
+    model = load_encoder_classifier(spec.teacher, task.num_labels, head=not spec.teacher_epochs)
     check_fits(model, tokenizer, rows, spec)
     regression = task.kind == "regression"
     net = build_net(model, FINE_TUNE, regression=regression, hard_target="one_hot")
@@ -169,7 +187,6 @@ def fine_tune_teacher(spec: RunSpec, out: Path, folder: Path, device, report) ->
         )  # fmt: skip
         train_as(spec, net, no_teacher, trainer)
     else:
-        _check_head(spec, task)
         (folder / "history.jsonl").touch()
         net.to(device)
     metrics, logits = evaluate(spec, net, data, rows, dev, device, folder)
@@ -448,23 +465,12 @@ def save(net: Net, tokenizer, folder: Path, epochs: int, steps: int) -> dict:
             tokenizer.save_pretrained(folder / "student")
         if net.W is not None:
             save_projection(net.W, folder)
-    except SafetensorError as error:  # how safetensors says that a disk is full
+    except Exception as error:  # safetensors and tokenizers have their own for a full disk
         raise OSError(f"{error}") from error
     for weights in (*folder.glob("*.safetensors"), *folder.glob("student/*.safetensors")):
         # safetensors lets nobody else read them; a store may be shared, so as umask says
         shutil.copymode(folder / "spec.json", weights)
     return {"steps": steps, "epochs": epochs, "parameters": count_parameters(net.model)}
-
-
-def _check_head(spec: RunSpec, task) -> None:
-    """Refuse a teacher that is taken as it is and answers another number of classes."""
-    given = json.loads((teacher_folder(spec.teacher) / "config.json").read_text())
-    labels = given.get("num_labels") or len(given.get("id2label", {})) or 2
-    if labels != task.num_labels:
-        raise InputError(
-            f"teacher_epochs = 0 takes '{spec.teacher}' as it is, but it has {labels} outputs "
-            f"and {task.name} needs {task.num_labels}."
-        )
 
 
 def train_as(spec: RunSpec, net: Net, teacher, trainer: Trainer) -> None:

@@ -27,6 +27,11 @@ def test_torch_counts_what_the_paper_s_models_cost_at_128_tokens(shape, flops, p
     assert sum(p.numel() for p in plan.encoder(*shape).bert.parameters()) == parameters
 
 
+def test_a_plan_says_which_length_both_models_take(tiny_spec):
+    with pytest.raises(InputError, match="--set max_length=128"):
+        plan.cost(tiny_spec.replace(max_length=600))
+
+
 def test_a_row_longer_than_bert_s_positions_can_be_counted():
     assert encoder_flops(2, 24, 32, 600) > encoder_flops(2, 24, 32, 512)
 

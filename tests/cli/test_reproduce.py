@@ -21,6 +21,7 @@ from lrc_lib.cli.options import complete
 from lrc_lib.cli.reproduce import parameters
 from lrc_lib.course.notebook import NOTEBOOKS, find_notebook, output_root
 from lrc_lib.errors import InputError, UnavailableError
+from lrc_lib.runs.profiles import load_profile
 from lrc_lib.runs.store import default_out
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +43,9 @@ CELLS = {
     "finishes_then_leaves": [FINISH, "import sys\nsys.exit(0)", "2"],
     "killed": ["import os\nos._exit(137)", FINISH],
     "killed_last": [FINISH, "import os\nos._exit(137)"],
+    "lives": [
+        "import time\nwhile True:\n    open(OUT + '/alive', 'a').write('.'); time.sleep(0.1)"
+    ],
     "late": ["import time\ntime.sleep(900)", FINISH],
     "no_result": ["3"],
     "stale_result": [STALE],
@@ -93,7 +97,7 @@ def executed(tmp_path_factory):
     (hijack / "kernel.json").write_text(json.dumps(spec))
     environment = child_environment(1, offline=True) | {"JUPYTER_PATH": str(folder / "jupyter")}
     screen = Screen()
-    orders = [order(folder, out, name) for name in CELLS]
+    orders = [order(folder, out, name) for name in CELLS if name != "lives"]
     return execute_all(orders, out, environment, 2, screen), out, screen.lines
 
 
@@ -160,6 +164,42 @@ def test_stopping_ends_the_child_and_removes_its_partial_file(tmp_path):
     execution = execute.execute(order(tmp_path, tmp_path, "late"), tmp_path, environment, stop)
     assert execution.status == "skipped"
     assert list((tmp_path / "notebooks").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_notebook_ends_with_the_process_that_executes_it(tmp_path, how):
+    notebook, alive = order(tmp_path, tmp_path, "lives"), tmp_path / "alive"
+    code = (
+        "import os, threading; from pathlib import Path; from lrc_lib.cli.execute import *\n"
+        f"order = Order('lives', Path({str(notebook.source)!r}), {notebook.parameters!r}, 900)\n"
+        f"execute(order, Path({str(tmp_path)!r}), dict(os.environ), threading.Event())"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    while not alive.exists():
+        time.sleep(0.1)
+    parent.send_signal(how)
+    parent.wait()
+    time.sleep(5)
+    size = alive.stat().st_size
+    time.sleep(1)
+    assert alive.stat().st_size == size
+
+
+def test_one_reproduce_at_a_time_in_an_output_folder(tmp_path, capsys):
+    with preflight.claim(tmp_path):
+        assert main(["reproduce", "--profile", "smoke", "--out", str(tmp_path)]) == 2
+    assert "another reproduce.py is at work there; wait" in capsys.readouterr().err
+    with preflight.claim(tmp_path):
+        pass
+
+
+def test_a_setting_may_hold_a_space(tmp_path):
+    folder = str(tmp_path / "my teacher")
+    options = build_parser().parse_args(["reproduce", "--set", f"teacher={folder}", "epochs=2"])
+    complete(options)
+    given = parameters(options, tmp_path)["SETTINGS"]  # what `start(settings=...)` takes
+    assert load_profile("smoke", given).settings == {"teacher": folder, "epochs": 2}
 
 
 def test_notebooks_keep_the_threads_that_the_user_set(monkeypatch):

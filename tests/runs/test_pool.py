@@ -11,10 +11,12 @@ import time
 
 import pytest
 import torch
+from filelock import FileLock, Timeout
 
 from lrc_lib import find, run
 from lrc_lib.cli.plan import all_specs
 from lrc_lib.runs.pool import close_over, threads_by_run, train_all
+from lrc_lib.runs.store import run_folder
 
 
 class Screen:
@@ -133,3 +135,23 @@ def test_a_worker_that_is_killed_fails_its_run_only(tiny_spec, tmp_path):
     outcomes = list(train_all(specs, tmp_path, "cpu", 1, Screen(at_start)).values())
     assert [outcome.status for outcome in outcomes] == ["failed", "trained"]
     assert "signal 9" in outcomes[0].message and "memory" in outcomes[0].message
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_worker_ends_with_the_process_that_started_it(tiny_spec, tmp_path):
+    spec = tiny_spec.replace(recipe="finetune", epochs=100_000)
+    code = (
+        "import sys; from pathlib import Path; from lrc_lib import RunSpec\n"
+        "from lrc_lib.cli.terminal import Screen; from lrc_lib.runs.pool import *\n"
+        "specs = close_over([RunSpec.from_json(sys.argv[1])])\n"
+        "train_all(specs, Path(sys.argv[2]), 'cpu', 1, Screen())"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, spec.to_json(), str(tmp_path)])
+    lock = run_folder(spec, tmp_path).with_name(f"{spec.run_id()}.lock")
+    while not any(tmp_path.glob("runs/*.partial/history.jsonl")):
+        time.sleep(0.1)
+    with pytest.raises(Timeout):
+        FileLock(lock).acquire(timeout=0)
+    parent.kill()
+    parent.wait()
+    FileLock(lock).acquire(timeout=5).lock.release()  # the worker is gone

@@ -8,10 +8,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from word_pieces import word_piece
 
 from lrc_lib import RunSpec, run, training
 from lrc_lib.cli.commands import main
 from lrc_lib.errors import InputError, TrainingError, UnavailableError
+from lrc_lib.models import load_tokenizer
+from lrc_lib.runs import run as run_module
 from lrc_lib.runs.device import has_bf16
 from lrc_lib.runs.store import find
 
@@ -292,31 +295,76 @@ def test_ready_made_teacher_is_taken_as_it_is(tiny_spec, out, tmp_path):
 
 
 def test_ready_made_teacher_with_another_number_of_labels(tiny_spec, tmp_path):
-    from lrc_lib.models import load_encoder_classifier, load_tokenizer
+    from lrc_lib.models import load_encoder_classifier
 
     folder = tmp_path / "three"
     load_encoder_classifier(tiny_spec.teacher, 3).save_pretrained(folder)
     load_tokenizer(tiny_spec.teacher).save_pretrained(folder)
     spec = tiny_spec.replace(teacher=str(folder), teacher_epochs=0)
-    with pytest.raises(InputError, match="3 outputs and .* needs 2"):
+    with pytest.raises(InputError, match="weights of a bert with 2 output.*classifier"):
         run(spec, tmp_path, device="cpu")
 
 
-def test_teacher_whose_tokenizer_or_positions_do_not_fit(tiny_spec, tiny_teacher, tmp_path):
+def changed_teacher(folder, change, tokenizer, value=1.0):
     from transformers import BertConfig, BertModel
 
-    from lrc_lib.models import load_tokenizer
-
     shape = dict(hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8)
-    for name, change, says in (
-        ("few", dict(vocab_size=10), "do not belong together"),
-        ("short", dict(vocab_size=60, max_position_embeddings=6), "6 positions"),
-    ):
-        folder = tmp_path / name
-        BertModel(BertConfig(**shape, **change)).save_pretrained(folder)
-        load_tokenizer(tiny_teacher).save_pretrained(folder)
-        with pytest.raises(InputError, match=says):
-            run(tiny_spec.replace(teacher=str(folder)).teacher_spec(), tmp_path, device="cpu")
+    model = BertModel(BertConfig(**shape, **change))
+    model.encoder.layer[0].output.LayerNorm.weight.data *= value
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("kind", ["teacher", "general"])
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (dict(vocab_size=10), r"\d+ tokens, its model 10 embeddings: they do not belong together"),
+        (dict(vocab_size=400), r"\d+ tokens, its model 400 embeddings"),
+        (dict(vocab_size=60, max_position_embeddings=6), "take at most 6 .*max_length=6"),
+    ],
+)
+def test_teacher_whose_tokenizer_or_positions_do_not_fit(
+    tiny_spec, tiny_teacher, tmp_path, kind, change, says
+):
+    folder = changed_teacher(tmp_path / "teacher", change, load_tokenizer(tiny_teacher))
+    spec = getattr(tiny_spec.replace(teacher=folder), f"{kind}_spec")()
+    with pytest.raises(InputError, match=says):
+        run(spec, tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("kind", ["teacher", "general"])
+def test_a_teacher_that_does_not_know_the_words_is_refused(tiny_spec, tmp_path, kind):
+    folder = changed_teacher(tmp_path / "teacher", dict(vocab_size=40), word_piece())
+    spec = getattr(tiny_spec.replace(teacher=folder), f"{kind}_spec")()
+    with pytest.raises(InputError, match=r"\d\d% of the training tokens are unknown \(\[UNK\]"):
+        run(spec, tmp_path, device="cpu")
+
+
+def test_a_live_teacher_beyond_float16_is_named_as_the_cause(tiny_spec, tiny_teacher, tmp_path):
+    tokenizer = load_tokenizer(tiny_teacher)
+    folder = changed_teacher(tmp_path / "teacher", dict(vocab_size=40), tokenizer, value=1e6)
+    spec = tiny_spec.replace(teacher=folder, cache_gb=0, layer_map="1,2").general_spec()
+    with pytest.raises(TrainingError, match="cause: states of layer 1 .*65,504.* from the teacher"):
+        run(spec, tmp_path, device="cpu")
+
+
+def test_rows_too_long_are_refused_before_anything_is_trained(tiny_spec, tmp_path):
+    for name in ("max_length", "general_max_length"):
+        with pytest.raises(InputError, match=f"^{name} = 600 does not fit .*{name}=128"):
+            run(tiny_spec.replace(**{name: 600}), tmp_path, device="cpu")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [EOFError(), FileNotFoundError(2, "No such file", "x")])
+def test_a_file_that_vanished_or_was_cut_is_no_bare_error(tiny_spec, tmp_path, monkeypatch, error):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setitem(run_module.KINDS, "student", fail)
+    with pytest.raises(InputError, match="or read what it needs: .*(EOF|No such file).*checksums"):
+        run(tiny_spec.replace(recipe="finetune", seed=77), tmp_path, device="cpu")
 
 
 def test_two_processes_train_once(tiny_spec, tmp_path):

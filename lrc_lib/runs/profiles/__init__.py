@@ -152,7 +152,8 @@ def load_profile(
 
     Args:
         name: a name in `PROFILES`, or the path of a TOML file of your own.
-        settings: "KEY=VALUE" texts (a list, or one text separated by spaces).
+        settings: "KEY=VALUE" texts (a list, or one text separated by spaces; values that hold a
+            space need a list).
         tasks: task names (a list, or one text separated by commas or spaces); empty for the
             profile's tasks.
         data: "" for the built-in texts, a folder with GLUE or your own files, or "hub".
