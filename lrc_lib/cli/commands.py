@@ -87,8 +87,8 @@ def add_reproduce(parser: ArgumentParser) -> None:
     add("--only", action="append", default=[], metavar="04,05", help="use these notebooks only")
     add(
         "--jobs", type=int, metavar="N",
-        help="processes side by side (default: one per core on a CPU, up to 4 on a GPU; fewer where "
-        "there is less than 1.3 GB of memory for each)",
+        help="processes side by side (default: one per core on a CPU, up to 4 on a GPU; fewer "
+        "where there is less than 1.3 GB of memory for each)",
     )  # fmt: skip
     add(
         "--ray", nargs="?", const="", metavar="ADDRESS",
