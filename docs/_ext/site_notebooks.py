@@ -102,7 +102,7 @@ def _prepare_cell(cell) -> None:
 
 
 def _picture(png: str, about: dict) -> str:
-    """A figure inside the page. myst-nb would write a file next to the site, without an alt text."""
+    """A figure inside the page. myst-nb would write a file next to the site, without alt text."""
     width = f' width="{about["width"]}"' if "width" in about else ""
     alt = html.escape(about.get("alt", ""))
     return f'<img alt="{alt}"{width} src="data:image/png;base64,{png.strip()}">'
