@@ -161,7 +161,7 @@ def step_table() -> str:
         "TextBrewer has no COS-NCE and no perturbation: its rows are to be compared with the last "
         "one. Tables before this one mixed two tasks in a batch and flattered this kit: single "
         "sentences were padded to the longest pair, and length buckets looked like a factor of "
-        f"2.\n\n{_savings()}A table's {len(table['recipes'])} recipes together, "
+        f"2.\n\n{_savings()}{_precision()}A table's {len(table['recipes'])} recipes together, "
         f"as `reproduce.py` trains them, took {table['as one']['ratio']:.2f} of the time of as "
         f"many commands one after the other ({together:.1f} and {apart:.1f} min; "
         f"{table_head['made']['cores']} cores, a store that holds teacher, cache and general "
@@ -214,6 +214,23 @@ def _savings() -> str:
         "round(s) on the same rows (`--savings`). Those that are added come on top of those above "
         "them.\n\n"
     )
+
+
+def _precision() -> str:
+    """bf16 minus fp32 in points, or nothing where that was not measured."""
+    rows, seeds = [], set()
+    for path in sorted((FOLDER / "benchmarks").glob("precision-cpu-*.jsonl")):
+        for line in _benchmark(path.stem)[2:]:
+            cells = (f"{line[name]:.1f}" for name in ("fp32", "bf16"))
+            gap = (f"{line[name]:+.1f}" for name in ("bf16 - fp32", "low", "high"))
+            rows.append(
+                [f"{line['task']} {line['split']}", line["system"], line["metric"], *cells]
+                + ["{} ({} to {})".format(*gap)]
+            )
+            seeds.add(line["basis"].split(", ")[1].split()[0])
+    head = ["dev", "system", "metric", "fp32", "bf16", "difference, points"]
+    says = f"{' or '.join(sorted(seeds))} seeds, paired by seed and dev row"
+    return f"{_table(head, rows)}\n\n{says} (`python -m benchmarks.precision`).\n\n" if rows else ""
 
 
 def lesson_table() -> str:
