@@ -108,7 +108,9 @@ def test_the_ten_minutes_work(tmp_path, tiny_teacher, capfd):
     with open(tmp_path / "texts.csv", "w", newline="") as file:
         csv.writer(file).writerows([head, *dict(sentences(240, 1)).items()])
     small = "teacher_lr=2e-3 teacher_epochs=6 student_layers=2 epochs=1"
-    settings = [f"teacher={tiny_teacher}", *small.split()]
+    known = tmp_path / "known.txt"  # general text of words that the small teacher knows
+    known.write_text("\n".join(text for text, _ in sentences(240, 2)))
+    settings = [f"teacher={tiny_teacher}", f"general_data={known}", *small.split()]
     smaller = ["--profile", "smoke", "--device", "cpu", "--jobs", "1", "--set", *settings]
     environment = os.environ | {"LRC_OUT": str(tmp_path / "out")}
     for line in lines:

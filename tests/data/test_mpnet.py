@@ -16,7 +16,7 @@ def test_an_mpnet_teaches_with_layers_and_logits(tmp_path, tiny_spec):
         num_hidden_layers=4,
         num_attention_heads=4,
         intermediate_size=64,
-        max_position_embeddings=66,
+        max_position_embeddings=130,
         pad_token_id=0,
     )
     MPNetModel(config).save_pretrained(tmp_path)
