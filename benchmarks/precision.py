@@ -57,6 +57,7 @@ def compared(specs: dict, store, task) -> list[dict]:
                 {"task": task.name, "split": split, "system": system, "metric": task.primary}
                 | {"fp32": fp32.value, "bf16": bf16.value, "bf16 - fp32": gap.value}
                 | {"low": gap.low, "high": gap.high, "basis": gap.basis(), "seconds": seconds}
+                | {"collapsed": gap.fallen()}
             )
     return lines
 

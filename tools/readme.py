@@ -225,7 +225,7 @@ def _precision() -> str:
             gap = (f"{line[name]:+.1f}" for name in ("bf16 - fp32", "low", "high"))
             rows.append(
                 [f"{line['task']} {line['split']}", line["system"], line["metric"], *cells]
-                + ["{} ({} to {})".format(*gap)]
+                + [line.get("collapsed") or "{} ({} to {})".format(*gap)]
             )
             seeds.add(line["basis"].split(", ")[1].split()[0])
     head = ["dev", "system", "metric", "fp32", "bf16", "difference, points"]
