@@ -66,7 +66,14 @@ from lrc_lib.runs.store import (
 )
 from lrc_lib.runs.unlabelled import unlabelled_rows
 from lrc_lib.schedule import Recipe, get_recipe
-from lrc_lib.teacher import WithMeans, check_fits, check_teacher, no_teacher, open_teacher
+from lrc_lib.teacher import (
+    WithMeans,
+    cache_bytes,
+    check_fits,
+    check_teacher,
+    no_teacher,
+    open_teacher,
+)
 from lrc_lib.training import Settings, Trainer, train
 
 FINE_TUNE = Recipe("teacher", "teacher", (0, 0, 1), (0, 0, 1), perturb=False)
@@ -205,8 +212,11 @@ def distil_general(spec: RunSpec, out: Path, folder: Path, device, report) -> di
     torch.manual_seed(spec.general_seed)
     recipe = replace(LAYERS_ONLY, layer_loss=spec.general_loss)
     net = student_net(spec, recipe, new_student(spec, tokenizer, 2), model)
-    # Other layer losses and seeds read the same texts. Packed text is too long to be kept for that.
-    budget = 0 if spec.packed and spec.general_epochs == 1 else spec.cache_gb
+    # Other layer losses and seeds read the same texts. Packed text is too long to be kept for that,
+    # and where the layers do not fit, nothing is kept: no weight asks for the logits.
+    size = cache_bytes(rows, len(net.pairs), model.config.hidden_size, net.representation)
+    once = spec.packed and spec.general_epochs == 1
+    budget = 0 if once or size > spec.cache_gb * 1e9 else spec.cache_gb
     cache = out / "cache" / _general_answers(spec, rows) if budget else None
     teacher, facts["cache"] = taught_by(model, spec, net, rows, device, cache, budget)
     trainer = new_trainer(

@@ -22,6 +22,7 @@ from lrc_lib.errors import InputError
 from lrc_lib.runs import spec as spec_module
 from lrc_lib.runs.card import _start
 from lrc_lib.runs.pool import headline
+from lrc_lib.teacher import LiveTeacher
 
 PACKED = dict(general_packed=True, general_max_length=12, general_batch_size=4, general_epochs=2)
 
@@ -67,6 +68,26 @@ def test_a_corpus_smaller_than_one_batch(tiny_spec, tmp_path, change, says):
     with pytest.raises(InputError, match=says):
         run(tiny_spec.replace(**change).general_spec(), tmp_path, device="cpu")
     assert not list(tmp_path.glob("runs/*/history.jsonl"))
+
+
+def test_answers_are_kept_for_other_losses_if_all_of_them_fit(tiny_spec, tmp_path, monkeypatch):
+    asked, call = [], LiveTeacher.__call__
+
+    def spy(self, rows, *args):
+        asked.extend(rows)
+        return call(self, rows, *args)
+
+    monkeypatch.setattr(LiveTeacher, "__call__", spy)
+    spec = tiny_spec.general_spec()
+    counts = []
+    for out, loss, room in (("a", "cos_nce", 1.0), ("a", "mse", 1.0), ("b", "mse", 1e-9)):
+        asked.clear()
+        made = run(spec.replace(general_loss=loss, cache_gb=room), tmp_path / out, "cpu")
+        counts.append(len(asked))
+    assert counts[0] == made.metrics["sequences"] and counts[1] == 0  # read for the second loss
+    batch = spec.general_batch_size
+    assert counts[2] == made.metrics["steps"] * batch  # asked at each step, and not once more
+    assert [path.name for path in (tmp_path / "b").glob("cache/*")] == []
 
 
 def test_ids_follow_from_the_text_and_from_packing(packed, tiny_texts, tmp_path):
