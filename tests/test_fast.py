@@ -353,7 +353,7 @@ def test_jobs_by_device(monkeypatch):
     monkeypatch.setattr(device, "memory", lambda: room[0])
     monkeypatch.setattr(device, "cpu_count", lambda: 16)
     assert [default_jobs(torch.device(kind)) for kind in ("cpu", "cuda", "mps")] == [16, 4, 1]
-    for room[0], jobs in ((8e9, 5), (4e9, 2), (2e9, 1)):  # a container or Binder has 2 GB
+    for room[0], jobs in ((20e9, 7), (8e9, 2), (4e9, 1), (2e9, 1)):
         assert default_jobs(torch.device("cpu")) == jobs
     monkeypatch.setattr(device, "cpu_count", lambda: 1)
     assert default_jobs(torch.device("cuda")) == 1
