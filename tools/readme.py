@@ -158,6 +158,7 @@ def step_table() -> str:
         f"\n\nMedian (least to greatest) of {machine['rounds']} rounds, as many steps of {tokens}; "
         f"a batch is {facts['batch_size']} rows of one task. {made['cores']} CPU cores "
         f"({made['device_name']}), {made['threads']} thread(s), torch {made['versions']['torch']}. "
+        "lrc_lib draws batches from length buckets, the others do not. "
         "TextBrewer has no COS-NCE and no perturbation: its rows are to be compared with the last "
         "one. Tables before this one mixed two tasks in a batch and flattered this kit: single "
         "sentences were padded to the longest pair, and length buckets looked like a factor of "
@@ -218,9 +219,10 @@ def _savings() -> str:
 
 def _precision() -> str:
     """bf16 minus fp32 in points, or nothing where that was not measured."""
-    rows, seeds = [], set()
+    rows, trained, seeds = [], [], set()
     for path in sorted((FOLDER / "benchmarks").glob("precision-cpu-*.jsonl")):
-        for line in _benchmark(path.stem)[2:]:
+        lines = _benchmark(path.stem)[1:]  # the facts, then the comparisons
+        for line in lines[1:]:
             cells = (f"{line[name]:.1f}" for name in ("fp32", "bf16"))
             gap = (f"{line[name]:+.1f}" for name in ("bf16 - fp32", "low", "high"))
             rows.append(
@@ -228,8 +230,10 @@ def _precision() -> str:
                 + [line.get("collapsed") or "{} ({} to {})".format(*gap)]
             )
             seeds.add(line["basis"].split(", ")[1].split()[0])
+        trained.append(f"{line['task']} {lines[0]['train_rows']:,}")
     head = ["dev", "system", "metric", "fp32", "bf16", "difference, points"]
-    says = f"{' or '.join(sorted(seeds))} seeds, paired by seed and dev row"
+    says = f"{' or '.join(sorted(seeds))} seeds, paired by seed and dev row; training rows: "
+    says += ", ".join(trained)
     return f"{_table(head, rows)}\n\n{says} (`python -m benchmarks.precision`).\n\n" if rows else ""
 
 
