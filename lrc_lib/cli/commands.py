@@ -88,7 +88,7 @@ def add_reproduce(parser: ArgumentParser) -> None:
     add(
         "--jobs", type=int, metavar="N",
         help="processes side by side (default: one per core on a CPU, up to 4 on a GPU; fewer "
-        "where there is less than 1.3 GB of memory for each)",
+        "where there is less than 2.5 GB of memory for each)",
     )  # fmt: skip
     add(
         "--ray", nargs="?", const="", metavar="ADDRESS",
