@@ -72,6 +72,8 @@ def build_parser() -> ArgumentParser:
     add_augment(command("augment", "write a task's rows with words replaced", [DATA]))
     add_merge(command("merge", "bring the finished runs of many stores into one; train nothing"))
     add_student_commands(command)
+    verify = command("verify", "score the kept results again from kept predictions")
+    verify.add_argument("--results", default="", metavar="DIR", help="default: results/ here")
     edition = command("edition", "write the notebooks for students or for instructors")
     edition.add_argument("kind", choices=EDITIONS)
     edition.add_argument("out", metavar="OUT", help="a new or empty folder")
