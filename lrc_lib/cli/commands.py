@@ -154,7 +154,10 @@ def add_student_commands(command) -> None:
     export = command("export", "write a run's student as ONNX; check and time it")
     export.add_argument("run", metavar="RUN", help=RUN_HELP)
     export.add_argument("--out", required=True, metavar="DIR", help="a new folder")
-    for parser in (predict, export):
+    pack = command("pack", "write a run's student, its card and its hashes as one zip")
+    pack.add_argument("run", metavar="RUN", help=RUN_HELP)
+    pack.add_argument("--out", default="", metavar="ZIP", help="a new file (default: the run's id)")
+    for parser in (predict, export, pack):
         parser.add_argument(
             "--runs", dest="root", default="", metavar="DIR",
             help="the folder that holds runs/ (default: as --out of `reproduce`)",

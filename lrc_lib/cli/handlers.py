@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lrc_lib.cli import reproduce
+from lrc_lib.cli.archive import pack
 from lrc_lib.cli.export import BATCHES, LARGEST, export
 from lrc_lib.cli.general import settings_of, spec_of
 from lrc_lib.cli.merge import merge
@@ -154,6 +155,20 @@ def export_student(options) -> int:
     return 0
 
 
+def pack_student(options) -> int:
+    """Writes a run's student as a zip; shows the sizes of its forms."""
+    result = open_run(options.run, output_root(options.root))
+    path = Path(options.out or f"{result.id}.zip")
+    found = pack(result, path)
+    print(f"wrote {path}: {path.stat().st_size / 1e6:.1f} MB")
+    for form in found:
+        print(
+            f"  {form.name}: {form.bytes / 1e6:.1f} MB, {form.milliseconds:.1f} ms a row, "
+            f"{result.metrics['primary']} {form.score:.1f} ({form.low:.1f} to {form.high:.1f})"
+        )
+    return 0
+
+
 def verify_results(options) -> int:
     """Names each kept number that does not follow from the kept predictions; exit code 1 if any."""
     folder = Path(options.results or FOLDER)
@@ -182,5 +197,6 @@ HANDLERS = {
     "augment": augment,
     "predict": predict,
     "export": export_student,
+    "pack": pack_student,
     "verify": verify_results,
 }
