@@ -17,7 +17,7 @@ from lrc_lib.data.rows import in_train
 from lrc_lib.data.tasks import GLUE
 from lrc_lib.results import glue
 from lrc_lib.results.kept import FOLDER, load_results
-from lrc_lib.results.predictions import pack_predictions
+from lrc_lib.results.predictions import entry, pack_predictions
 from lrc_lib.runs.spec import data_of
 from lrc_lib.runs.store import default_out, finished
 
@@ -36,16 +36,11 @@ def take(store: Path, folder: Path = FOLDER) -> dict:
     No folder of this machine is written: an absolute path becomes its last part.
     """
     runs = {run.id: run for run in finished(store) if run.spec.task in GLUE or _is_start(run)}
-    kept = {
-        name: {"name": r.spec.name, "spec": json.loads(r.spec.to_json()), "metrics": r.metrics,
-               "provenance": r.provenance}
-        for name, r in runs.items()
-    }  # fmt: skip
     specs = {r.spec.task: r.spec for r in runs.values() if r.metrics["splits"]}
     results = {
         "rows": glue.entries(runs.values()),
         "in_train": {task: in_train(data_of(spec)) for task, spec in specs.items()},
-        "runs": kept,
+        "runs": {name: entry(run) for name, run in runs.items()},
     }
     text = json.dumps(plain(results), indent=1, ensure_ascii=False)
     for place in _folders(r.spec for r in runs.values()):

@@ -163,13 +163,20 @@ def kept_share(systems: Systems) -> Claim:
 
 
 def steadier(systems: Systems) -> Claim:
-    """Whether perturbation steadies stage 2 on the profile's main task, see `less_fluctuation`."""
+    """Whether perturbation steadies stage 2 on the profile's main task, see `less_fluctuation`.
+
+    Both systems have the learning rate of `lrc`, so that they differ in one switch only.
+    """
     main = systems.profile.main
-    perturbed, plain = (systems.runs(name, main) for name in ("lrc", "lrc_g"))
+    perturbed = systems.runs("lrc", main)
+    first = next(iter(perturbed.values()), None)
+    rates = {"learning_rate": first.spec.learning_rate} if first else {}
+    plain = systems.runs("lrc_g", main, **rates)
     seeds = [seed for seed in perturbed if seed in plain]
     histories = ([runs[seed].history for seed in seeds] for runs in (perturbed, plain))
     less, steps = less_fluctuation(*histories)
-    pair = systems.pair("lrc", "lrc_g", next(c for c in systems.columns if c.task.name == main))
+    column = next(c for c in systems.columns if c.task.name == main)
+    pair = systems.pair("lrc_g", "lrc", column, **rates)
     return measured(
         "gradient perturbation steadies training", "a picture (Fig. 5), no number", less,
         f"{main}, stage 2, {steps} steps", sign="+", unit=" % less fluctuation",

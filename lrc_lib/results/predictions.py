@@ -5,6 +5,7 @@ that answered the same dev rows form a group, whose row keys and labels are kept
 kept. `python -m lrc_lib verify` computes the tables again from these files.
 """
 
+import json
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from pandas import DataFrame
 
+from lrc_lib.data.manifest import write_whole
 from lrc_lib.errors import InputError
 from lrc_lib.results.kept import FOLDER, load_results
 from lrc_lib.results.systems import Systems, without_place
@@ -51,17 +53,33 @@ class KeptRun:
 def pack_predictions(store, name: str, folder: Path = FOLDER) -> Path:
     """Writes `predictions/<name>.npz` for the runs in `<name>.json` of the folder of results.
 
+    Runs that a notebook trained beyond its profile's list are added to `<name>.json`.
+
     Args:
         store: the folder that holds `runs/`, for example `out`.
 
     Raises:
         InputError: there is no such results file, or the store lacks one of its runs.
     """
-    runs = [open_run(run, store) for run in _results(name, folder)["runs"]]
+    results = _results(name, folder)
+    read = [notebook["result"] or {} for notebook in results.get("notebooks", ())]
+    ids = dict.fromkeys([*results["runs"], *(run for r in read for run in r.get("runs", ()))])
+    runs = [open_run(run, store) for run in ids]
+    if more := [run for run in runs if run.id not in results["runs"]]:
+        results["runs"] |= {run.id: entry(run) for run in more}
+        text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+        write_whole(Path(folder) / f"{name}.json", text)
     path = Path(folder) / "predictions" / f"{name}.npz"
     path.parent.mkdir(exist_ok=True)
     np.savez_compressed(path, **_arrays(runs))
     return path
+
+
+def entry(run: RunResult) -> dict:
+    """What a file of results holds of a run."""
+    spec = json.loads(run.spec.to_json())
+    facts = {"metrics": run.metrics, "provenance": run.provenance}
+    return {"name": run.spec.name, "spec": spec, **facts}
 
 
 def _results(name: str, folder: Path) -> dict:
