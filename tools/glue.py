@@ -36,7 +36,8 @@ def take(store: Path, folder: Path = FOLDER) -> dict:
     No folder of this machine is written: an absolute path becomes its last part.
     """
     runs = {run.id: run for run in finished(store) if run.spec.task in GLUE or _is_start(run)}
-    specs = {r.spec.task: r.spec for r in runs.values() if r.metrics["splits"]}
+    scored = (r.spec for r in runs.values() if r.metrics["splits"] and not r.spec.selection_rows)
+    specs = {spec.task: spec for spec in scored}
     results = {
         "rows": glue.entries(runs.values()),
         "in_train": {task: in_train(data_of(spec)) for task, spec in specs.items()},
