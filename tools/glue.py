@@ -32,6 +32,7 @@ SETTINGS = {  # of the first cell; the others take those of results/glue.json
     "general_max_length": 96,
 }  # fmt: skip
 WORDS_OF_WIKIPEDIA = 2.5e9  # English, as BERT's authors counted; LRC-BERT names no number
+TOKENS_A_WORD = 1.3  # word pieces, about
 PAPERS = ("BERT-base (teacher)", "LRC-BERT", "LRC-BERT₁", "TinyBERT")
 USUAL = ("sst-2", "mrpc", "rte", "cola", "sts-b")  # columns of the table, also while they are empty
 COMMAND = "python tools/glue.py train {} {} --glue-dir DIR"
@@ -45,12 +46,16 @@ def take(store: Path, folder: Path = FOLDER) -> None:
     runs = {run.id: run for run in finished(store) if run.spec.task in GLUE or _is_start(run)}
     scored = (r.spec for r in runs.values() if r.metrics["splits"] and not r.spec.selection_rows)
     specs = {spec.task: spec for spec in scored}
+    if not specs:
+        raise SystemExit(f"'{store}' holds no finished run of a GLUE task; nothing was written.")
     rows, counts = glue.entries(runs.values()), {t: in_train(data_of(s)) for t, s in specs.items()}
     head, cells = table(rows)
-    said = [note for note in (*notes(rows, counts), empty(rows)) if note]
+    learned = {r.id: x for r in runs.values() if (x := excess(r))}
+    said = [note for note in (*notes(rows, counts, learned), empty(rows)) if note]
     results = {
         "rows": rows,
         "in_train": counts,
+        "excess": learned,
         "table": {"columns": head, "rows": cells, "notes": said},
         "runs": {name: entry(run) for name, run in runs.items()},
     }
@@ -59,6 +64,17 @@ def take(store: Path, folder: Path = FOLDER) -> None:
         text = text.replace(place, Path(place).name)
     (folder / "glue.json").write_text(text + "\n", encoding="utf-8")
     pack_predictions(store, "glue", folder)
+
+
+def excess(run) -> list[float]:
+    """The layer loss above its minimum over the first and the last 100 steps of stage 1: two means.
+
+    [] for a run without layer loss in stage 1.
+    """
+    if run.spec.kind != "student":
+        return []
+    steps = run.history.query("stage == 1")["excess"].dropna()
+    return [float(part.mean()) for part in (steps[:100], steps[-100:])] if len(steps) else []
 
 
 def _is_start(run) -> bool:
@@ -102,10 +118,13 @@ def _cell(row: dict) -> str:
     return row["text"] + ", without augmentation" * ("not augmented" in row["differs"])
 
 
-def notes(found: list[dict], counts: dict) -> list[str]:
+def notes(found: list[dict], counts: dict, learned: dict) -> list[str]:
     """What is to be said below the table, a few sentences for each subject.
 
-    `counts`: task -> dev split -> dev rows that are also training rows.
+    Args:
+        found: `lrc_lib.results.glue.entries`.
+        counts: task -> dev split -> dev rows that are also training rows.
+        learned: run id -> `excess`.
     """
     bases = _where((row["basis"], row["column"]) for row in found)
     said = [
@@ -116,12 +135,20 @@ def notes(found: list[dict], counts: dict) -> list[str]:
     if repeated:
         texts = "; ".join(f"{column} {count}" for column, count in repeated.items())
         said.append(f"Dev rows whose texts are also a training row: {texts}.")
-    settings = (row["settings"] | {"column": row["column"]} for row in found if row["share"])
+    students = [row for row in found if row["recipe"] != "teacher"]
+    settings = (row["settings"] | {"column": row["column"]} for row in students)
     rates = _where(
         (f"rate {s['learning_rate']:g}, batch {s['batch_size']}, {s['epochs']} epochs, "
          f"{s['precision']}, length buckets {s['bucket']}", s["column"]) for s in settings
     )  # fmt: skip
     said.append(f"Students, all with the same settings unless a row names others: {rates}.")
+    falls = [
+        f"{row['system']} on {row['column']} {learned[run][0]:.2f} to {learned[run][1]:.2f}"
+        for row in students for run in list(row["runs"].values())[:1] if run in learned
+    ]  # fmt: skip
+    if falls:
+        said.append("Layer loss above its minimum, summed over layers, first and last 100 steps of "
+                    f"stage 1, first seed: {'; '.join(falls)}.")  # fmt: skip
     if any(row["settings"]["teacher"] in PACKAGED for row in found):
         said.append(
             "The teacher's pre-training saw SNLI, MultiNLI and Quora pairs; BERT's had not."
@@ -133,7 +160,8 @@ def notes(found: list[dict], counts: dict) -> list[str]:
             f"General distillation ({general['run']}): {tokens / 1e6:.1f} million tokens seen, in "
             f"{general['epochs']} epoch(s). The paper reads Wikipedia once, about "
             f"{WORDS_OF_WIKIPEDIA / 1e9:g} billion words (the English one, as BERT's authors "
-            f"counted): about {WORDS_OF_WIKIPEDIA / tokens:,.0f} times as much. {general['source']}"
+            f"counted; {TOKENS_A_WORD} tokens each): about "
+            f"{WORDS_OF_WIKIPEDIA * TOKENS_A_WORD / tokens:,.0f} times as much. {general['source']}"
         )
     said.append(f"Differs from the paper: {_where(_differences(found))}.")
     return said

@@ -70,12 +70,25 @@ def test_no_folder_of_this_machine_and_no_text_is_kept(kept, tiny_texts):
     assert arrays["0/logits"].dtype == "float16" and arrays["0/logits"].shape == (5, 60, 2)
 
 
+def test_a_store_without_glue_writes_nothing(tmp_path):
+    with pytest.raises(SystemExit, match="holds no finished run of a GLUE task"):
+        tool.take(tmp_path / "out", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_table_has_the_paper_s_rows_ours_and_its_notes(kept):
     page = tool.markdown(kept)
     assert f"| {paper.TINYBERT_FINDINGS['CoLA']} |" in page and "corrected" in page
     assert "| LRC-BERT (lrc, learning_rate = 0.002) | dev |" in page
     assert ", without augmentation |" in page and "share of its teacher" in page
-    for part in ("CoLA 5.", "million tokens seen", "2.5 billion words", "rate 0.002", "not augm"):
+    for part in (
+        "first seed: lrc, learning_rate = 0.002 on CoLA ",
+        "CoLA 5.",
+        "million tokens seen",
+        "2.5 billion words",
+        "rate 0.002",
+        "not augm",
+    ):
         assert part in page, part
     missing = page.partition("Not measured: ")[2]
     assert "MRPC: lrc" in missing and "CoLA: lrc_1" in missing and "CoLA: lrc," not in missing
