@@ -64,12 +64,13 @@ def _cells(name: str, folder: Path) -> Iterator[Cell]:
         for kept, made in zip(results["rows"], rows, strict=False):
             where = f"{name}.json, {made['system']} on {made['column']}"
             yield from (Cell(f"{where}, {key}", kept.get(key), made[key]) for key in made)
-        texts = {row[part] for row in rows for part in ("text", "share")} | {None}
+        texts = {(row["column"], row[part]) for row in rows for part in ("text", "share")}
+        head = [column.partition(",")[0] for column in results["table"]["columns"]]
         for row in (row for row in results["table"]["rows"] if row[1] == "dev"):
-            for cell in row[2:]:
+            for column, cell in zip(head[2:], row[2:], strict=True):
                 text = cell and cell.removesuffix(", without augmentation")
-                made = cell if text in texts else "no such score"
-                yield Cell(f"{name}.json, table, {row[0]}", cell, made)
+                made = cell if cell is None or (column, text) in texts else "no such score"
+                yield Cell(f"{name}.json, table, {row[0]}, {column}", cell, made)
     if runs and results.get("notebooks"):
         systems = KeptSystems(name, folder)
         for notebook in results["notebooks"]:

@@ -165,4 +165,9 @@ class KeptSystems(Systems):
         settings = {"precision": next(iter(runs.values())).spec.precision} | results["settings"]
         settings = [f"{key}={value}" for key, value in settings.items()]
         profile = load_profile(name, settings, results["tasks"], "", results["seeds"])
+        self.specs = list(found)
         super().__init__(profile, folder, lambda spec, out: found.get(without_place(spec)))
+
+    def _seeds(self, task: str, recipe: str) -> list[int]:
+        of = (spec for spec in self.specs if (spec.task, spec.recipe) == (task, recipe))
+        return sorted({*self.profile.seed_range, *(spec.seed for spec in of)})

@@ -88,6 +88,9 @@ class Systems:
     def _look(self, task: str):
         return self.look or (find if task in self.profile.tasks else self.stored.find)
 
+    def _seeds(self, task: str, recipe: str) -> list[int]:
+        return self.profile.seeds_in(self.out, task, recipe)
+
     def runs(self, recipe: str, task: str, **settings) -> dict:
         """{seed: `RunResult`} of the runs in the store; one teacher serves all seeds.
 
@@ -97,7 +100,7 @@ class Systems:
         self.profile = with_choice(self.profile, task, recipe, self.out, self._look(task))
         if self.profile.is_open(task, recipe):
             return {}
-        seeds = self.profile.seeds_in(self.out, task, student_of(recipe))
+        seeds = self._seeds(task, student_of(recipe))
         specs = {s: self.profile.spec(task, recipe, s).replace(**settings) for s in seeds}
         found = {seed: self._look(task)(spec, self.out) for seed, spec in specs.items()}
         return {seed: result for seed, result in found.items() if result}

@@ -122,7 +122,7 @@ def test_what_is_kept_scores_the_same_and_a_changed_number_is_named(kept):
     path.write_text(whole, encoding="utf-8")
     assert [cell.where for cell in wrong] == [
         "glue.json, lrc, learning_rate = 0.002 on CoLA, value",
-        "glue.json, table, fine-tuned student (finetune)",
+        "glue.json, table, fine-tuned student (finetune), CoLA",
     ]
 
 
