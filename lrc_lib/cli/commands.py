@@ -72,6 +72,8 @@ def build_parser() -> ArgumentParser:
     add_augment(command("augment", "write a task's rows with words replaced", [DATA]))
     add_merge(command("merge", "bring the finished runs of many stores into one; train nothing"))
     add_student_commands(command)
+    verify = command("verify", "score the kept results again from kept predictions")
+    verify.add_argument("--results", default="", metavar="DIR", help="default: results/ here")
     edition = command("edition", "write the notebooks for students or for instructors")
     edition.add_argument("kind", choices=EDITIONS)
     edition.add_argument("out", metavar="OUT", help="a new or empty folder")
@@ -152,7 +154,10 @@ def add_student_commands(command) -> None:
     export = command("export", "write a run's student as ONNX; check and time it")
     export.add_argument("run", metavar="RUN", help=RUN_HELP)
     export.add_argument("--out", required=True, metavar="DIR", help="a new folder")
-    for parser in (predict, export):
+    pack = command("pack", "write a run's student, its card and its hashes as one zip")
+    pack.add_argument("run", metavar="RUN", help=RUN_HELP)
+    pack.add_argument("--out", default="", metavar="ZIP", help="a new file (default: the run's id)")
+    for parser in (predict, export, pack):
         parser.add_argument(
             "--runs", dest="root", default="", metavar="DIR",
             help="the folder that holds runs/ (default: as --out of `reproduce`)",

@@ -6,16 +6,19 @@ from contextlib import suppress
 from pathlib import Path
 
 from lrc_lib.cli import reproduce
+from lrc_lib.cli.archive import pack
 from lrc_lib.cli.export import BATCHES, LARGEST, export
 from lrc_lib.cli.general import settings_of, spec_of
 from lrc_lib.cli.merge import merge
 from lrc_lib.cli.plan import show_runs, write_specs
 from lrc_lib.cli.submission import write_submission
+from lrc_lib.cli.verify import verify
 from lrc_lib.course.notebook import NOTEBOOKS, output_root
 from lrc_lib.data import load_task_data
 from lrc_lib.data.hub import fetch
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.models import load_tokenizer, teacher_folder
+from lrc_lib.results.kept import FOLDER
 from lrc_lib.runs.augmentation import Augmentation, augmented_rows
 from lrc_lib.runs.device import resolve_device
 from lrc_lib.runs.pool import all_specs
@@ -152,6 +155,38 @@ def export_student(options) -> int:
     return 0
 
 
+def pack_student(options) -> int:
+    """Writes a run's student as a zip; shows the sizes of its forms."""
+    result = open_run(options.run, output_root(options.root))
+    path = Path(options.out or f"{result.id}.zip")
+    found = pack(result, path)
+    print(f"wrote {path}: {path.stat().st_size / 1e6:.1f} MB")
+    for form in found:
+        print(
+            f"  {form.name}: {form.bytes / 1e6:.1f} MB, {form.milliseconds:.1f} ms a row, "
+            f"{result.metrics['primary']} {form.score:.1f} ({form.low:.1f} to {form.high:.1f})"
+        )
+    return 0
+
+
+def verify_results(options) -> int:
+    """Names each kept number that does not follow from the kept predictions; exit code 1 if any."""
+    folder = Path(options.results or FOLDER)
+    if not folder.is_dir():
+        raise InputError(f"There is no folder of results '{folder}'. Give --results DIR.")
+    cells, without = verify(folder)
+    wrong = [cell for cell in cells if not cell.agrees]
+    for cell in wrong:
+        kept, made = (f"{value!s:.200}" for value in (cell.kept, cell.made))
+        print(f"mismatch: {cell.where}: it says {kept!r}, the predictions give {made!r}")
+    left = sum(cell.made is ... for cell in cells)
+    print(f"{len(cells) - left:,} values scored again: {len(wrong)} mismatches")
+    print(f"{left:,} cells of the same tables rest on no prediction, such as times and commands")
+    if without:
+        print(f"no predictions are kept for: {', '.join(without)}")
+    return int(bool(wrong))
+
+
 HANDLERS = {
     "reproduce": reproduce.command,
     "run": run_one,
@@ -162,4 +197,6 @@ HANDLERS = {
     "augment": augment,
     "predict": predict,
     "export": export_student,
+    "pack": pack_student,
+    "verify": verify_results,
 }

@@ -145,6 +145,45 @@ def _judged(claim: Claim, adjusted: float | None, alpha: float) -> Claim:
     return claim._replace(verdict="undecided", reason=reason)
 
 
+def kept_share(systems: Systems) -> Claim:
+    """How much of its teacher LRC-BERT keeps: the ratio of the mean scores, in percent.
+
+    Only columns that are scored alike are averaged: those like the first one that was run.
+    """
+    pairs = {c.title: p for c in systems.columns if (p := systems.pair("lrc", "teacher", c))}
+    kinds = {title: pair[0].metric in CORRELATIONS for title, pair in pairs.items()}
+    alike = [title for title in pairs if kinds[title] == next(iter(kinds.values()))]
+    ours, theirs = ([pairs[title][i] for title in alike] for i in (0, 1))
+    share = (statistics.mean_of(ours) / statistics.mean_of(theirs)).scaled(100) if pairs else None
+    printed = next(c.printed for c in paper.CLAIMS if "% of the teacher" in c.says)
+    return measured(
+        "it keeps 97.4 % of its teacher", f"{printed} % (average, test)", share,
+        f"{', '.join(alike)} (dev)", unit=" %", null=printed, reason=systems.not_the_papers("lrc"),
+    )  # fmt: skip
+
+
+def steadier(systems: Systems) -> Claim:
+    """Whether perturbation steadies stage 2 on the profile's main task, see `less_fluctuation`.
+
+    Both systems have the learning rate of `lrc`, so that they differ in one switch only.
+    """
+    main = systems.profile.main
+    perturbed = systems.runs("lrc", main)
+    first = next(iter(perturbed.values()), None)
+    rates = {"learning_rate": first.spec.learning_rate} if first else {}
+    plain = systems.runs("lrc_g", main, **rates)
+    seeds = [seed for seed in perturbed if seed in plain]
+    histories = ([runs[seed].history for seed in seeds] for runs in (perturbed, plain))
+    less, steps = less_fluctuation(*histories)
+    column = next(c for c in systems.columns if c.task.name == main)
+    pair = systems.pair("lrc_g", "lrc", column, **rates)
+    return measured(
+        "gradient perturbation steadies training", "a picture (Fig. 5), no number", less,
+        f"{main}, stage 2, {steps} steps", sign="+", unit=" % less fluctuation",
+        reason=(pair[0] - pair[1]).fallen() if pair else "",
+    )  # fmt: skip
+
+
 def less_fluctuation(perturbed: Sequence, plain: Sequence) -> tuple[Estimate | None, int]:
     """How much less the clean loss fluctuates with perturbation in stage 2, in percent.
 

@@ -7,9 +7,12 @@ FOLDER = Path(__file__).resolve().parents[2] / "results"  # absent where the kit
 GLUE_PROFILES = ("gpu", "paper")
 
 
-def load_results(name: str) -> dict:
-    """`results/<name>.json`, the results.json of one `reproduce.py` call; {} for none."""
-    path = FOLDER / f"{name}.json"
+def load_results(name: str, folder: Path | None = None) -> dict:
+    """`results/<name>.json`, the results.json of one `reproduce.py` call; {} for none.
+
+    `folder` is another folder of results.
+    """
+    path = (folder or FOLDER) / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 

@@ -3,11 +3,12 @@
 Nothing is trained here. Taught in notebooks/05_ablations and 09_glue_results.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from lrc_lib.data import get_task, own_task
+from lrc_lib.data.corpus import places_of
 from lrc_lib.data.tasks import GLUE, Task
 from lrc_lib.results.statistics import Estimate, estimate
 from lrc_lib.runs.profiles import Profile, student_of
@@ -67,11 +68,12 @@ class Systems:
     Args:
         profile: for example `session.profile`.
         out: the folder that holds the store, for example `session.out`.
+        look: finds a run by `look(spec, out)`; None looks in the store.
     """
 
-    def __init__(self, profile: Profile, out):
-        self.profile, self.out = profile, out
-        self.stored = Stored(finished(out))
+    def __init__(self, profile: Profile, out, look: Callable | None = None):
+        self.profile, self.out, self.look = profile, out, look
+        self.stored = Stored(() if look else finished(out))
         others = () if own_task(profile.data) else GLUE
         others = [t for t in others if t not in profile.tasks and self.runs("lrc", t)]
         self.columns: list[Column] = []
@@ -84,7 +86,10 @@ class Systems:
                 self.columns.append(Column(task, split, paper or title, paper))
 
     def _look(self, task: str):
-        return find if task in self.profile.tasks else self.stored.find
+        return self.look or (find if task in self.profile.tasks else self.stored.find)
+
+    def _seeds(self, task: str, recipe: str) -> list[int]:
+        return self.profile.seeds_in(self.out, task, recipe)
 
     def runs(self, recipe: str, task: str, **settings) -> dict:
         """{seed: `RunResult`} of the runs in the store; one teacher serves all seeds.
@@ -95,7 +100,7 @@ class Systems:
         self.profile = with_choice(self.profile, task, recipe, self.out, self._look(task))
         if self.profile.is_open(task, recipe):
             return {}
-        seeds = self.profile.seeds_in(self.out, task, student_of(recipe))
+        seeds = self._seeds(task, student_of(recipe))
         specs = {s: self.profile.spec(task, recipe, s).replace(**settings) for s in seeds}
         found = {seed: self._look(task)(spec, self.out) for seed, spec in specs.items()}
         return {seed: result for seed, result in found.items() if result}
@@ -125,7 +130,7 @@ class Systems:
         ran = [c for c in self.columns if c.paper and self.runs(recipe, c.task.name)]
         for column in ran:
             run = next(iter(self.runs(recipe, column.task.name).values()))
-            for difference in _differences(run, column.task):
+            for difference in differences(run, column.task):
                 found.setdefault(difference, []).append(column.paper)
         return "; ".join(
             what if len(where) == len(ran) else f"{what} ({', '.join(where)})"
@@ -159,17 +164,19 @@ class Systems:
         return note
 
 
-def _differences(run, task: Task) -> list[str]:
+def differences(run, task: Task) -> list[str]:
+    """How a run on GLUE differs from the paper's, in words."""
     spec, metrics = run.spec, run.metrics
     recipe = RECIPES.get(spec.recipe)  # None for a teacher
     teacher = Path(spec.teacher).name if Path(spec.teacher).is_absolute() else spec.teacher
     shape = (spec.student_layers, spec.student_hidden, spec.student_intermediate)
     augmented = task.name in ("rte", "cola") and not spec.augment
+    places = (Path(place.removeprefix("glue=")).name for place in places_of(spec.general_data))
     holds = {
         f"teacher {teacher}": teacher != BERT and (recipe is None or recipe.uses_teacher),
         f"student {shape[0]} x {shape[1]}": recipe and shape != (4, 312, 1200),
         f"{metrics['epochs']} epochs": recipe and metrics["epochs"] != task.epochs,
-        f"general text {Path(spec.general_data).name}": recipe and recipe.general,
+        f"general text {', '.join(places)}": recipe and recipe.general,
         "not augmented": recipe and recipe.general and augmented,
         f"{metrics['rows']:,} training rows": "a fixed sample" in metrics["source"],
         "not GLUE's own split": "not GLUE's own split" in metrics["source"],

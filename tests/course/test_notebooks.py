@@ -78,7 +78,7 @@ def test_is_a_valid_stripped_notebook_with_ids(path):
         assert cell.outputs == [] and cell.execution_count is None
     for cell in notebook.cells:
         assert cell.source.strip(), f"cell {cell.id} is empty"
-        assert set(cell.metadata) <= {"tags", "slideshow"}
+        assert set(cell.metadata) <= {"tags", "slideshow", "jupyter"}
         assert set(cell.metadata.get("tags", [])) <= TAGS
 
 

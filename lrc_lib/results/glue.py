@@ -1,0 +1,112 @@
+"""GLUE's columns, measured run by run: the rows of `results/glue.json`.
+
+The runs need no profile: `tools/glue.py` takes them from a store and makes a table of them, which
+notebooks/09_glue_results shows. `entries` scores them, or the kept predictions of the same runs, by
+the kit's one rule.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+
+from lrc_lib.data.tasks import GLUE, TASKS
+from lrc_lib.results.statistics import Estimate, estimate
+from lrc_lib.results.systems import differences
+from lrc_lib.schedule import RECIPES
+
+SETTINGS = ("teacher", "learning_rate", "batch_size", "precision", "bucket", "max_length",
+            "stage_boundary", "representation", "schedule", "keep")  # fmt: skip
+OF_TEACHER = ("teacher", "teacher_lr", "teacher_epochs", "teacher_batch_size", "precision",
+              "bucket")  # fmt: skip
+NO_VARIANT = ("task", "data", "seed", "teacher_seed", "general_seed", "cache_gb", "compile",
+              "general_data", "augment_mlm", "augment_glove")  # fmt: skip
+
+
+def entries(runs: Iterable) -> list[dict]:
+    """An entry per system and dev column, in the order of `RECIPES`, scored from predictions.
+
+    Runs that differ in their seeds only are one system. Where systems share a recipe, "system"
+    names the settings in which they differ.
+
+    Args:
+        runs: `RunResult` or `KeptRun`; those without a GLUE dev set only tell where others began.
+
+    Returns:
+        Dictionaries with "task", "split", "column", "recipe", "system", "runs" {seed: id},
+        "metric", "n", "value", "low", "high", "text", "basis", "share" of the teacher in percent
+        (None for a teacher), "collapsed", "differs", "settings", and "general": the tokens that
+        the student saw before the task (None if it saw none).
+    """
+    known = {run.id: run for run in runs}
+    scored = [
+        r for r in known.values()
+        if r.spec.task in GLUE and r.metrics["splits"] and not r.spec.selection_rows
+    ]  # fmt: skip
+    groups: dict[tuple, list] = {}
+    for run in scored:
+        groups.setdefault((run.spec.recipe, _variant(run.spec)), []).append(run)
+    order = ["teacher", *RECIPES]
+    found = []
+    for recipe, variant in sorted(groups, key=lambda k: (order.index(k[0]), -len(groups[k]))):
+        shared = set(variant).intersection(*(other for name, other in groups if name == recipe))
+        own = [f"{name} = {value}" for name, value in variant if (name, value) not in shared]
+        system = ", ".join([recipe, *own])
+        of_task: dict[str, dict] = {}
+        for run in groups[recipe, variant]:
+            of_task.setdefault(run.spec.task, {})[run.spec.seed] = run
+        for task, seeds in of_task.items():
+            for split in TASKS[task].dev_splits:
+                found.append(_entry(system, seeds, split, known, scored))
+    return found
+
+
+def _variant(spec) -> tuple:
+    values = dataclasses.asdict(spec).items()
+    return tuple((name, value) for name, value in values if name not in NO_VARIANT)
+
+
+def _entry(system: str, runs: dict, split: str, known: dict, scored: list) -> dict:
+    first = next(iter(runs.values()))
+    spec, task = first.spec, TASKS[first.spec.task]
+    score = estimate(dict(sorted(runs.items())), task, split)
+    is_teacher = spec.recipe == "teacher"
+    settings = {k: getattr(spec, k) for k in (OF_TEACHER if is_teacher else SETTINGS)}
+    facts = {k: first.metrics[k] for k in ("rows", "epochs", "steps", "max_length")}
+    return {
+        "task": task.name, "split": split, "column": task.paper_columns[split],
+        "recipe": spec.recipe, "system": system, "metric": task.primary,
+        "runs": {str(seed): run.id for seed, run in sorted(runs.items())},
+        "n": score.n, "value": score.value, "low": score.low, "high": score.high,
+        "text": score.text(), "basis": score.basis(), "collapsed": score.fallen(),
+        "share": None if is_teacher else _share(score, runs, split, scored),
+        "differs": differences(first, task), "settings": settings | facts,
+        "general": _general(first, known),
+    }  # fmt: skip
+
+
+def _share(score: Estimate, runs: dict, split: str, scored: list) -> str | None:
+    """The score in percent of the teacher's on the same rows; None if the store has no teacher.
+
+    A student that has no teacher is held against the one of the other students.
+    """
+    theirs = {}
+    for seed, run in sorted(runs.items()):
+        wanted = _variant(run.spec.teacher_spec()), run.spec.task, run.spec.teacher_seed
+        of = (t for t in scored if t.spec.recipe == "teacher")
+        same = (t for t in of if (_variant(t.spec), t.spec.task, t.spec.teacher_seed) == wanted)
+        theirs[seed] = next(same, None)
+    if not all(theirs.values()):
+        return None
+    task = TASKS[next(iter(runs.values())).spec.task]
+    return (score / estimate(theirs, task, split)).scaled(100).text(unit=" %")
+
+
+def _general(run, known: dict) -> dict | None:
+    """What the student read before the task: its text, and tokens as often as they were seen."""
+    start = known.get(run.metrics.get("augmented"), run)
+    general = known.get(start.metrics.get("general"))
+    if general is None:
+        return None
+    facts, epochs = general.metrics, general.spec.general_epochs
+    seen = facts["tokens"] * epochs
+    return {"run": general.id, "texts": facts["texts"], "epochs": epochs, "tokens_seen": seen,
+            "source": facts["source"]}  # fmt: skip

@@ -1,0 +1,154 @@
+"""GLUE's columns from a store: the entries, the kept file, and what `verify` says about it."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import sentences
+
+from lrc_lib import paper, run
+from lrc_lib.cli.verify import verify
+from lrc_lib.data.rows import Row, TaskData, in_train
+from lrc_lib.data.tasks import TASKS
+from lrc_lib.errors import InputError
+from lrc_lib.results.predictions import _small, kept_runs
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+import glue as tool  # noqa: E402
+
+
+def write_cola(folder):
+    """CoLA that the tiny teacher can learn; 5 of its 60 dev rows are training rows, too."""
+    folder.mkdir(parents=True)
+    train, dev = sentences(160, 1), sentences(55, 2)
+    for split, rows in (("train", train), ("dev", [*dev, *train[:5]])):
+        lines = [f"x\t{int(kind == 'good')}\t\t{text}" for text, kind in rows]
+        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder.parent
+
+
+@pytest.fixture(scope="module")
+def kept(tiny_spec, tmp_path_factory):
+    """(folder of results, store, CoLA's folder): a teacher, two seeds of lrc and a control."""
+    place = tmp_path_factory.mktemp("glue-results")
+    data = write_cola(place / "glue-data" / "CoLA")
+    spec = tiny_spec.replace(task="cola", data=str(data), epochs=1, teacher_epochs=6)
+    for values in ({}, {"seed": 1}, {"recipe": "finetune"}, {"learning_rate": 1e-3}):
+        run(spec.replace(**values), place / "out", "cpu")
+    tool.take(place / "out", place)
+    return place
+
+
+def test_entries_are_the_store_s_runs_with_seeds_share_and_what_differs(kept):
+    results = json.loads((kept / "glue.json").read_text(encoding="utf-8"))
+    rows = {row["system"]: row for row in results["rows"]}
+    assert list(rows) == ["teacher", "lrc, learning_rate = 0.002", "lrc, learning_rate = 0.001",
+                          "finetune"]  # fmt: skip
+    lrc = rows["lrc, learning_rate = 0.002"]
+    assert list(lrc["runs"]) == ["0", "1"] and "2 seeds that share one teacher" in lrc["basis"]
+    score = results["runs"][lrc["runs"]["0"]]["metrics"]["splits"]["dev"]["matthews"]
+    other = results["runs"][lrc["runs"]["1"]]["metrics"]["splits"]["dev"]["matthews"]
+    assert lrc["value"] == pytest.approx(50 * (score + other)) and lrc["column"] == "CoLA"
+    assert lrc["share"].split(" ")[0] == f"{100 * lrc['value'] / rows['teacher']['value']:.1f}"
+    assert rows["teacher"]["share"] is rows["teacher"]["general"] is None
+    assert "rows only" in rows["finetune"]["text"] and rows["finetune"]["general"] is None
+    general = results["runs"][lrc["general"]["run"]]
+    assert lrc["general"]["tokens_seen"] == general["metrics"]["tokens"] > 0
+    assert "not augmented" in lrc["differs"] and lrc["settings"]["epochs"] == 1
+    assert results["in_train"] == {"cola": {"dev": 5}}
+
+
+def test_no_folder_of_this_machine_and_no_text_is_kept(kept, tiny_texts):
+    text = (kept / "glue.json").read_text(encoding="utf-8")
+    assert str(kept) not in text and tiny_texts not in text and "texts.txt" in text
+    arrays = np.load(kept / "predictions" / "glue.npz")
+    assert {name.partition("/")[2] for name in arrays if name[0] == "0"} == {
+        "split", "ids", "logits", "labels", "keys"
+    }  # fmt: skip
+    assert arrays["0/logits"].dtype == "float16" and arrays["0/logits"].shape == (5, 60, 2)
+
+
+def test_a_store_without_glue_writes_nothing(tmp_path):
+    with pytest.raises(SystemExit, match="holds no finished run of a GLUE task"):
+        tool.take(tmp_path / "out", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_table_has_the_paper_s_rows_ours_and_its_notes(kept):
+    page = tool.markdown(kept)
+    assert f"| {paper.TINYBERT_FINDINGS['CoLA']} |" in page and "corrected" in page
+    assert "| LRC-BERT (lrc, learning_rate = 0.002) | dev |" in page
+    assert ", without augmentation |" in page and "share of its teacher" in page
+    for part in (
+        "first seed: lrc, learning_rate = 0.002 on CoLA ",
+        "CoLA 5.",
+        "million tokens seen",
+        "2.5 billion words",
+        "rate 0.002",
+        "not augm",
+    ):
+        assert part in page, part
+    missing = page.partition("Not measured: ")[2]
+    assert "MRPC: lrc" in missing and "CoLA: lrc_1" in missing and "CoLA: lrc," not in missing
+    nothing = tool.markdown(kept / "nothing")
+    assert "CoLA: lrc," in nothing and "tools/glue.py train sst-2 teacher --glue-dir" in nothing
+
+
+def test_a_cell_is_trained_with_the_settings_of_the_others(kept, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tool, "load_results", lambda name: json.loads(
+        (kept / "glue.json").read_text(encoding="utf-8")))  # fmt: skip
+    monkeypatch.setattr(tool, "run", lambda spec, out: asked.append(spec) or spec_with_id)
+    spec_with_id = type("Run", (), {"id": "x"})
+    tool.main(["train", "rte", "lrc_1", "--glue-dir", "D", "--text", "more", "--out", "o"])
+    assert asked[0].task == "rte" and asked[0].recipe == "lrc_1" and asked[0].data == "D"
+    assert asked[0].student_hidden == 24 and asked[0].general_data == "reviews:wiki:glue=D:more"
+    with pytest.raises(SystemExit):
+        tool.main(["train", "other", "lrc", "--glue-dir", "D"])
+
+
+def test_what_is_kept_scores_the_same_and_a_changed_number_is_named(kept):
+    path = kept / "glue.json"
+    whole = path.read_text(encoding="utf-8")
+    cells, without = verify(kept)
+    assert len(cells) > 60 and all(cell.agrees for cell in cells) and not without
+    results = json.loads(whole)
+    results["rows"][1]["value"] += 0.01
+    results["table"]["rows"][-1][5] = "99.9"
+    path.write_text(json.dumps(results), encoding="utf-8")
+    wrong = [cell for cell in verify(kept)[0] if not cell.agrees]
+    path.write_text(whole, encoding="utf-8")
+    assert [cell.where for cell in wrong] == [
+        "glue.json, lrc, learning_rate = 0.002 on CoLA, value",
+        "glue.json, table, fine-tuned student (finetune), CoLA",
+    ]
+
+
+def test_predictions_of_other_runs_or_none_at_all(kept, tmp_path):
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "glue.json").write_text((kept / "glue.json").read_text(encoding="utf-8"))
+    assert verify(tmp_path) == ([], ["glue"])
+    path = tmp_path / "predictions" / "glue.npz"
+    path.write_bytes(b"no")
+    with pytest.raises(InputError, match="holds no predictions"):
+        kept_runs("glue", tmp_path)
+    np.savez(path, **{"loss/x": np.zeros(1)})
+    with pytest.raises(InputError, match="lacks predictions of cola-"):
+        kept_runs("glue", tmp_path)
+
+
+def test_rounded_logits_keep_every_answer():
+    logits = np.array([[[1.0, 1.0001], [3.0, -1.0]]], dtype=np.float32)  # float16 would tie
+    small = _small(logits)
+    assert small.dtype == np.float16 and (small.argmax(-1) == logits.argmax(-1)).all()
+    assert np.abs(small - logits).max() < 2e-3
+    for kept in (logits[..., :1], np.array([[[1e6, 0.0]]]), np.array([[[np.nan, 0.0]]])):
+        assert _small(kept) is kept  # scores, and what float16 cannot hold
+
+
+def test_dev_rows_that_are_training_rows_are_counted_by_their_texts():
+    rows = (Row("A b.", "c", 0), Row("a  B", "C!", 1), Row("a b", "d", 0))
+    data = TaskData(TASKS["rte"], rows[:1], {"dev": rows}, "", "")
+    assert in_train(data) == {"dev": 2}

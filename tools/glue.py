@@ -1,0 +1,232 @@
+"""GLUE's columns: takes finished runs into results/, trains what is missing, renders the table.
+
+`python tools/glue.py take OUT` writes results/glue.json and results/predictions/glue.npz from the
+runs in OUT/runs; `python tools/glue.py train TASK RECIPE --glue-dir DIR` trains one cell of the
+table into out/, with the settings of the other cells.
+"""
+
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterable
+from pathlib import Path
+
+from lrc_lib import RunSpec, paper, run
+from lrc_lib.course.display import plain
+from lrc_lib.data.corpus import places_of
+from lrc_lib.data.rows import in_train
+from lrc_lib.data.tasks import GLUE, TASKS
+from lrc_lib.results import glue
+from lrc_lib.results.kept import FOLDER, load_results
+from lrc_lib.results.predictions import entry, pack_predictions
+from lrc_lib.runs.card import PACKAGED
+from lrc_lib.runs.spec import data_of
+from lrc_lib.runs.store import default_out, finished
+from lrc_lib.schedule import RECIPES
+
+SETTINGS = {  # of the first cell; the others take those of results/glue.json
+    "teacher": "package:all_mpnet_base_v2", "teacher_epochs": 3, "teacher_lr": 2e-5,
+    "teacher_batch_size": 16, "precision": "bf16", "bucket": 16, "learning_rate": 1e-4,
+    "cache_gb": 20.0, "general_data": "reviews:wiki:glue=DIR", "general_pairs": 0.5,
+    "general_rows": 200_000, "general_batch_size": 64, "general_lr": 5e-4,
+    "general_max_length": 96,
+}  # fmt: skip
+WORDS_OF_WIKIPEDIA = 2.5e9  # English, as BERT's authors counted; LRC-BERT names no number
+TOKENS_A_WORD = 1.3  # word pieces, about
+PAPERS = ("BERT-base (teacher)", "LRC-BERT", "LRC-BERT₁", "TinyBERT")
+USUAL = ("sst-2", "mrpc", "rte", "cola", "sts-b")  # columns of the table, also while they are empty
+COMMAND = "python tools/glue.py train {} {} --glue-dir DIR"
+
+
+def take(store: Path, folder: Path = FOLDER) -> None:
+    """Writes glue.json and predictions/glue.npz of the GLUE runs in a store.
+
+    No folder of this machine is written: an absolute path becomes its last part.
+    """
+    runs = {run.id: run for run in finished(store) if run.spec.task in GLUE or _is_start(run)}
+    scored = (r.spec for r in runs.values() if r.metrics["splits"] and not r.spec.selection_rows)
+    specs = {spec.task: spec for spec in scored}
+    if not specs:
+        raise SystemExit(f"'{store}' holds no finished run of a GLUE task; nothing was written.")
+    rows, counts = glue.entries(runs.values()), {t: in_train(data_of(s)) for t, s in specs.items()}
+    head, cells = table(rows)
+    learned = {r.id: x for r in runs.values() if (x := excess(r))}
+    said = [note for note in (*notes(rows, counts, learned), empty(rows)) if note]
+    results = {
+        "rows": rows,
+        "in_train": counts,
+        "excess": learned,
+        "table": {"columns": head, "rows": cells, "notes": said},
+        "runs": {name: entry(run) for name, run in runs.items()},
+    }
+    text = json.dumps(plain(results), indent=1, ensure_ascii=False)
+    for place in _folders(r.spec for r in runs.values()):
+        text = text.replace(place, Path(place).name)
+    (folder / "glue.json").write_text(text + "\n", encoding="utf-8")
+    pack_predictions(store, "glue", folder)
+
+
+def excess(run) -> list[float]:
+    """The layer loss above its minimum over the first and the last 100 steps of stage 1: two means.
+
+    [] for a run without layer loss in stage 1.
+    """
+    if run.spec.kind != "student":
+        return []
+    steps = run.history.query("stage == 1")["excess"].dropna()
+    return [float(part.mean()) for part in (steps[:100], steps[-100:])] if len(steps) else []
+
+
+def _is_start(run) -> bool:
+    return run.spec.kind == "general"
+
+
+def _folders(specs) -> list[str]:
+    """All absolute paths in the specs, the longest first."""
+    found = set()
+    for spec in specs:
+        texts = (place.removeprefix("glue=") for place in places_of(spec.general_data))
+        found |= {spec.data, spec.teacher, spec.augment_mlm, spec.augment_glove, *texts}
+    return sorted((place for place in found if Path(place).is_absolute()), key=len, reverse=True)
+
+
+def table(found: list[dict]) -> tuple[list[str], list[list]]:
+    """(column names, rows): the paper's rows on GLUE's test server, then ours on dev."""
+    here = {row["column"]: row["metric"] for row in found}
+    columns = [c for c in paper.COLUMNS if c in here or c in map(_title, USUAL)]
+    head = [f"{c}, {here.get(c, paper.METRICS[c].partition('/')[0])}" for c in columns]
+    rows = [[f"{name}, paper", "test", *(paper.TABLE_1[name][c] for c in columns)]
+            for name in PAPERS]  # fmt: skip
+    corrected = [paper.TINYBERT_FINDINGS[c] for c in columns]
+    rows += [["TinyBERT, as its authors corrected it", "test", *corrected]]
+    for system in dict.fromkeys(row["system"] for row in found):
+        of = {row["column"]: row for row in found if row["system"] == system}
+        recipe = next(iter(of.values()))["recipe"]
+        title = f"{RECIPES[recipe].title} ({system})" if recipe in RECIPES else system
+        rows.append([title, "dev", *(c in of and _cell(of[c]) or None for c in columns)])
+        if recipe == "lrc":
+            shares = [c in of and of[c]["share"] or None for c in columns]
+            rows.append([f"{title}, share of its teacher", "dev", *shares])
+    return ["system", "rows", *head], rows
+
+
+def _title(task: str) -> str:
+    return next(iter(TASKS[task].paper_columns.values()))
+
+
+def _cell(row: dict) -> str:
+    return row["text"] + ", without augmentation" * ("not augmented" in row["differs"])
+
+
+def notes(found: list[dict], counts: dict, learned: dict) -> list[str]:
+    """What is to be said below the table, a few sentences for each subject.
+
+    Args:
+        found: `lrc_lib.results.glue.entries`.
+        counts: task -> dev split -> dev rows that are also training rows.
+        learned: run id -> `excess`.
+    """
+    bases = _where((row["basis"], row["column"]) for row in found)
+    said = [
+        f"Ours: 95 % intervals; {bases}. “Rows only”: one seed, whose interval covers the choice "
+        "of dev rows and no other seed."
+    ]
+    repeated = {_title(task): c[split] for task, c in counts.items() for split in c if c[split]}
+    if repeated:
+        texts = "; ".join(f"{column} {count}" for column, count in repeated.items())
+        said.append(f"Dev rows whose texts are also a training row: {texts}.")
+    students = [row for row in found if row["recipe"] != "teacher"]
+    settings = (row["settings"] | {"column": row["column"]} for row in students)
+    rates = _where(
+        (f"rate {s['learning_rate']:g}, batch {s['batch_size']}, {s['epochs']} epochs, "
+         f"{s['precision']}, length buckets {s['bucket']}", s["column"]) for s in settings
+    )  # fmt: skip
+    said.append(f"Students, all with the same settings unless a row names others: {rates}.")
+    falls = [
+        f"{row['system']} on {row['column']} {learned[run][0]:.2f} to {learned[run][1]:.2f}"
+        for row in students for run in list(row["runs"].values())[:1] if run in learned
+    ]  # fmt: skip
+    if falls:
+        said.append("Layer loss above its minimum, summed over layers, first and last 100 steps of "
+                    f"stage 1, first seed: {'; '.join(falls)}.")  # fmt: skip
+    if any(row["settings"]["teacher"] in PACKAGED for row in found):
+        said.append(
+            "The teacher's pre-training saw SNLI, MultiNLI and Quora pairs; BERT's had not."
+        )
+    starts = {row["general"]["run"]: row["general"] for row in found if row["general"]}
+    for general in starts.values():
+        tokens = general["tokens_seen"]
+        said.append(
+            f"General distillation ({general['run']}): {tokens / 1e6:.1f} million tokens seen, in "
+            f"{general['epochs']} epoch(s). The paper reads Wikipedia once, about "
+            f"{WORDS_OF_WIKIPEDIA / 1e9:g} billion words (the English one, as BERT's authors "
+            f"counted; {TOKENS_A_WORD} tokens each): about "
+            f"{WORDS_OF_WIKIPEDIA * TOKENS_A_WORD / tokens:,.0f} times as much. {general['source']}"
+        )
+    said.append(f"Differs from the paper: {_where(_differences(found))}.")
+    return said
+
+
+def _differences(found: list[dict]) -> Iterable[tuple[str, str]]:
+    return ((what, row["column"]) for row in found for what in row["differs"])
+
+
+def _where(pairs: Iterable[tuple[str, str]]) -> str:
+    """("18 epochs", "STS-B"), ... as "18 epochs (STS-B, SST-2); 90 epochs (CoLA)"."""
+    columns: dict[str, dict] = {}
+    for what, column in pairs:
+        columns.setdefault(what, {})[column] = None
+    return "; ".join(f"{what} ({', '.join(where)})" for what, where in columns.items())
+
+
+def empty(found: list[dict]) -> str:
+    """Which cells of the core systems are empty, and the command that measures one; "" for none."""
+    there = {(row["recipe"], row["task"]) for row in found}
+    core = ("teacher", "lrc", "lrc_1", "finetune")
+    missing = [(task, recipe) for task in USUAL for recipe in core if (recipe, task) not in there]
+    if not missing:
+        return ""
+    named = ", ".join(f"{_title(task)}: {recipe}" for task, recipe in missing)
+    return f"Not measured: {named}. One cell: {COMMAND.format(*missing[0])}"
+
+
+def markdown(folder: Path = FOLDER) -> str:
+    """The table of results/glue.json for docs/results.md, with its notes and empty cells."""
+    made = load_results("glue", folder).get("table")
+    if not made:
+        return empty([])
+    lines = [made["columns"], ["---"] * len(made["columns"]), *made["rows"]]
+    cells = [["" if x is None else str(x).replace("|", r"\|") for x in line] for line in lines]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    return "\n\n".join([text, *made["notes"]])
+
+
+def train(task: str, recipe: str, data: str, out: Path, text=()) -> None:
+    """Trains one cell: the settings of results/glue.json, else `SETTINGS`."""
+    kept = [entry["spec"] for entry in load_results("glue").get("runs", {}).values()]
+    kept = [spec for spec in kept if spec["recipe"] == "lrc"]
+    places = {"data": data, "general_data": ":".join(["reviews", "wiki", f"glue={data}", *text])}
+    spec = RunSpec().replace(**(kept[0] if kept else SETTINGS) | places)
+    spec = spec.replace(task=task, seed=0)
+    print(run(spec.teacher_spec() if recipe == "teacher" else spec.replace(recipe=recipe), out).id)
+
+
+def main(arguments=None) -> None:
+    parser = ArgumentParser(description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("take").add_argument("store", type=Path)
+    one = commands.add_parser("train")
+    one.add_argument("task", choices=GLUE)
+    one.add_argument("recipe", help="teacher, or a recipe of lrc_lib.schedule")
+    one.add_argument("--glue-dir", dest="data", required=True, metavar="DIR")
+    one.add_argument("--text", nargs="*", default=[], help="more text: .txt files or folders")
+    one.add_argument("--out", type=Path, default=default_out())
+    given = vars(parser.parse_args(arguments))
+    if given.pop("command") == "take":
+        take(given["store"].resolve())
+    else:
+        train(**given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
