@@ -23,7 +23,7 @@ from tables import read_tables, scoped  # noqa: E402
 project = "LRC-BERT, step by step"
 html_title = project
 extensions = ["myst_nb", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "teaching/background.ipynb"]  # a deck, not a page
 
 html_theme = "furo"
 html_static_path = ["_static"]

@@ -11,6 +11,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from study import sample_report, study_rows
+
 from lrc_lib.cli.plan import all_specs
 from lrc_lib.course.notebook import NOTEBOOKS
 from lrc_lib.data.download import cache_dir
@@ -18,7 +20,10 @@ from lrc_lib.results.kept import FOLDER, glue_results, kept_table, load_results
 from lrc_lib.runs.profiles import load_profile
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "teaching.md", ROOT / "docs" / "results.md")
+PAGES = (
+    *(ROOT / name for name in ("README.md", "docs/teaching.md", "docs/results.md")),
+    ROOT / "docs" / "teaching" / "capstone.md",
+)
 PROFILES = ("smoke", "laptop", "study")  # of the table of costs
 MEASURED = ("study", "laptop")  # whose verdicts are shown, the first that there is
 CLAIMS = 12  # the longest table of verdicts in README
@@ -259,7 +264,15 @@ def lesson_table() -> str:
     )
 
 
+def study_table() -> str:
+    """Study time, and what to read, notebook by notebook."""
+    head = ("notebook", "reading", "exercises", "must read: sections", "may wait: sections")
+    return _table(head, study_rows())
+
+
 BLOCKS = {
+    "study": study_table,
+    "sample": sample_report,
     "cost": cost_table,
     "results": result_table,
     "full": full_tables,

@@ -78,6 +78,9 @@ def build_parser() -> ArgumentParser:
     edition.add_argument("kind", choices=EDITIONS)
     edition.add_argument("out", metavar="OUT", help="a new or empty folder")
     edition.add_argument(
+        "--course", default="", metavar="NAME", help="adds a problem set of its own"
+    )
+    edition.add_argument(
         "--force", action="store_true", help="write into a folder that holds files"
     )
     command("list", "list notebooks, profiles, tasks and recipes")
@@ -171,7 +174,7 @@ def main(arguments=None) -> int:
         if options.list or options.command == "list":
             return show_list()
         if options.command == "edition":
-            paths = make_edition(options.kind, options.out, options.force)
+            paths = make_edition(options.kind, options.out, options.force, options.course)
             print(f"{options.kind} edition: {len(paths)} notebooks in {paths[0].parent}")
             return 0
         if options.offline:

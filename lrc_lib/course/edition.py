@@ -4,13 +4,18 @@ There an exercise is four cells: the question; a code cell tagged `exercise` wit
 `check`; and the folded hints and solution. The student edition loses the solution. In the
 instructor edition it moves into the stub, between nbgrader's marks and with nbgrader's metadata, so
 that `nbgrader generate_assignment` makes a stub of it again; a check that fails stops the notebook
-there, by a hidden test.
+there, by a hidden test. The test loads the checks anew, so that nothing a student has put in place
+of `check` is asked.
+
+Both editions have the quiz (quiz.md) and, where a course is named, a problem set with numbers of
+its own; the answers are in the instructor edition only.
 """
 
 import ast
 import json
 import re
 import textwrap
+import tomllib
 from pathlib import Path
 
 from lrc_lib.course.notebook import NOTEBOOKS, notebook_path
@@ -21,16 +26,25 @@ SOLUTION = re.compile(r"\n*<details><summary>Solution</summary>.*?</details>", r
 PARTS = re.compile(r"```python\n(.*?)```\n+(.*?)\n*</details>", re.S)  # the code, the remark
 HASH = "    # "
 STUB = "    raise NotImplementedError"
-HIDDEN_TEST = "\n### BEGIN HIDDEN TESTS\nassert result.passed, result.message\n### END HIDDEN TESTS"
+HIDDEN_TEST = """
+### BEGIN HIDDEN TESTS
+import importlib, sys
+for _name in [name for name in sys.modules if name.startswith("lrc_lib.course.check")]:
+    del sys.modules[_name]
+_result = importlib.import_module("lrc_lib.course.check").{}
+assert _result.passed is True, _result.message
+### END HIDDEN TESTS"""
+CALL = re.compile(r"^result = check\.(.*)$", re.M)
 
 
-def make_edition(kind: str, out, force: bool = False) -> list[Path]:
+def make_edition(kind: str, out, force: bool = False, course: str = "") -> list[Path]:
     """Writes all notebooks as `kind` into the folder `out`; returns their paths.
 
     Args:
         kind: one of `EDITIONS`.
         out: a folder that is new or empty.
         force: write into a folder that is not empty, over notebooks of the same names.
+        course: a name of the course: its problem set is written as problem_set.ipynb.
 
     Raises:
         InputError: `out` is not empty, no folder, or the notebooks' own.
@@ -38,6 +52,10 @@ def make_edition(kind: str, out, force: bool = False) -> list[Path]:
     sources, out = [notebook_path(name) for name in NOTEBOOKS], Path(out).expanduser().resolve()
     if out == sources[0].parent:
         raise InputError(f"{out} holds the notebooks that editions are made from: give another.")
+    made = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sources}
+    if course:
+        first = next(iter(made.values()))
+        made["problem_set.ipynb"] = {**first, "cells": problem_cells(course)}
     try:
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()) and not force:
@@ -45,14 +63,62 @@ def make_edition(kind: str, out, force: bool = False) -> list[Path]:
                 f"The folder {out} is not empty. Give another, or --force to write into it, over "
                 "notebooks of the same names."
             )
-        for path in sources:
-            notebook = json.loads(path.read_text(encoding="utf-8"))
+        for name, notebook in made.items():
             {"student": to_student, "instructor": to_instructor}[kind](notebook)
             text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-            (out / path.name).write_text(text, encoding="utf-8")
+            (out / name).write_text(text, encoding="utf-8")
+        (out / "quiz.md").write_text(quiz(answers=kind == "instructor"), encoding="utf-8")
     except OSError as error:
         raise InputError(f"Cannot write into {out}: {error}") from None
-    return [out / path.name for path in sources]
+    return [out / name for name in made]
+
+
+def quiz(answers: bool) -> str:
+    """The quiz of all sessions in Markdown, with or without its answers."""
+    source = Path(__file__).with_name("quiz.toml").read_text(encoding="utf-8")
+    lines = ["# Quiz", "Ten questions for each session. One option is right."]
+    for session in tomllib.loads(source)["session"]:
+        lines.append(f"## {session['title']}")
+        for number, question in enumerate(session["question"], start=1):
+            options = [
+                f"   - ({x}) {text}" for x, text in zip("abc", question["options"], strict=True)
+            ]
+            lines += ["\n".join([f"{number}. {question['ask']}", *options])]
+            lines += [f"   **({question['right']})** {question['why']}"] * answers
+    return "\n\n".join(lines) + "\n"
+
+
+HEAD = """# Problem set: {}
+
+Work on paper. Each answer is a number, right within 1 %.
+Return it in place of the line that raises."""
+
+
+def problem_cells(course: str) -> list[dict]:
+    """The problem set of a course, in the cells that the notebooks' exercises have."""
+    from lrc_lib.course.check.problems import problems  # torch, which no other edition needs
+
+    cells = [
+        _cell("markdown", "head", HEAD.format(course)),
+        _cell("code", "import", "from lrc_lib.course import check"),
+    ]
+    for number, one in enumerate(problems(course), start=1):
+        name, head = f"answer_{number}", f"### Problem {number}\n\n{'●' * one.points}"
+        solution = f"```python\ndef {name}():\n    return {one.answer:.6g}\n```"
+        folds = f"<details><summary>Solution</summary>\n\n{solution}\n\n</details>"
+        call = f"result = check.problem({course!r}, {number}, {name})"
+        cells += [
+            _cell("markdown", f"question-{number}", f"{head}\n\n{one.text}"),
+            _cell("code", f"answer-{number}", f"def {name}() -> float:\n{STUB}", "exercise"),
+            _cell("code", f"check-{number}", call, "check"),
+            _cell("markdown", f"work-{number}", f"How you found it:\n\n{folds}"),
+        ]
+    return cells
+
+
+def _cell(kind: str, name: str, source: str, *tags: str) -> dict:
+    cell = {"cell_type": kind, "id": name, "metadata": {"tags": [*tags]}, "source": source}
+    return cell | ({"execution_count": None, "outputs": []} if kind == "code" else {})
 
 
 def to_student(notebook: dict) -> None:
@@ -72,7 +138,9 @@ def to_instructor(notebook: dict) -> None:
         solution = PARTS.search(SOLUTION.search(folded)[0]).groups()
         cell["source"] = solved("".join(cell["source"]), *solution)
         folds["source"] = SOLUTION.sub("", folded)
-        check["source"] = "".join(check["source"]) + HIDDEN_TEST
+        check["source"] = (source := "".join(check["source"])) + HIDDEN_TEST.format(
+            CALL.search(source)[1]
+        )
         cell["metadata"]["nbgrader"] = _graded(cell["id"], grade=False)
         points = "".join(question["source"]).count("●")  # a point for each step of difficulty
         check["metadata"]["nbgrader"] = _graded(check["id"], grade=True) | {"points": points}

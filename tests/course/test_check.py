@@ -5,6 +5,7 @@ import inspect
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from lrc_lib.course.notebook import NOTEBOOKS, notebook_path
 from lrc_lib.losses import unit
 from lrc_lib.models import embeddings_replaced
 from lrc_lib.results.statistics import cases
+from lrc_lib.runs.spec import RunSpec
+from lrc_lib.schedule import Recipe
 
 EXERCISES = [name for name in check.__all__ if name.startswith("ex_")]
 NUMBERS = sorted({name[3:5] for name in EXERCISES})
@@ -56,8 +59,33 @@ def leaning(cosine):
     return misleading
 
 
-def search(*boundaries):
-    return lambda train, budget: max(boundaries, key=train)
+def entry(key, new, points=1.0, because="a reason of more than five words"):
+    """A registered entry, or one with a mistake in it (02, 3 and others)."""
+    return lambda: {key: new, "points": points, "because": because}
+
+
+def registered(setting, **mistakes):
+    """The mistakes of an exercise that registers a `setting`, and `mistakes` of its own."""
+    name, value = setting
+    return {
+        'Return {"settings": ...': lambda: {"points": 1.0},
+        "A difference of 900 points": entry("settings", {name: value}, 900),
+        "in a sentence of five words": entry("settings", {name: value}, because="so"),
+        '"settings" is a dict with one of': entry("settings", {"seed": 1}),
+        "That is the default": entry("settings", {name: getattr(RunSpec(), name)}),
+        **{sentence: entry("settings", {name: wrong}) for sentence, wrong in mistakes.items()},
+    }
+
+
+OWN = Recipe("own", "own", stage2=(1, 2, 3))
+RECIPE = {
+    "That is no `lrc_lib.schedule.Recipe`": entry("recipe", "lrc"),
+    "The name 'lrc' is taken": entry("recipe", replace(OWN, name="lrc")),
+    "That is the recipe 'lrc_g' under": entry("recipe", Recipe("own", "own", perturb=False)),
+    "No stage looks at the teacher": entry(
+        "recipe", replace(OWN, stage1=(0, 0, 1), stage2=(0, 0, 2))
+    ),
+}
 
 
 def noisy(step, door="layer"):
@@ -103,6 +131,12 @@ def rule(choose=cases, filtered=True, fewer=True, swapped=False):
     return cases_by_rule
 
 
+def told(history, otherwise):
+    """The right diagnosis of a run of the check, or `otherwise` for a healthy one (06, 2)."""
+    found = RIGHT["ex_06_2"][0](history)
+    return otherwise if found == "healthy" else found
+
+
 def verdict(asked, otherwise="undecided", fixed=0):
     """Asks whether these words fit, in this order, at the given or a fixed margin (09, 2)."""
 
@@ -123,20 +157,14 @@ MEASURED = {  # where the check knows no wrong functions: words of the sentence,
         "Cosine to the teacher 0.70: they lean too far towards it": leaning(0.7),
         "Cosine to the teacher -0.70: they lean too far away": leaning(-0.7),
     },
-    "ex_04_6": {
-        "A weight of -5 would push away": lambda settled: -5.0,
-        "That is a probability": lambda settled: 0.9,
-        "the teacher needs more weight": lambda settled: 3.0,
-        "that is more than asked": lambda settled: 1000.0,
-    },
-    "ex_05_4": {
-        "You train outside": search(10, 50, 90),
-        "You trained 20 times": search(*np.arange(20) / 20),
-        "a boundary is a share of the steps": lambda train, budget: train(0.5),
-        "You never trained": lambda train, budget: 0.8,
-        "You tried one boundary only": search(0.8, 0.8, 0.8),
-        "You tried one side only": search(0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
-        "Spread the training runs first": search(0.1, 0.9),
+    "ex_02_3": registered(("representation", "cls"), **{"Unknown representation": "clss"}),
+    "ex_04_6": RECIPE,
+    "ex_05_3": registered(("temperature", 2.0), **{"temperature must be positive": -1.0}),
+    "ex_06_2": {
+        "Return one of sign": lambda history: "nothing",
+        "Run 1 is not 'rate'": lambda history: "rate",
+        "Run 2 is not 'sign'": lambda history: "sign",
+        "Run 4 is not 'labels'": lambda history: told(history, "labels"),
     },
     "ex_06_3": {
         "Size 0 changes": noisy(lambda emb, way: unit(way) * lengths(emb), "inputs_embeds"),
@@ -146,13 +174,8 @@ MEASURED = {  # where the check knows no wrong functions: words of the sentence,
         "The steps are": noisy(lambda emb, way: lengths(emb) * way / 6),
         "Each token moves by 0.25": noisy(lambda emb, way: unit(way) * lengths(emb) / 2),
     },
-    "ex_06_4": {
-        "Not (a)": lambda: {"a", "b"},
-        "Not (c)": lambda: {"b", "c"},
-        "Not (d)": lambda: "b, d",
-        "Not (e)": lambda: ["b", "e"],
-        "One statement does hold": set,
-    },
+    "ex_07_1": registered(("stage_boundary", 0.5), **{"in [0, 1)": 1.5}),
+    "ex_08_2": RECIPE,
     "ex_07_2": {
         "Return four different rows": lambda *columns: [3, 3, 3, 3],
         "bert_m is wrong on one of them": pick(both_right=False),
@@ -269,13 +292,14 @@ def test_an_answer_that_is_none_gets_a_sentence(name):
 def test_numpy_where_a_tensor_is_asked_for_and_the_reverse():
     said = check.ex_01_1(lambda x, y: (1 - F.cosine_similarity(x, y, dim=-1)).numpy()).message
     assert "NumPy array: stay in torch" in said
-    assert check.ex_05_1(lambda *x: torch.from_numpy(RIGHT["ex_05_1"][0](*x))).passed
+    assert check.ex_05_1(lambda *x: torch.tensor(RIGHT["ex_05_1"][0](*x))).passed
 
 
 def test_inputs_are_copies_so_that_a_careless_answer_spoils_nothing():
-    def careless(states, mask):
-        states *= mask[..., None]
-        return states.sum(1) / mask.sum(1, keepdim=True)
+    def careless(student, teacher, mask, weight):
+        student *= mask[..., None]
+        teacher *= mask[..., None]
+        return RIGHT["ex_02_1"][0](student, teacher, mask, weight)
 
     assert check.ex_02_1(careless).passed
 
@@ -289,7 +313,7 @@ def test_the_result_shows_nothing_of_its_own_in_a_notebook(capsys):
 def test_checks_leave_the_readers_random_numbers_alone():
     torch.manual_seed(5)
     wanted = torch.rand(3)
-    for name in ("ex_01_4", "ex_04_4", "ex_06_3"):
+    for name in ("ex_01_4", "ex_04_4", "ex_06_2", "ex_06_3"):
         torch.manual_seed(5)
         getattr(check, name)(*RIGHT[name])
         assert torch.equal(torch.rand(3), wanted), name

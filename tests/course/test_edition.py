@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import sys
+from collections import Counter
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -11,6 +13,8 @@ import torch
 
 from lrc_lib.cli.commands import main
 from lrc_lib.course import check
+from lrc_lib.course.check import core
+from lrc_lib.course.check.problems import problems
 from lrc_lib.course.edition import make_edition, solved
 from lrc_lib.course.notebook import NOTEBOOKS, ROOT
 from lrc_lib.errors import InputError
@@ -23,7 +27,8 @@ NUMBERS = {"{}.{}".format(*map(int, name.split("_")[1:])) for name in EXERCISES}
 @pytest.fixture(scope="module")
 def editions(tmp_path_factory):
     out = tmp_path_factory.mktemp("editions")
-    return {kind: make_edition(kind, out / kind) for kind in ("student", "instructor")}
+    kinds = ("student", "instructor")
+    return {kind: make_edition(kind, out / kind, course="fall-27") for kind in kinds}
 
 
 def cells(path, tag=None):
@@ -39,13 +44,13 @@ def said(lines):
 
 @pytest.mark.parametrize("kind", ["student", "instructor"])
 def test_an_edition_has_all_notebooks_and_they_are_valid(editions, kind):
-    assert [path.stem for path in editions[kind]] == list(NOTEBOOKS)
+    assert [path.stem for path in editions[kind]] == [*NOTEBOOKS, "problem_set"]
     for path in editions[kind]:
         nbformat.validate(nbformat.read(path, as_version=4))
 
 
 def test_the_student_edition_has_stubs_and_hints_and_no_solution(editions):
-    for path in editions["student"]:
+    for path in editions["student"][:-1]:
         assert "Solution</summary>" not in path.read_text()
         source = cells(ROOT / "notebooks" / path.name)
         assert len(cells(path)) == len(source)
@@ -57,7 +62,7 @@ def test_the_student_edition_has_stubs_and_hints_and_no_solution(editions):
 
 
 def test_the_instructor_edition_is_solved_between_marks_that_give_the_stub_back(editions):
-    for path in editions["instructor"]:
+    for path in editions["instructor"][:-1]:
         assert "Solution</summary>" not in path.read_text()  # nbgrader would hand it out
         stubs = {c.id: c.source for c in cells(ROOT / "notebooks" / path.name, "exercise")}
         for cell in cells(path, "exercise"):
@@ -70,7 +75,65 @@ def test_the_instructor_edition_is_solved_between_marks_that_give_the_stub_back(
             assert (
                 cell.metadata["nbgrader"]["grade"] and 1 <= cell.metadata["nbgrader"]["points"] <= 3
             )
-            assert "\n### BEGIN HIDDEN TESTS\nassert result.passed" in cell.source
+            assert cell.source.count("### BEGIN HIDDEN TESTS") == 1
+
+
+def graded(path, number):
+    """(stub or solution, graded cell) of an exercise in an edition."""
+    found = zip(cells(path, "exercise"), cells(path, "check"), strict=True)
+    return [(stub.source, test.source) for stub, test in found][number - 1]
+
+
+CHEATS = {
+    "redefined": "class check:\n    ex_01_1 = staticmethod(lambda *x: check)\n    passed = True",
+    "patched": "from lrc_lib.course.check.core import Result\n"
+    "check.ex_01_1 = lambda *x: Result(True, 'right')",
+    "result": "from lrc_lib.course.check import core\ncore.Mistake = type('M', (str,), {})",
+}
+
+
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_a_check_that_a_student_has_replaced_is_not_asked_by_the_hidden_test(editions, cheat):
+    stub, test = graded(editions["student"][1], 1)[0], graded(editions["instructor"][1], 1)[1]
+    loaded = {name: m for name, m in sys.modules.items() if name.startswith("lrc_lib.course")}
+    known = check.ex_01_1, core.Mistake
+    try:
+        space = {"torch": torch, "check": check}
+        exec(f"{stub}\n\n\n{CHEATS[cheat]}", space)
+        with pytest.raises((AssertionError, NotImplementedError, TypeError)):
+            exec(test, space)
+        assert cheat == "result" or space["result"].passed  # what the visible line says
+    finally:
+        sys.modules.update(loaded)
+        check.ex_01_1, core.Mistake = known
+
+
+def test_the_quiz_has_ten_questions_a_session_and_answers_for_instructors_only(editions):
+    student, instructor = (
+        (editions[kind][0].parent / "quiz.md").read_text() for kind in ("student", "instructor")
+    )
+    assert len(re.findall(r"^## Session", student, flags=re.M)) == 6
+    assert [len(re.findall(rf"^{n}\. ", student, flags=re.M)) for n in (1, 10, 11)] == [6, 6, 0]
+    assert student.count("   - (") == 180 and "**(" not in student
+    assert instructor.count("\n   **(") == 60
+    letters = Counter(re.findall(r"\*\*\(([abc])\)", instructor))
+    assert min(letters.values()) >= 12, letters
+
+
+def test_a_course_has_numbers_of_its_own_and_the_answers_are_computed(editions, capsys):
+    student, instructor = (editions[kind][-1] for kind in ("student", "instructor"))
+    text = student.read_text()
+    assert "Solution" not in text and text.count("raise NotImplementedError") == 10
+    mine, other = problems("fall-27"), problems("spring-28")
+    assert all(f"{one.answer:.6g}" not in one.text for one in mine)
+    assert sum(a.text == b.text for a, b in zip(mine, other, strict=True)) == 0
+    assert mine == problems("fall-27")
+    space = {}
+    for cell in cells(instructor):
+        exec(cell.source if cell.cell_type == "code" else "", space)
+    assert capsys.readouterr().out.count(": right.") == 20  # each cell's own line, and its test's
+    for wrong in (lambda: mine[0].answer + 1, lambda: None, lambda: "0.5", lambda: float("nan"), 3):
+        assert not check.problem("fall-27", 1, wrong).passed
 
 
 def test_a_solution_goes_where_the_stub_of_the_same_name_is():
@@ -86,7 +149,7 @@ def test_without_an_answer_every_check_says_so_and_the_notebook_runs_on(smoke, e
     """The smoke run executed the notebooks with the student edition's stubs."""
     out, _ = smoke
     found = {}
-    for path in editions["student"]:
+    for path in editions["student"][:-1]:
         executed = json.loads((out / "notebooks" / path.name).read_text())["cells"]
         lines = [o for c in executed for o in c.get("outputs", []) if o.get("name") == "stdout"]
         found |= said("".join("".join(o["text"]) for o in lines).splitlines())

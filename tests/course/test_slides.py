@@ -1,4 +1,4 @@
-"""Notebooks 01 and 04 as slides: every cell has its place, and conversion works."""
+"""Notebooks 01 and 04 as lectures, and the background deck: about 25 slides each, as HTML."""
 
 import re
 import subprocess
@@ -6,61 +6,82 @@ import sys
 
 import nbformat
 import pytest
+from nbformat.v4 import new_output
 
 from lrc_lib.course.notebook import ROOT
 
+sys.path.insert(0, str(ROOT / "docs"))
+from slides import lecture  # noqa: E402
+
 NAMES = ("01_cos_nce_geometry", "04_two_stage_distillation")
-DECKS = [ROOT / "notebooks" / f"{name}.ipynb" for name in NAMES]
-KINDS = {"slide", "subslide", "fragment", "skip", "notes", "-"}
-SHOWN = re.compile(r"session\.(figure|finding|table)\(")
+ABOUT = {"image/png": {"alt": 'A "curve" that falls', "width": 500}}
+FIGURE = new_output("display_data", {"image/png": "iVBORw0KGgo="}, metadata=ABOUT)
+FINDING = new_output("display_data", {"text/html": "<blockquote>Found here: 7</blockquote>"})
+TABLE = new_output("display_data", {"text/html": "<table class='lrc'>none</table>"})
 
 
-def kind_of(cell):
-    return cell.metadata.get("slideshow", {}).get("slide_type")
+def kind(cell):
+    return cell.metadata["slideshow"]["slide_type"]
 
 
-@pytest.mark.parametrize("path", DECKS, ids=lambda path: path.stem)
-def test_every_cell_says_where_it_goes_and_only_what_is_to_be_seen_is_shown(path):
-    exercises, cells = False, nbformat.read(path, as_version=4).cells
-    assert kind_of(cells[0]) == "slide"
-    for cell in cells:
-        assert kind_of(cell) in KINDS, (
-            f"cell {cell.id} of {path.stem} has no slide type: give it "
-            'metadata {"slideshow": {"slide_type": "skip"}}, or slide, subslide, fragment, notes'
-        )
-        exercises = (exercises or "## Exercises" in cell.source) and "## Summary" not in cell.source
-        silent = cell.cell_type == "code" and not SHOWN.search(cell.source)
-        left_out = kind_of(cell) in ("skip", "notes")
-        if silent or exercises or "interactive" in cell.metadata.get("tags", []):
-            assert left_out, cell.id
-        elif re.search(r"session\.(figure|finding)\(|\\tag\{", cell.source):
-            assert not left_out, cell.id
+@pytest.fixture
+def made(request):
+    """The lecture of a notebook whose figures, findings and tables have been shown."""
+    notebook = nbformat.read(ROOT / "notebooks" / f"{request.param}.ipynb", as_version=4)
+    for cell in notebook.cells:
+        shown = re.findall(r"session\.(figure|finding|table)\(", cell.source)
+        known = {"figure": FIGURE, "finding": FINDING, "table": TABLE}
+        cell.outputs = [known[name] for name in shown] if cell.cell_type == "code" else None
+    lecture(notebook)
+    return notebook
 
 
-def test_nbconvert_makes_them_with_alt_texts(tmp_path):
-    """By the command of docs/teaching.md, on notebooks whose first figure has been drawn."""
+@pytest.mark.parametrize("made", NAMES, indirect=True)
+def test_a_lecture_has_about_25_slides_and_nothing_stands_above_a_heading(made):
+    kinds = [kind(cell) for cell in made.cells]
+    assert 18 <= kinds.count("slide") + kinds.count("subslide") <= 34
+    assert kinds.count("fragment") >= 5 and kinds[0] == "slide"
+    for cell in made.cells:
+        text = cell.cell_type == "markdown"
+        assert cell.source or not text
+        assert not text or cell.source.startswith("#") == (kind(cell) == "slide")
+        if kind(cell) == "slide":
+            assert not re.search(r"^(>|### Exercise|\| )", cell.source, flags=re.M)
+    assert "none</table>" not in nbformat.writes(made) and "Exercises" not in nbformat.writes(made)
+
+
+@pytest.mark.parametrize("made", NAMES[:1], indirect=True)
+def test_nbconvert_makes_the_decks_by_the_page(made, tmp_path):
     page = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
     command = re.search(r"^jupyter (nbconvert --to slides .+) --output-dir", page, flags=re.M)[1]
-    for path in DECKS:
-        notebook = nbformat.read(path, as_version=4)
-        figure = next(cell for cell in notebook.cells if "session.figure(" in cell.source)
-        picture = {"image/png": "iVBORw0KGgo="}
-        about = {"image/png": {"alt": 'A "curve" that falls', "width": 500}}
-        figure.outputs = [nbformat.v4.new_output("display_data", picture, metadata=about)]
-        nbformat.write(notebook, tmp_path / path.name)
+    background = nbformat.read(ROOT / "docs" / "teaching" / "background.ipynb", as_version=4)
+    slides = {"lecture": made, "background": background}
+    for name, notebook in slides.items():
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
     offline = ["--reveal-prefix", "node_modules/reveal.js", "--output-dir", tmp_path]
-    made = [sys.executable, "-m", "jupyter", *command.split(), *offline]
-    done = subprocess.run(
-        [*made, *tmp_path.glob("*.ipynb")], cwd=ROOT, capture_output=True, text=True
-    )
+    line = [sys.executable, "-m", "jupyter", *command.split(), *offline, *tmp_path.glob("*.ipynb")]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for path in DECKS:
-        page = (tmp_path / f"{path.stem}.slides.html").read_text(encoding="utf-8")
-        kinds = [kind_of(cell) for cell in nbformat.read(path, as_version=4).cells]
-        slides = kinds.count("slide") + kinds.count("subslide")
-        assert len(re.findall(r"<section[ >]", page)) > slides
+    for name, notebook in slides.items():
+        page = (tmp_path / f"{name}.slides.html").read_text(encoding="utf-8")
+        count = sum(kind(cell) in ("slide", "subslide") for cell in notebook.cells)
+        assert len(re.findall(r"<section[ >]", page)) > count
         assert "node_modules/reveal.js/dist/reveal.js" in page and "unpkg.com/reveal" not in page
-        assert "raise NotImplementedError" not in page
-        assert """alt='A "curve" that falls'""" in page and "No description" not in page
-        title = nbformat.read(path, as_version=4).cells[0].source.splitlines()[0]
-        assert title.removeprefix("# ") in page
+        assert "raise NotImplementedError" not in page and ".reveal { font-size: 28px; }" in page
+    page = (tmp_path / "lecture.slides.html").read_text(encoding="utf-8")
+    assert """alt='A "curve" that falls'""" in page and "No description" not in page
+
+
+def test_the_background_deck_has_about_25_slides_with_questions_and_alt_texts():
+    deck = nbformat.read(ROOT / "docs" / "teaching" / "background.ipynb", as_version=4)
+    nbformat.validate(deck)
+    kinds = [kind(cell) for cell in deck.cells]
+    assert 22 <= kinds.count("slide") + kinds.count("subslide") <= 28
+    assert kinds.count("fragment") >= 10
+    assert all(not cell.get("outputs") for cell in deck.cells)
+    space = {"display": lambda image: seen.append(image)}
+    seen = []
+    for cell in deck.cells:
+        if cell.cell_type == "code":
+            exec(cell.source.replace("import Image, display", "import Image"), space)
+    assert len(seen) == 5 and all(len(image.alt) > 60 for image in seen)

@@ -1,5 +1,6 @@
 """docs/teaching.md: the names in it, its commands, and its ten minutes, followed."""
 
+import copy
 import csv
 import importlib.util
 import os
@@ -8,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+import uuid
 
 import nbformat
 import pytest
@@ -15,8 +17,12 @@ from conftest import sentences
 
 from lrc_lib.cli.commands import build_parser
 from lrc_lib.course import check
+from lrc_lib.course.edition import make_edition
 from lrc_lib.course.notebook import NOTEBOOKS, ROOT
 from lrc_lib.course.session import start
+
+sys.path.insert(0, str(ROOT / "tools"))
+from study import study  # noqa: E402
 
 PAGE = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
 
@@ -56,6 +62,52 @@ def test_the_problem_set_adds_up_and_its_checks_exist():
         assert found == int(total[column]), column
 
 
+def test_a_session_takes_90_minutes():
+    sessions = re.findall(r"^## (Session \d.*)$", PAGE, flags=re.M)
+    assert len(sessions) == 6
+    for title in sessions:
+        blocks = [row for row in rows(section(title)) if row[0].isdigit()]
+        blocks = blocks or [r for r in rows(section(title).split("| minutes |", 1)[1]) if r]
+        assert sum(int(row[0]) for row in blocks) == 90, title
+
+
+def test_the_study_sections_exist_and_no_notebook_takes_more_than_an_hour_to_read():
+    for name in NOTEBOOKS:
+        whole = "\n".join(cell.source for cell in cells(name[:2]))
+        there = {int(n) for n in re.findall(r"^## (\d+) ", whole, flags=re.M)}
+        one = study(name)
+        assert {*one.must, *one.skip} <= there and not {*one.must} & {*one.skip}, name
+        assert 15 <= one.reading <= 60, (name, one.reading)
+
+
+def test_copied_and_split_graded_cells_are_mended_by_the_page(tmp_path):
+    page = (ROOT / "docs" / "teaching" / "assistants.md").read_text(encoding="utf-8")
+    (tmp_path / "mend.py").write_text(FENCE.search(page[page.index("```python mend.py") :])[3])
+    released = make_edition("instructor", tmp_path / "edition")[1]
+    handed_in = nbformat.read(released, as_version=4)
+    (stub,) = (c for c in handed_in.cells if c.id == "ex-01-2-stub")
+    (test,) = (c for c in handed_in.cells if c.id == "ex-01-2-check")
+    half = copy.deepcopy(stub)
+    stub.source, half.source = stub.source.split("\n\n\n")
+    handed_in.cells.insert(handed_in.cells.index(stub) + 1, half)
+    handed_in.cells += [copy.deepcopy(test), copy.deepcopy(stub)]
+    test.source = "result = True"
+    for new in (half, *handed_in.cells[-2:]):
+        new.id = uuid.uuid4().hex[:8]
+    nbformat.write(handed_in, tmp_path / "in.ipynb")
+    subprocess.run([sys.executable, "mend.py", "in.ipynb", released], cwd=tmp_path, check=True)
+    mended = nbformat.read(tmp_path / "in.ipynb", as_version=4)
+    nbformat.validate(mended)
+    wanted = nbformat.read(released, as_version=4).cells
+    graded = [c for c in mended.cells if "nbgrader" in c.metadata]
+    assert [c.id for c in graded] == [c.id for c in wanted if "nbgrader" in c.metadata]
+    found = {c.id: c.source for c in graded}
+    assert found[test.id] == next(c.source for c in wanted if c.id == test.id)
+    space = {}
+    exec("import torch\n" + found[stub.id], space)
+    assert callable(space["with_loop"]) and callable(space["without_loop"])
+
+
 def test_sections_that_are_pointed_to_exist():
     for number, first in re.findall(r"\b(0\d), section (\d+)", PAGE):
         whole = "\n".join(cell.source for cell in cells(number))
@@ -75,7 +127,10 @@ def commands(text):
     return [" ".join(line.split()) for line in (*lines, *inline)]
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda p: p.stem)
+PAGES = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "teaching").glob("*.md")]
+
+
+@pytest.mark.parametrize("page", sorted(PAGES), ids=lambda p: p.stem)
 def test_every_command_is_one_that_the_kit_has(page):
     for line in commands(page.read_text(encoding="utf-8")):
         words = shlex.split(line)

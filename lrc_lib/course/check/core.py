@@ -58,18 +58,22 @@ def exercise(*catalogues):
 
         @functools.wraps(judge)
         def check(*answers) -> Result:
-            try:
-                result = Result(True, judge(*answers))
-            except Mistake as mistake:
-                result = Result(False, str(mistake))
-            verdict = "right" if result.passed else "not yet"
-            print(f"{int(notebook)}.{number}: {verdict}. {result.message}")
-            return result
+            return judged(f"{int(notebook)}.{number}", judge, *answers)
 
         check.mistakes = catalogues
         return check
 
     return make
+
+
+def judged(name: str, judge, *answers) -> Result:
+    """What `judge(*answers)` finds, with a printed line that begins with `name`."""
+    try:
+        result = Result(True, judge(*answers))
+    except Mistake as mistake:
+        result = Result(False, str(mistake))
+    print(f"{name}: {'right' if result.passed else 'not yet'}. {result.message}")
+    return result
 
 
 def call(answer, *inputs):

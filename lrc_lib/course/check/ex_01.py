@@ -82,101 +82,77 @@ def ex_01_2(with_loop, without_loop):
     return "Both are Eq. (1), and the second makes as many torch calls for any B and K."
 
 
-def _v(teacher, negatives):
-    """3/2 teacher - 1/2 mean negative: with unit vectors, the direction of the least loss."""
-    return 1.5 * teacher - 0.5 * negatives.mean(1)
+def _v(teacher, negatives, weight=0.5):
+    """(1 + weight) teacher - weight mean negative: with unit vectors, the v of c - <v, u>."""
+    return (1 + weight) * teacher - weight * negatives.mean(1)
 
 
-def _best(teacher, negatives):
-    return _v(unit(teacher), unit(negatives))
+def _line(teacher, negatives, weight):
+    return 1 + 2 * weight, _v(unit(teacher), unit(negatives), weight)
 
 
-def _saved(teacher, negatives):
-    v = _best(teacher, negatives)
-    return v.norm(dim=-1) - (v * unit(teacher)).sum(-1)
+def _line_with(v, c=lambda weight: 1 + 2 * weight):
+    return lambda t, n, weight: (c(weight), v(unit(t), unit(n), weight))
 
 
-BEST = {
-    "That is the teacher's own direction. The negatives push as well, so the bottom of the loss "
-    "lies elsewhere.": lambda t, n: t,
-    "The negatives pull there: their sign is turned.": lambda t, n: _v(unit(t), -unit(n)),
-    "Long negatives decide your mean: bring each to length 1 before you average.":
-        lambda t, n: _v(unit(t), n),
-    "Your teacher keeps its length: bring it to length 1 first.": lambda t, n: _v(t, unit(n)),
+LINE = {
+    "`weight` has no effect: that is the line for one half.": lambda t, n, w: _line(t, n, 0.5),
+    "v is right, c is not: collect every term without u.": _line_with(_v, lambda weight: 2.0),
+    "The mean negative has the wrong sign: it pushes.": _line_with(lambda t, n, w: _v(t, -n, w)),
+    "The push holds g(z^T, z^S) as well: t counts 1 + weight times.":
+        _line_with(lambda t, n, w: t - w * n.mean(1)),
     "You added the negatives up: take their mean.":
-        lambda t, n: _v(unit(t), n.shape[1] * unit(n)),
-}  # fmt: skip
-ADVANTAGE = {
-    "The sign is turned: loss at the teacher minus least loss.": lambda t, n: -_saved(t, n),
-    "That is the loss at the teacher; take the least loss off.":
-        lambda t, n: 2 - (_best(t, n) * unit(t)).sum(-1),
-    "That is the least loss; take it off the loss at the teacher.":
-        lambda t, n: 2 - _best(t, n).norm(dim=-1),
-    "Return one number for each sample, not their mean.": lambda t, n: _saved(t, n).mean(),
+        _line_with(lambda t, n, w: (1 + w) * t - w * n.sum(1)),
+    "Lengths still count: bring each vector to length 1 before you average.":
+        lambda t, n, w: (1 + 2 * w, _v(t, n, w)),
 }  # fmt: skip
 
 
-@exercise(BEST, ADVANTAGE)
-def ex_01_3(best_direction, advantage):
-    """Where Eq. (1) is least, (B, D), (B, K, D) -> (B, D), and what that saves, (B,)."""
-    teacher, negatives = 3 * draws(6, 8), draws(6, 5, 8, seed=1) + 0.7
-    inputs = teacher, negatives * (1 + torch.arange(5.0)[:, None])
-    what = "the best direction, at length 1"
-    best = compare(best_direction, _best, BEST, *inputs, what=what, probe=core.directions)
-    saved = compare(advantage, _saved, ADVANTAGE, *inputs, what="the advantage over the teacher")
-    angle = torch.rad2deg((best * unit(teacher)).sum(-1).clamp(-1, 1).acos())
-    return (
-        f"Not the teacher: the best directions lie {angle.min():.0f} to {angle.max():.0f} degrees "
-        f"from it and lower the loss by {saved.min():.3f} to {saved.max():.3f}."
-    )
+@exercise(LINE)
+def ex_01_3(one_line):
+    """Eq. (1) with any weight on the push as (c, v), (B, D), (B, K, D), weight -> (), (B, D)."""
+    student, teacher, negatives = draws(6, 8), 3 * draws(6, 8, seed=1), draws(6, 5, 8, seed=2) + 0.7
 
-
-def _law(student, teacher, pool, k, repeats, added=1):
-    """Mean and sd of Eq. (1) over draws of k negatives, which are added up `added` times."""
-    push = 1 + g(teacher, student) / 2 - g(pool, student) / 2  # of one negative
-    return added * push.mean() + g(teacher, student), added * push.std() / k**0.5
-
-
-SPREADS = {
-    "The spread is 0: draw new negatives in every repeat, at random.": lambda *inputs: (2.0, 0.0),
-    "You add the negatives up where Eq. (1) takes their mean.":
-        lambda s, t, pool, k, repeats: _law(s, t, pool, k, repeats, added=k),
-    "That is the variance: the spread is its root.": lambda *inputs: (2.0, _law(*inputs)[1] ** 2),
-    "That is the standard error of the mean: return the spread.":
-        lambda *inputs: (2.0, _law(*inputs)[1] / inputs[-1] ** 0.5),
-    "Your spread does not fall with K: average over K negatives in each repeat.":
-        lambda s, t, pool, k, repeats: _law(s, t, pool, 1, repeats),
-}  # fmt: skip
-HALF = {
-    "Twice the negatives divide the spread by the root of 2, not by 2.": lambda: 30,
-    "Fewer negatives make the spread larger.": lambda: 15 / 4,
-    "The spread falls with the root of K: half of it needs 4 times 15.": lambda: 15**2,
-}  # fmt: skip
-
-
-@exercise(SPREADS, HALF)
-def ex_01_4(mean_and_spread, negatives_for_half_the_spread):
-    """Mean and sd of Eq. (1) over draws of K negatives; and the K that halves the sd of K = 15."""
-    student, teacher, pool = draws(16), draws(16, seed=1), draws(2000, 16, seed=2) + 0.3
-
-    def studied(study, at, what):
-        """The means (at = 0) or spreads (at = 1) for K = 4 and 64."""
+    def losses(answer):
+        """(weights, B): c - <v, u> at random points."""
         found = []
-        with torch.random.fork_rng(devices=[]):
-            for k in (4, 64):
-                torch.manual_seed(k)
-                both = core.pair(study, "mean and spread", student, teacher, pool, k, 800)
-                found.append(core.single(both[at], core.name_of(study), what))
-        return found
+        for weight in (0.5, 0.1, 2.0):
+            c, v = core.pair(answer, "c and v", teacher, negatives, weight)
+            c, v = core.single(c, "c", "the constant c"), core.as_tensor(v, "v")
+            core.refuse({f"v is (6, 8) here, not {tuple(v.shape)}.": v.shape != (6, 8)})
+            found.append(c - (v * unit(student)).sum(-1))
+        return torch.stack(found)
 
-    of = "over all repeats, for K = 4 and 64,"
-    for at, what, rtol in ((1, f"the spread {of}", 0.15), (0, f"the mean {of}", 0.01)):
-        probe = partial(studied, at=at, what=what)
-        compare(mean_and_spread, _law, SPREADS, what=what, probe=probe, rtol=rtol)
-    compare(negatives_for_half_the_spread, lambda: 60, HALF, what="the number of negatives")
-    return (
-        "From K = 4 to 64 the mean stays and the spread falls to about a quarter: the root of 16."
-    )
+    what = "c - <v, u> for the weights 0.5, 0.1 and 2"
+    compare(one_line, _line, LINE, what=what, probe=losses)
+    return "Equal to Eq. (1) at random points, for three weights. The best u is v at length 1."
+
+
+def _trained(teacher, weight, own=0.0):
+    """Where the loss with that weight is least in a batch; `own`: share of the row itself."""
+    t = unit(teacher)
+    others = (t.sum(0) - (1 - own) * t) / (len(t) - 1 + own)
+    return (1 + weight) * t - weight * others
+
+
+TRAINED = {
+    "They point at their teachers: the negatives did not push.": lambda t, w: t,
+    "They are pulled to the negatives: the sign of the push is turned.":
+        lambda t, w: _trained(t, -w),
+    "`weight` has no effect: those are the directions for one half.": lambda t, w: _trained(t, 0.5),
+    "Each row is among its own negatives: take it out.": lambda t, w: _trained(t, w, own=1.0),
+}  # fmt: skip
+
+
+@exercise(TRAINED)
+def ex_01_4(train):
+    """Students trained on Eq. (1) with any weight on the push, (B, D), weight -> (B, D)."""
+    teacher, weight = draws(5, 6) + 0.4, 1.5
+    what = "the trained students, at length 1"
+    probe = core.directions
+    compare(train, _trained, TRAINED, teacher, weight, what=what, probe=probe, atol=0.01)
+    angle = torch.rad2deg((unit(_trained(teacher, weight)) * unit(teacher)).sum(-1).acos())
+    return f"Trained to where the algebra says: {angle.mean():.0f} degrees from the teachers here."
 
 
 def in_batch_with(push):

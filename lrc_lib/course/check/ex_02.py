@@ -1,15 +1,12 @@
-"""Checks of notebooks/02_teacher_and_student: Eq. (3), padding, and counting."""
+"""Checks of notebooks/02_teacher_and_student: Eq. (3), padding, and another reading."""
 
-import functools
-
-import numpy as np
 import torch
 
 from lrc_lib.course.check import core
 from lrc_lib.course.check.core import compare, draws, exercise
 from lrc_lib.course.check.ex_01 import in_batch_with, right_in_batch
+from lrc_lib.course.check.variants import registered
 from lrc_lib.losses import angular_distance, in_batch_cos_nce, reduce_states, unit
-from lrc_lib.models import build_student, count_parameters
 
 
 def _padded(seed: int):
@@ -22,28 +19,6 @@ def _padded(seed: int):
 
 def _mean(states, mask):
     return reduce_states(states, mask, "mean")[0].squeeze(1)
-
-
-PADDING = "Your mean changes when padding changes: mask before you sum."
-MEAN = {
-    PADDING: lambda x, m: x.mean(1),
-    "You divide by the padded length: divide by the ones in the mask.":
-        lambda x, m: (x * m[..., None]).mean(1),
-    "That is the sum over the tokens: divide by their number.":
-        lambda x, m: (x * m[..., None]).sum(1),
-    "That is the first token, `cls`: all real tokens count.": lambda x, m: x[:, 0],
-}  # fmt: skip
-
-
-@exercise(MEAN)
-def ex_02_1(masked_mean):
-    """The mean over real tokens, (B, L, D), (B, L) -> (B, D)."""
-    states, mask = _padded(4)
-    found, other = (core.tensor(masked_mean, x, mask) for x in (states, _padded(5)[0]))
-    if found.shape == (4, 6) and not core.close(found, other):
-        raise core.Mistake(PADDING)
-    compare(masked_mean, _mean, MEAN, states, mask, what="the (B, D) means")
-    return "Whatever stands in the padding, the mean stays."
 
 
 def _layer(loss, mean=_mean):
@@ -68,7 +43,7 @@ LAYER = {
 
 
 @exercise(LAYER)
-def ex_02_2(layer_loss):
+def ex_02_1(layer_loss):
     """Eq. (3) on mean vectors, (B, L, d), (B, L, D), (B, L), (d, D) -> (B,)."""
     student, (teacher, mask), weight = draws(4, 7, 3, seed=1), _padded(4), draws(3, 6, seed=2)
     noisy = torch.where(mask.bool()[..., None], student, 9 + student)
@@ -95,7 +70,7 @@ CENTRED = {
 
 
 @exercise(CENTRED)
-def ex_02_3(centred):
+def ex_02_2(centred):
     """The common direction taken off, (n, D) -> (n, D)."""
     vectors = (draws(12, 8) + 3 * draws(8, seed=1)) * (1 + torch.arange(12.0)[:, None])
 
@@ -108,40 +83,10 @@ def ex_02_3(centred):
     return f"The mean pair cosine falls from {cosines[0]:.2f} to {cosines[1]:.2f}."
 
 
-@functools.cache
-def _parameters(layers: int, width: int, inner: int) -> int:
-    """The parameters of a BERT of this shape, which is built without memory for its weights."""
-    with torch.device("meta"):  # in how many heads a layer is cut makes no difference
-        return count_parameters(build_student(layers, width, inner, heads=2).bert)
+READING = ("representation", "layer_map", "layer_reduction", "projection", "projection_bias")
 
 
-def _miscount(times, part):
-    return lambda n, d, f: _parameters(n, d, f) + times * part(n, d, f)
-
-
-PARTS = {
-    "Word pieces": lambda n, d, f: 30522 * d,
-    "Positions": lambda n, d, f: 512 * d,
-    "Segments, or the embeddings' LayerNorm (both have 2 x width)": lambda n, d, f: 2 * d,
-    "The pooler": lambda n, d, f: d * d + d,
-    "A fourth square matrix per layer (the output of attention)": lambda n, d, f: n * (d * d + d),
-    "4 x width per layer: its LayerNorms, or the biases of attention": lambda n, d, f: 4 * n * d,
-    "The biases of the feed-forward matrices": lambda n, d, f: n * (f + d),
-    "All biases of the layers' matrices": lambda n, d, f: n * (5 * d + f),
-}
-COUNT = {f"{name}: not counted, the only gap.": _miscount(-1, p) for name, p in PARTS.items()}
-COUNT |= {f"{name}: counted twice.": _miscount(1, p) for name, p in PARTS.items()}
-SHAPES = ((4, 312, 1200), (2, 128, 512), (12, 768, 3072))
-
-
-def _gaps(count):
-    """By how much a count falls short, for each of the shapes."""
-    what = "the whole count"
-    return np.array([_parameters(*s) - core.number(count, *s, what=what) for s in SHAPES])
-
-
-@exercise(COUNT)
-def ex_02_4(count):
-    """The parameters of a BERT encoder, (layers, width, inner) -> int."""
-    compare(count, _parameters, COUNT, what=f"what your count lacks for {SHAPES}", probe=_gaps)
-    return "BERT-base has 109,482,240 so counted, and the paper's student 14,350,248."
+@exercise()
+def ex_02_3(my_reading):
+    """Another way to read a layer, with a prediction: settings to be trained."""
+    return registered(my_reading, "settings", READING)

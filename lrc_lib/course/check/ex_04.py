@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from lrc_lib.course.check import core
 from lrc_lib.course.check.core import compare, draws, exercise
+from lrc_lib.course.check.variants import registered
 from lrc_lib.losses import hard_label_loss, soft_label_loss
 from lrc_lib.perturbation import perturb_embeddings
 
@@ -241,29 +242,10 @@ def ex_04_5(cap):
     return f"Predicted, and measured where the loss is least: {', '.join(said)}."
 
 
-def _settled(beta):
-    """P(gold) at the least beta * Eq. (4) + 3 * Eq. (5), where the teacher says 0.99."""
-    teacher = torch.tensor([0.99, 0.01], dtype=torch.float64).log()
-
-    def loss_of(logits):
-        soft = soft_label_loss(logits, teacher.expand_as(logits), reduction="none")
-        return float(beta) * soft + 3 * _gold(logits, 1.1)
-
-    return _settles(2, loss_of)
-
-
 @exercise()
-def ex_04_6(find_beta):
-    """The beta at which `settled(beta)` is 0.9."""
-    beta = core.number(find_beta, _settled, what="the weight beta")
-    at = _settled(beta)
-    core.refuse({
-        f"A weight of {beta:.3g} would push away from the teacher: beta is positive.": beta <= 0,
-        "That is a probability: return the weight at which it is reached.": abs(beta - 0.9) < 0.01,
-        f"At beta = {beta:.3g} it settles at {at:.3f}: the teacher needs more weight.": at < 0.895,
-        f"At beta = {beta:.3g} it settles at {at:.3f}: that is more than asked.": at > 0.905,
-    })  # fmt: skip
-    return f"At beta = {beta:.1f} it settles at {at:.3f}, with a teacher that is right."
+def ex_04_6(my_recipe):
+    """A new row of `RECIPES`, with a prediction: a recipe to be trained."""
+    return registered(my_recipe, "recipe")
 
 
 def _log_losses(logits, labels):

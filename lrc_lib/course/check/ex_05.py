@@ -1,4 +1,4 @@
-"""Checks of notebooks/05_ablations: intervals, selection, and a search on a budget."""
+"""Checks of notebooks/05_ablations: a spread, selection, and a registered claim."""
 
 import functools
 
@@ -6,30 +6,7 @@ import numpy as np
 
 from lrc_lib.course.check import core
 from lrc_lib.course.check.core import compare, exercise
-
-
-def _draws(a, b, rows):
-    return 100 * (a[rows].mean(1) - b[rows].mean(1))
-
-
-DRAWS = {
-    "Those are fractions: points are hundredths.": lambda a, b, rows: _draws(a, b, rows) / 100,
-    "The sign is turned: a minus b.": lambda a, b, rows: _draws(b, a, rows),
-    "You averaged over the draws: each draw is one row of the table, axis 1.":
-        lambda a, b, rows: 100 * (a[rows].mean(0) - b[rows].mean(0)),
-    "Every draw gives the whole dev set's difference: index with `rows`.":
-        lambda a, b, rows: np.full(len(rows), 100 * (a.mean() - b.mean())),
-}  # fmt: skip
-
-
-@exercise(DRAWS)
-def ex_05_1(paired_draws):
-    """Bootstrap of an accuracy difference, (n,), (n,), (draws, n) -> (draws,) points."""
-    rng = np.random.default_rng(0)
-    inputs = rng.random(90) < 0.8, rng.random(90) < 0.75, rng.integers(0, 90, (400, 90))
-    what = "the difference in each draw"
-    found = compare(paired_draws, _draws, DRAWS, *inputs, what=what, probe=core.array)
-    return f"400 draws at once; their standard deviation is {found.std():.2f} points."
+from lrc_lib.course.check.variants import registered
 
 
 def _variance(gained, lost, n):
@@ -49,7 +26,7 @@ SPREAD = {
 
 
 @exercise(SPREAD)
-def ex_05_2(spread):
+def ex_05_1(spread):
     """The sd of a paired difference from the disagreements, (gained, lost, n) -> points."""
 
     def right(gained, lost, n):
@@ -77,7 +54,7 @@ INFLATION = {
 
 
 @exercise(INFLATION)
-def ex_05_3(inflation):
+def ex_05_2(inflation):
     """How much too high the best of k scores is on average, (k, sd) -> points."""
     what = "the mean of the largest"
     probe = functools.partial(core.number, what=what)
@@ -87,55 +64,13 @@ def ex_05_3(inflation):
     return f"The best of 3 is {_largest(3, 1.0):.2f} sd too high."
 
 
-BUDGET, TASKS = 6, 200  # training runs per task, and tasks
-PAPER_BOUNDARY = 0.8
-
-
-def _task(seed: int):
-    """A made-up task: (train, its calls, drop). train(boundary) -> noisy score."""
-    rng = np.random.default_rng(seed)
-    best, calls = rng.uniform(0, 0.95), []
-
-    def drop(boundary):
-        return 20 * (boundary - best) ** 2
-
-    def train(boundary):
-        calls.append(float(boundary))
-        return 80 - drop(calls[-1]) + 0.3 * rng.normal()
-
-    return train, calls, drop
+OF_THE_TASK = (  # settings that leave the teacher and general distillation as they are
+    "temperature", "hard_target", "stage_boundary", "schedule", "epsilon", "perturb_norm",
+    "learning_rate", "warmup", "keep",
+)  # fmt: skip
 
 
 @exercise()
-def ex_05_4(choose_boundary):
-    """The stage boundary from `budget` training runs, (train, budget) -> share of the steps."""
-    lost, fixed, tried = [], [], []
-    for seed in range(TASKS):
-        train, calls, drop = _task(seed)
-        chosen = core.number(choose_boundary, train, BUDGET, what="the boundary")
-        core.refuse({
-            "You train outside of 0 <= boundary < 1: it is a share.":
-                any(not 0 <= boundary < 1 for boundary in calls),
-            f"You trained {len(calls)} times: the budget is 6 training runs.": len(calls) > BUDGET,
-            f"You return {chosen:.4g}: a boundary is a share of the steps, not a score, a step or "
-            "the number of a candidate.": not 0 <= chosen < 1,
-            "You never trained: what holds on the paper's MNLI may not hold here.": not calls,
-        })  # fmt: skip
-        lost.append(drop(chosen))
-        fixed.append(drop(PAPER_BOUNDARY))
-        tried.append(calls)
-    loss = np.mean(lost)
-    if loss > 0.6:
-        behind = f"Over 200 made-up tasks your choice is {loss:.1f} points below the best boundary."
-        one_side = min(map(min, tried)) > 0.4 or max(map(max, tried)) < 0.5
-        core.refuse({
-            f"{behind} You tried one boundary only: nothing to compare it with.":
-                all(len(set(calls)) == 1 for calls in tried),
-            f"{behind} You tried one side only: the best may lie anywhere in [0, 0.95].": one_side,
-            f"{behind} Spread the training runs first, then try the neighbours of the best one.":
-                True,
-        })  # fmt: skip
-    return (
-        f"On {TASKS} made-up tasks you lose {loss:.2f} points to the best boundary; always taking "
-        f"{PAPER_BOUNDARY} loses {np.mean(fixed):.2f}."
-    )
+def ex_05_3(my_claim):
+    """A change to LRC-BERT, with a prediction: settings to be trained."""
+    return registered(my_claim, "settings", OF_THE_TASK)

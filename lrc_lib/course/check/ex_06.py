@@ -1,4 +1,6 @@
-"""Checks of notebooks/06_loss_curves: fluctuation, its interval, and Fig. 5."""
+"""Checks of notebooks/06_loss_curves: fluctuation, its interval, and a broken run."""
+
+import functools
 
 import numpy as np
 import pandas as pd
@@ -6,8 +8,9 @@ import torch
 
 from lrc_lib.course.check import core
 from lrc_lib.course.check.core import compare, exercise
-from lrc_lib.losses import unit
+from lrc_lib.losses import hard_label_loss, in_batch_cos_nce, soft_label_loss, unit
 from lrc_lib.models import build_student
+from lrc_lib.perturbation import perturb_embeddings
 
 JAGGEDNESS = {
     "A difference has twice the variance: divide by the root of 2.": lambda x: np.diff(x).std(),
@@ -32,50 +35,60 @@ def ex_06_1(jaggedness):
     return "It finds the noise and leaves the trend out, without a window."
 
 
-def _unpaired(shared=False, length=None, fixed=False, turned=False, share=1, of=np.std):
-    """One draw of a ratio of sds; the arguments are mistakes in it."""
-
-    def draw(first, second, block, seed):
-        rng, spreads = np.random.default_rng(0 if fixed else seed), []
-        block = length or block
-        for values in (first, second):
-            rng = np.random.default_rng(seed) if shared else rng
-            count = max(1, int(share * (len(values) // block)))
-            starts = rng.integers(0, len(values) - block + 1, count)
-            spreads.append(of(values[(starts[:, None] + np.arange(block)).ravel()]))
-        return spreads[1] / spreads[0] if turned else spreads[0] / spreads[1]
-
-    return draw
+HIDDEN = {  # fault: what tells it
+    "sign": "A step uphill lifts the loss: compare `perturbed` with `loss`.",
+    "rate": "Look at `layers`: does it end stage 1 near its least value, or leave it again?",
+    "labels": "Look at `hard` in stage 2: what can be learned is learned in a few steps.",
+    "healthy": "Both label losses and the layers fall, and `perturbed` lies above `loss`.",
+}
 
 
-UNPAIRED = {
-    "All seeds give the same draw: make the generator from `seed`.": _unpaired(fixed=True),
-    "The ratio is upside down: first over second.": _unpaired(turned=True),
-    "Those are variances: divide standard deviations.": _unpaired(of=np.var),
-    "The same blocks are drawn for both runs: that is the paired bootstrap.":
-        _unpaired(shared=True),
-    "Your intervals are too narrow: draw blocks of neighbours, not single steps.":
-        _unpaired(length=1),
-    "Your intervals are too wide: len(values) // block blocks in each draw.": _unpaired(share=0.2),
-}  # fmt: skip
+OFF = (np.nan, np.nan)  # stage 1 has no label losses
 
 
-@exercise(UNPAIRED)
-def ex_06_2(unpaired):
-    """One bootstrap draw of a ratio of sds, each run with blocks of its own."""
-    rng = np.random.default_rng(2)
-    common = np.convolve(rng.normal(size=619), np.ones(20) / 20**0.5, "valid")  # neighbours alike
-    first, second = 2 * (common + 0.2 * rng.normal(size=600)), common + 0.2 * rng.normal(size=600)
+@functools.cache
+def broken_run(fault: str, seed: int) -> pd.DataFrame:
+    """The history of a tiny student, 75 steps of each stage, with a fault of `HIDDEN` in it."""
+    rng, rows = torch.Generator().manual_seed(seed), []
+    texts, wanted, start = (torch.randn(*s, generator=rng) for s in ((2400, 1, 8), (8, 8), (8, 8)))
+    hidden = (texts @ wanted / 3).tanh()
+    logits = 3 * hidden[:, 0, :2]
+    shuffled = torch.randperm(2400, generator=rng) if fault == "labels" else slice(None)
+    labels = logits.argmax(-1)[shuffled]
+    layer, head = (start / 3).requires_grad_(), torch.zeros(8, 2, requires_grad=True)
+    optimizer = torch.optim.Adam([layer, head], lr=20.0 if fault == "rate" else 0.05)
 
-    def drawn(draw):
-        inputs = [(first, second, 20, seed) for seed in range(200)]
-        found = [core.number(draw, *x, what="the ratio of one draw") for x in inputs]
-        return np.array([np.mean(found), np.std(found)])
+    def losses(emb, part, stage):
+        states = (emb @ layer).tanh()[:, 0]
+        layers, out = in_batch_cos_nce(states, hidden[part, 0]), states @ head
+        soft = soft_label_loss(out, logits[part])
+        hard = hard_label_loss(out, labels[part], target="one_hot")
+        return layers + (soft + 3 * hard if stage == 2 else 0), layers, soft, hard
 
-    what = "the mean and the spread of 200 draws"
-    compare(unpaired, _unpaired(), UNPAIRED, what=what, probe=drawn, rtol=0.25)
-    spreads = [drawn(draw)[1] for draw in (unpaired, _unpaired(shared=True))]
-    return f"Unpaired spread {spreads[0]:.3f}, paired {spreads[1]:.3f}: what both share cancels."
+    for step in range(150):
+        part, stage = slice(16 * step, 16 * step + 16), 1 + (step >= 75)
+        emb = texts[part].clone().requires_grad_()
+        clean = losses(emb, part, stage)
+        moved = perturb_embeddings(emb, clean[0], epsilon=-0.1 if fault == "sign" else 0.1)
+        loss = losses(moved, part, stage)[0]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        parts = [x.item() for x in clean]
+        rows.append([step, stage, loss.item(), *parts[:2], *(parts[2:] if stage == 2 else OFF)])
+    return pd.DataFrame(rows, columns="step stage perturbed loss layers soft hard".split())
+
+
+@exercise()
+def ex_06_2(diagnose):
+    """The fault in each of four histories, (history) -> a word of `HIDDEN`."""
+    for seed, fault in enumerate(HIDDEN):
+        found = core.call(diagnose, broken_run(fault, seed))
+        if not isinstance(found, str) or found not in HIDDEN:
+            raise core.Mistake(f"Return one of {', '.join(HIDDEN)}, not {repr(found)[:40]}.")
+        if found != fault:
+            raise core.Mistake(f"Run {seed + 1} is not '{found}'. {HIDDEN[fault]}")
+    return "Four runs, four right diagnoses. Now a real student is broken on purpose."
 
 
 @exercise()
@@ -114,66 +127,3 @@ def ex_06_3(noisy_logits):
             abs(share.mean() - 0.5) > 1e-3,
     })  # fmt: skip
     return "Half a length in a random direction for each token, and nothing at size 0."
-
-
-def _history(level, noise, seed):
-    """A made-up run: 300 steps of stage 1, 90 of stage 2, which is more jagged; both falling."""
-    rng, step = np.random.default_rng(seed), np.arange(390)
-    stage = np.where(step < 300, 1, 2)
-    spread = np.where(stage == 1, 0.02, noise)
-    loss = level * (1.5 - step / 300 % 1) * np.exp(spread * rng.normal(size=390))
-    perturbed = loss + 0.4 * level * (1 + 0.3 * rng.normal(size=390))
-    return pd.DataFrame({"step": step, "stage": stage, "loss": loss, "perturbed": perturbed})
-
-
-def _fluctuation(history, stages, window, column="loss", scale=np.log, trend=False):
-    values = scale(history[history["stage"].isin(stages)][column])
-    smooth = 0 if trend else values.rolling(window, center=True).mean()
-    return (values - smooth).std(ddof=0)
-
-
-def _ratio(stages=lambda stage: [stage], first="loss", **how):
-    """A `fair_ratio`; the arguments are mistakes in it."""
-
-    def fair_ratio(with_it, without, stage, window):
-        ours = _fluctuation(with_it, stages(stage), window, first, **how)
-        return ours / _fluctuation(without, stages(stage), window, **how)
-
-    return fair_ratio
-
-
-RATIO = {
-    "You compare the perturbed loss of one run with the clean loss of the other. Take `loss` of "
-    "both.": _ratio(first="perturbed"),
-    "The stage is ignored: both stages are in your number.": _ratio(lambda stage: [1, 2]),
-    "`stage` has no effect.": _ratio(lambda stage: [2]),
-    "The ratio is upside down: with perturbation over without.":
-        lambda a, b, *how: _ratio()(b, a, *how),
-    "The larger loss looks more jagged: take the logarithm first.": _ratio(scale=lambda x: x),
-    "The trend is still in it: take the running mean off.": _ratio(trend=True),
-}  # fmt: skip
-
-
-@exercise(RATIO)
-def ex_06_4(fair_ratio, what_fig5_shows):
-    """Fluctuation of the same quantity in the same stage, with / without; and what was compared."""
-    ours, theirs = _history(4.0, 0.05, 0), _history(1.5, 0.08, 1)
-    for stage in (1, 2):
-        inputs, what = (ours, theirs, stage, 9), f"the ratio in stage {stage}"
-        right = compare(fair_ratio, _ratio(), RATIO, *inputs, what=what, probe=core.array)
-    letters = core.call(what_fig5_shows)
-    if isinstance(letters, str):
-        letters = set(letters) - set(" ,")
-    if not isinstance(letters, set | list | tuple) or not set(letters) <= set("abcde"):
-        raise core.Mistake("Return the letters of the statements that hold, such as {'a', 'c'}.")
-    core.refuse({
-        "Not (a). No score of LRC-BERT_g is given anywhere in the paper: no accuracy is compared.":
-            "a" in letters,
-        "Not (c). A training loss on clean texts is no test of robustness.": "c" in letters,
-        "Not (d). Text and caption do not say which of its two losses stands for LRC-BERT.":
-            "d" in letters,
-        "Not (e). One pair of runs has no interval: another seed is not in the figure.":
-            "e" in letters,
-        "One statement does hold: what is on the two axes of Fig. 5?": set(letters) != {"b"},
-    })  # fmt: skip
-    return f"Clean with clean, stage 2 alone: {right:.2f}. And the figure shows (b), no more."

@@ -1,10 +1,12 @@
-"""Checks of notebooks/07_mse_and_angle: AUC, and cases by a rule."""
+"""Checks of notebooks/07_mse_and_angle: a student trained otherwise, and cases by a rule."""
 
 import numpy as np
 import pandas as pd
 
 from lrc_lib.course.check import core
 from lrc_lib.course.check.core import compare, exercise
+from lrc_lib.course.check.ex_05 import OF_THE_TASK
+from lrc_lib.course.check.variants import registered
 from lrc_lib.results.statistics import cases
 
 
@@ -14,35 +16,10 @@ def _auc(score, wrong) -> float:
     return (pairs > 0).mean() + 0.5 * (pairs == 0).mean() if pairs.size else np.nan
 
 
-def _ranked(first=1, order=lambda score: score.argsort().argsort(), off=True, pairs=0):
-    """The AUC by ranks; the arguments are mistakes in it."""
-
-    def fast_auc(score, wrong):
-        ones = wrong.sum()
-        won = (order(score) + first)[wrong].sum() - (ones * (ones + 1) / 2 if off else 0)
-        return won / (pairs or ones * (len(score) - ones))
-
-    return fast_auc
-
-
-AUC = {
-    "Upside down: count how often the wrong row's value is larger.": lambda s, w: 1 - _auc(s, w),
-    "You did not divide by the number of pairs.": _ranked(pairs=1),
-    "Take the wrong rows' ranks among themselves off: ones * (ones + 1) / 2.": _ranked(off=False),
-    "Ranks begin at 1 for this formula; argsort().argsort() begins at 0.": _ranked(first=0),
-    "argsort gives the order; the rank of each row is argsort of argsort.":
-        _ranked(order=np.argsort),
-}  # fmt: skip
-
-
-@exercise(AUC)
-def ex_07_1(fast_auc):
-    """The AUC by ranks, (n,), (n,) bool -> number."""
-    rng = np.random.default_rng(0)
-    wrong = rng.random(300) < 0.3
-    score = rng.random(300) + 0.4 * wrong
-    right = compare(fast_auc, _auc, AUC, score, wrong, what="the AUC", probe=core.array)
-    return f"{right:.4f}, as by the double loop."
+@exercise()
+def ex_07_1(my_student):
+    """A student nearer to its teacher or farther away, with a prediction: settings."""
+    return registered(my_student, "settings", OF_THE_TASK)
 
 
 def _dev_set(seed: int = 0):

@@ -1,48 +1,64 @@
-"""Checks of notebooks/08_is_it_contrastive: a target, weights, and the first term of a limit."""
+"""Checks of notebooks/08_is_it_contrastive: a batch as negatives, a control, and a limit."""
 
 import numpy as np
+import torch
 
 from lrc_lib.course.check import core
 from lrc_lib.course.check.core import compare, exercise
+from lrc_lib.course.check.variants import registered
 from lrc_lib.losses import unit
 
-TARGET = {
-    "That moves towards mu: the loss pushes away from it.": lambda t, mu: unit(unit(t) + mu / 3),
-    "1/2 against 3/2 is a third, not a half.": lambda t, mu: unit(unit(t) - mu / 2),
-    "Bring the teacher's vectors to length 1 first.": lambda t, mu: unit(t - mu / 3),
-    "Leave mu's length as it is: it counts.": lambda t, mu: unit(unit(t) - unit(mu) / 3),
-    "The direction is right, but a student's u has length 1.": lambda t, mu: unit(t) - mu / 3,
-}
+
+def _pair(a, b):
+    """`in_batch_pair` with these coefficients of the batch size."""
+    return lambda size: (a(size), b(size))
 
 
-@exercise(TARGET)
-def ex_08_1(centred_target):
-    """Where COS-NCE is smallest with mu for the mean negative, (B, D), (D,) -> (B, D)."""
-    teacher = core.draws(6, 5) + 1
-    inputs, what = (teacher, unit(teacher).mean(0)), "the target"
-    compare(centred_target, lambda t, mu: unit(unit(t) - mu / 3), TARGET, *inputs, what=what)
-    return "No negative appears in it: mu is known before training."
+def _a(size):
+    return 1.5 + 0.5 / (size - 1)
 
 
-def _shares(cosines, tau):
-    weights = np.exp(cosines / tau)
-    return weights / weights.sum()
+def _b(size):
+    return 0.5 * size / (size - 1)
 
 
-SHARES = {
-    "Those do not add up to 1: divide by their sum.": lambda c, tau: np.exp(c / tau),
-    "Divide by tau, do not multiply.": lambda c, tau: _shares(c, 1 / tau),
-    "`tau` has no effect.": lambda c, tau: _shares(c, 1),
-    "The nearest negative gets the most, not the least.": lambda c, tau: _shares(-c, tau),
-}
+PAIR = {
+    "That holds for a large batch only: the row itself is in the mean of all, and not among its "
+    "negatives.": _pair(lambda size: 1.5, lambda size: 0.5),
+    "b is right. Taking the row out of the mean leaves something for a, too.":
+        _pair(lambda size: 1.5, _b),
+    "a is right. Of B rows, B - 1 are negatives: what is the sum of all B?":
+        _pair(_a, lambda size: 0.5),
+    "The sign of the row that you take out is turned: it adds to a.":
+        _pair(lambda size: 3 - _a(size), _b),
+    "b is subtracted: return it above 0.": _pair(_a, lambda size: -_b(size)),
+}  # fmt: skip
 
 
-@exercise(SHARES)
-def ex_08_2(push):
-    """Each negative's share of InfoNCE's push, (K,), temperature -> (K,)."""
-    inputs, what = (np.linspace(-0.3, 0.8, 6), 0.2), "the shares"
-    found = compare(push, _shares, SHARES, *inputs, what=what, probe=core.array)
-    return f"The nearest of six gets {found.max():.0%} here; in COS-NCE a sixth, always."
+@exercise(PAIR)
+def ex_08_1(in_batch_pair):
+    """The a and b of v = a t - b mean(t) when the rest of a batch is negative, B -> (a, b)."""
+
+    def losses(answer):
+        """Eq. (1) of all rows at random points, for three sizes of the batch."""
+        found = []
+        for size in (2, 5, 16):
+            a, b = core.pair(answer, "a and b", size)
+            a, b = core.single(a, "a", "the factor a"), core.single(b, "b", "the factor b")
+            u, t = unit(core.draws(size, 7)), unit(core.draws(size, 7, seed=1))
+            found.append(2 - (u * (a * t - b * t.mean(0))).sum(-1))
+        return torch.cat(found)
+
+    what = "the losses for batches of 2, 5 and 16"
+    compare(in_batch_pair, _pair(_a, _b), PAIR, what=what, probe=losses)
+    a, b = _a(16), _b(16)
+    return f"For the paper's 16, v is {a:.3f} t - {b:.3f} mean(t): b / a is {b / a:.3f}, not 1/3."
+
+
+@exercise()
+def ex_08_2(my_control):
+    """A control of one's own, with a prediction: a recipe to be trained."""
+    return registered(my_control, "recipe")
 
 
 def _second(c, tau):
