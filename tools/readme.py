@@ -36,7 +36,6 @@ CORE = {  # the core of Table 1: the paper's row, and ours in notebook 09's tabl
 PROFILES = ("smoke", "laptop", "study")  # of the table of costs
 MEASURED = ("study", "laptop")  # whose verdicts are shown, the first that there is
 CLAIMS = 12  # the longest table of verdicts in README
-POINTS = " points"
 FULL = {  # notebook: its tables in docs/results.md
     "09": ("verdict", "seeds-needed", "other-tasks"),
     "05": ("differences", "readings", "table4", "seeds"),
@@ -122,10 +121,9 @@ def result_table() -> str:
     bases = [re.search("[0-9]+ seeds that share .*", row["basis"]) for row in rows]
     shared = "".join(f" {basis.capitalize()}." for basis in {b[0] for b in bases if b})
     cells = [
-        (row["claim"], str(row["paper"]).split(" (")[0].replace(POINTS, ""),
-         row["ours"].replace(POINTS, ""), f"{row['sign']} {row['verdict']}")
+        (row["claim"], row["paper"], row["ours"], f"{row['sign']} {row['verdict']}")
         for row in rows[:CLAIMS]
-    ]  # fmt: skip
+    ]
     note = load_profile(name).dev_note
     return (
         f"**{forest.counts(claims)}.** Points, unless a unit is given:\n\n"

@@ -90,13 +90,18 @@ def counts(claims) -> str:
 
 
 def short(claims) -> list[dict]:
-    """The rows that were measured, each with its number ("ours") apart from its "basis"."""
+    """The rows that were measured, cut short: numbers in points lose their unit, and what "ours"
+    rests on is in "basis", where the paper's number is from in "source".
+    """
     rows = []
     for row in claims:
         if row["verdict"] != "not run":
             ours, _, basis = str(row["ours"] or "").partition("; ")
-            kind, sign = SIGNS.get(row["verdict"], ("", ""))
-            rows.append({**row, "ours": ours, "basis": basis, "kind": kind, "sign": sign})
+            paper, _, source = str(row["paper"] or "").partition(" (")
+            made = {"basis": basis, "source": source.removesuffix(")")}
+            made |= zip(("kind", "sign"), SIGNS.get(row["verdict"], ("", "")), strict=True)
+            made |= {"ours": ours.replace(" points", ""), "paper": paper.replace(" points", "")}
+            rows.append(row | made)
     return rows
 
 
