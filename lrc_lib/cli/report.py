@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lrc_lib.cli import forest
 from lrc_lib.cli.execute import Execution, read_json
-from lrc_lib.cli.terminal import say, show_table
+from lrc_lib.cli.terminal import duration, say, show_table
 from lrc_lib.course.notebook import NOTEBOOKS, SCHEMA, publish, write_json
 from lrc_lib.errors import LrcError
 from lrc_lib.runs.pool import headline
@@ -83,7 +83,8 @@ def show(summary: dict, out: Path) -> int:
     ]
     show_table("Notebooks", ("notebook", "status", "s", "peak MB", ""), rows)
     trained = [run for run in summary["runs"].values() if run["status"] == "trained"]
-    say(f"{len(summary['runs'])} run(s), {len(trained)} trained now; {_took(summary)} in all.")
+    took = duration(summary["seconds"])
+    say(f"{len(summary['runs'])} run(s), {len(trained)} trained now; {took} in all.")
     if claims := _claims(summary):
         say(f"\n{forest.counts(claims)}.")
     bad = [n["name"] for n in summary["notebooks"] if n["status"] == "failed"]
@@ -91,12 +92,6 @@ def show(summary: dict, out: Path) -> int:
     say(f"     then: {out / 'notebooks' / (f'{bad[0]}.failed' if bad else FIRST)}.ipynb")
     say(f"All numbers: {out / 'results.json'}")
     return 0 if summary["status"] == "ok" else 1
-
-
-def _took(summary: dict) -> str:
-    """The time of the call: "45 s", "15 min"."""
-    seconds = summary["seconds"]
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _claims(summary: dict) -> list | None:
@@ -118,7 +113,7 @@ def render(summary: dict, out: Path) -> str:
             **summary,
             style=(HERE / "report.css").read_text(encoding="utf-8"),
             open=OPEN,
-            took=_took(summary),
+            took=duration(summary["seconds"]),
             cores=made.get("cores"),
             questions={notebook.name: notebook.question for notebook in NOTEBOOKS.values()},
             claims=claims,
