@@ -150,8 +150,9 @@ class Screen:
         self.forecast.end(key, seconds)
         if key in self._bars:
             self._bars.pop(key).close()
-        whole = "" if self._live else f"[{self.forecast}]".replace("[]", "")
-        self.say(f"{status:<6} {key}  {seconds:.0f} s  {text}  {whole}".rstrip())
+        whole = "" if self._live else str(self.forecast)
+        parts = (f"{status:<6} {key}", f"{seconds:.0f} s", text, f"[{whole}]" if whole else "")
+        self.say("  ".join(filter(None, parts)))
         return seconds
 
 
