@@ -1,11 +1,10 @@
 """The claims as a picture: for each that is about points, our interval and the paper's number.
 
 The rows are those of notebook 09's table of verdicts, as words. The report draws them in its table;
-README and the site show the same marks as one SVG.
+tools/readme.py draws the same marks as one SVG for README and the site.
 """
 
 import re
-import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,6 @@ WIDTH, EDGE = 260, 8  # of the strip with the marks, in pixels
 NUMBER = r"([+-]?\d+(?:\.\d+)?)"
 OURS = re.compile(rf"{NUMBER} points \({NUMBER} to {NUMBER}")
 PAPERS = re.compile(rf"{NUMBER} points")
-CONTROL = "our control: "
 
 
 @dataclass(frozen=True)
@@ -105,10 +103,10 @@ def short(claims) -> list[dict]:
     return rows
 
 
-def environment() -> jinja2.Environment:
-    """The templates next to this file; whatever they show is escaped."""
+def environment(*folders: Path) -> jinja2.Environment:
+    """The templates next to this file, and in `folders`; whatever they show is escaped."""
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, finalize=shown,
+        loader=jinja2.FileSystemLoader([HERE, *folders]), autoescape=True, finalize=shown,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
 
@@ -120,12 +118,3 @@ def shown(value):
     if hasattr(value, "__html__"):  # made by a template itself
         return value
     return f"{value:.4g}" if isinstance(value, float) else visible(value)
-
-
-def svg(claims) -> str:
-    """An SVG of the claims that have marks, one row each, for light and dark pages."""
-    made = picture(claims)
-    rows = [row for row in short(claims) if row["claim"] in made.marks]
-    for row in rows:
-        row["lines"] = textwrap.wrap(row["claim"].removeprefix(CONTROL), 44)
-    return environment().get_template("forest.svg.j2").render(rows=rows, picture=made)

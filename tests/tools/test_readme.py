@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import circle  # noqa: E402
 import readme  # noqa: E402
 
+HOSTILE = {"claim": "<&>", "paper": "", "ours": "+1.0 points (+0.5 to +1.5)", "verdict": "opposite"}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DATA = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 
@@ -38,8 +40,10 @@ def test_the_readme_is_short_and_its_pictures_are_small_and_new():
     figures = {path: path.stat().st_size for path in (ROOT / "results" / "figures").iterdir()}
     assert sum(figures.values()) < 1.5e6
     assert {path.name for path in figures} == set(re.findall(r"results/figures/([\w.-]+)", README))
-    picture = readme.forest.svg(readme.verdicts()[2])
+    picture = readme.drawn(readme.verdicts()[2])
     assert (readme.FOLDER / "figures" / readme.PICTURE).read_text(encoding="utf-8") == picture
+    assert ElementTree.fromstring(picture).tag.endswith("svg")
+    assert "supported" in picture and "&lt;&amp;&gt;" in readme.drawn([HOSTILE])
 
 
 def test_every_file_that_is_named_exists():
