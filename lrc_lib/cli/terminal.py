@@ -59,14 +59,14 @@ class Forecast:
             self._took.append(seconds)
 
     def seconds_left(self) -> float | None:
-        """None until enough is done to tell."""
-        done = self._done + sum(self._parts.values())
-        if self._ended < self._runs and not done:
+        """None until a hundredth of the work is done."""
+        done = self._done + sum(list(self._parts.values()))  # a copy: two threads are at work
+        if self._ended < self._runs and done < self._total / 100:
             return None
         elapsed, left = self._clock() - self._begun, self._total - done
         one = sum(self._took) / len(self._took) if self._took else NOTEBOOK_SECONDS
         notebooks = max(0, self._notebooks - len(self._took)) * one / self._jobs
-        return (elapsed * left / done if self._ended < self._runs else 0.0) + notebooks
+        return (elapsed * left / done if left and done else 0.0) + notebooks
 
     def __str__(self) -> str:
         """ "5 of 12 runs, 2 of 8 notebooks, about 9 min left"; "" if nothing was announced."""
