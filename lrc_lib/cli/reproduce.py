@@ -7,9 +7,9 @@ from joblib import cpu_count
 
 from lrc_lib.cli import report
 from lrc_lib.cli.execute import Execution, Order, child_environment, execute_all
-from lrc_lib.cli.plan import disk_needed, show_plan
+from lrc_lib.cli.plan import disk_needed, show_plan, to_train
 from lrc_lib.cli.preflight import check_space, claim, set_aside, uses_hub
-from lrc_lib.cli.terminal import Screen, say
+from lrc_lib.cli.terminal import Forecast, Screen, say
 from lrc_lib.course.notebook import NOTEBOOKS, notebook_path, output_root
 from lrc_lib.runs import pool, ray_pool
 from lrc_lib.runs.device import default_jobs, resolve_device
@@ -49,6 +49,9 @@ def reproduce(options, notebooks, out: Path, device, jobs: int) -> int:
     with Screen(options.verbose) as screen:
 
         def train(specs):
+            left = to_train(specs.values(), out).items()
+            works = [(spec.name, cost.student + cost.teacher) for spec, cost in left]
+            screen.forecast = Forecast(works, len(notebooks), jobs)
             if options.ray is None:
                 return pool.train_all(specs, out, str(device), jobs, screen)
             return ray_pool.train_all(specs, out, options.device, options.ray, screen)
@@ -67,6 +70,7 @@ def reproduce(options, notebooks, out: Path, device, jobs: int) -> int:
             for notebook in notebooks if notebook.name not in skipped
         ]  # fmt: skip
         jobs = max(1, min(jobs, len(orders)))
+        screen.forecast = Forecast((), len(orders), jobs)
         offline = options.offline or not uses_hub(specs.values())
         environment = child_environment(max(1, cpu_count() // jobs), offline)
         executions = execute_all(orders, out, environment, jobs, screen, options.verbose)

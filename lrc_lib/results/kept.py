@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[2] / "results"  # absent where the kit is a wheel
-GLUE_PROFILES = ("gpu", "paper")
+GLUE_PROFILES = ("glue", "gpu", "paper")
 
 
 def load_results(name: str, folder: Path | None = None) -> dict:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lrc_lib.cli.report import render, show, write
+from lrc_lib.cli import forest
+from lrc_lib.cli.report import OPEN, render, short_table, show, write
 from lrc_lib.course.display import escaped, plain, table_html
 from lrc_lib.course.notebook import NOTEBOOKS, SCHEMA
 from lrc_lib.data.text import visible
@@ -104,22 +105,69 @@ def test_figures_have_alt_text_and_headings_are_in_order(summary, tmp_path):
 
 def test_the_verdict_comes_first_and_without_it_the_report_says_how_to_get_it(summary, tmp_path):
     text = Page(render(summary, tmp_path)).text
-    assert text.index("opposite") < text.index(NOTEBOOKS[NAME].question)
+    assert text.index("opposite") < text.rindex(NOTEBOOKS[NAME].question)
     summary["notebooks"].pop()
     assert "reproduce.py --only 09" in Page(render(summary, tmp_path)).text
 
 
 def test_a_verdict_has_a_sign_and_a_class_and_what_a_number_rests_on_is_small(summary, tmp_path):
     (row,) = summary["notebooks"][1]["result"]["numbers"]["verdict"]
-    row["ours"] = "+1.0 points (0.1 to 2.0); dev, n = 9 <b>"
+    row["ours"], row["paper"] = "+1.0 points (+0.1 to +2.0); dev, n = 9 <b>", "+3.5 points (test)"
     html = render(summary, tmp_path)
-    assert '<td class="bad"><span aria-hidden="true">✗</span> opposite<br>' in html
-    assert "+1.0 points (0.1 to 2.0)<br><small>dev, n = 9 &lt;b&gt;</small>" in html
+    assert '<td class="bad"><span aria-hidden="true">✗</span> opposite</td>' in html
+    assert '"ours">+1.0 (+0.1 to +2.0)</td><td data-name="paper">+3.5</td>' in html
+    assert "dev, n = 9 &lt;b&gt;; y. The paper's number: test." in html
+    assert html.index("1 claims: 1 opposite") < html.index("<h2>") and "2 s." in html
+
+
+def claim(ours, paper, verdict="supported"):
+    return {"claim": f"claim {ours}", "paper": paper, "ours": ours, "verdict": verdict}
+
+
+CLAIMS = [
+    claim("+2.0 points (-1.0 to +5.0); dev", "+8.0 points (test)", "undecided"),
+    claim("+30.5 points (+20.0 to +40.0, collapsed: x); dev", "not asked"),
+    claim("89.0 % (86.8 to 91.1); dev", "97.4 %"),
+    claim("", "+1.0 points", "not run"),
+]
+
+
+def test_marks_lie_where_the_numbers_are():
+    made = forest.picture(CLAIMS)
+    near, far = (made.marks[row["claim"]] for row in CLAIMS[:2])
+    assert len(made.marks) == 2 and not near.beyond and far.beyond == "+30.5"
+    places = dict((text, place) for place, text in made.ticks)
+    assert made.zero == places["0"] and near.at == places["+2"] and near.paper == places["+8"]
+    assert near.low < made.zero < near.at < near.high < near.paper < made.width
+    assert far.high == made.width and far.paper is None
+    assert forest.counts(CLAIMS) == "4 claims: 1 undecided, 2 supported, 1 not run"
+    assert [row["basis"] for row in forest.short(CLAIMS)] == ["dev"] * 3
+    assert forest.picture([]).marks == {}
+
+
+def test_the_first_findings_and_figures_are_open_and_the_rest_is_folded(summary, tmp_path):
+    result = summary["notebooks"][1]["result"]
+    result["findings"] = [f"finding {i}" for i in range(OPEN + 1)]
+    html = render(summary, tmp_path)
+    fold = html.index("<summary>More: 1 finding(s), 1 table(s)")
+    assert html.index(f"finding {OPEN - 1}") < fold < html.index(f"finding {OPEN}<")
+    assert html.index("<img") < fold < html.index(">0.1235<")
+
+
+def test_blank_rows_and_long_commands_are_left_out():
+    table = {"columns": "system a b how".split(), "caption": "c", "note": "n",
+             "rows": [["x", 1, None, 'python -c "1"'], ["y", None, None, ""]]}  # fmt: skip
+    assert short_table(table)["columns"] == ["system", "a", "b"]
+    assert short_table(table)["rows"] == [["x", 1, None], ["y", None, None]]
+    table["columns"].append("c")
+    table["rows"] = [[*row, *last] for row, last in zip(table["rows"], ([2], [None]), strict=True)]
+    made = short_table(table)
+    assert made["rows"] == [["x", 1, None, 2]] and made["note"].startswith("1 row(s) that were not")
 
 
 def test_numbers_have_four_digits_and_what_is_missing_is_empty(summary, tmp_path):
     html = render(summary, tmp_path)
-    assert "<td>0.1235</td>" in html and '<th scope="row">b</th><td></td>' in html
+    assert '<td class="number">0.1235</td>' in html and '<th scope="row">b</th><td></td>' in html
 
 
 def test_a_figure_whose_file_is_gone_is_said_not_hidden(summary, tmp_path):
@@ -147,7 +195,9 @@ def test_written_files_are_whole(summary, tmp_path):
 def test_the_exit_code_follows_the_status(summary, tmp_path, capsys):
     assert show(summary, tmp_path) == 1
     assert show(summary | {"status": "ok"}, tmp_path) == 0
-    assert "01_cos_nce_geometry" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "01_cos_nce_geometry" in said and "1 claims: 1 opposite.\nOpen next: " in said
+    assert f"then: {tmp_path / 'notebooks' / '01_cos_nce_geometry.failed.ipynb'}" in said
 
 
 def test_visible_and_escaped():

@@ -264,7 +264,7 @@ def test_both_ways_to_the_default_output_folder_agree(tmp_path, monkeypatch):
         (["--only", "03_two_stage"], "Did you mean '04_two_stage_distillation'"),
         (["--only", "99"], "Unknown notebook '99'"),
         (["--task", "rtee"], "Did you mean 'rte'"),
-        (["--set", "epoch=2"], "Did you mean 'epochs'"),
+        (["--set", "epoch=2"], "Did you mean 'epochs'? Near it: epochs, teacher_epochs"),
         (["--device", "gpu"], "auto, cpu, cuda or mps"),
         (["--set", "seed=2"], "use --seeds"),
         (["--jobs", "0"], "--jobs takes 1 or more, not 0."),

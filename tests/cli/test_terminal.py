@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lrc_lib.cli.terminal import Screen, show_table
+from lrc_lib.cli.terminal import NOTEBOOK_SECONDS, Forecast, Screen, duration, show_table
 
 
 class Terminal(io.StringIO):
@@ -43,6 +43,55 @@ def test_a_terminal_gets_a_bar_with_steps(monkeypatch):
     said = sys.stdout.getvalue()
     assert "3/10" in said and "a notebook" in said and "start" not in said
     assert "done   a run  0 s  accuracy 0.9\n" in said
+
+
+def test_a_log_says_how_much_of_the_whole_is_done(capsys):
+    with Screen() as screen:
+        screen.forecast = Forecast([("a run", 1.0), ("another", 1.0)], notebooks=2)
+        use(screen)
+    assert "0.9  [1 of 2 runs, 0 of 2 notebooks, about 30 s left]" in capsys.readouterr().out
+
+
+def test_time_left_is_named_as_such_once_it_is_known(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    screen = Screen()
+    screen.start("a run")
+    now[0] = 3.0
+    screen.step("a run", 100, 400)  # it began at a checkpoint
+    assert screen._times("a run", 100, 400) == "3 s"
+    now[0] = 13.0
+    assert screen._times("a run", 200, 400) == "13 s · about 20 s left"
+    assert screen._times("a notebook", 0, None) == "0 s"
+
+
+def test_the_forecast_weighs_runs_by_their_work():
+    now = [0.0]
+    runs = [("general", 6.0), ("a run", 1.0), ("a run", 3.0)]
+    forecast = Forecast(runs, notebooks=4, jobs=2, clock=lambda: now[0])
+    assert str(forecast) == "0 of 3 runs, 0 of 4 notebooks"  # nothing tells how long it takes
+    now[0] = 60.0
+    forecast.step("general", 0.5)
+    assert forecast.seconds_left() == 60 * 7 / 3 + 2 * NOTEBOOK_SECONDS
+    forecast.end("general", 120.0)
+    forecast.step("a run", 1.0)
+    forecast.end("a run", 60.0)
+    assert str(forecast) == "2 of 3 runs, 0 of 4 notebooks, about 37 s left"
+    forecast.end("a run", 1.0)
+    forecast.end("00_start_here", 40.0)
+    assert str(forecast) == "3 of 3 runs, 1 of 4 notebooks, about 60 s left"
+    for name in "abc":
+        forecast.end(name, 40.0)
+    assert str(forecast) == "3 of 3 runs, 4 of 4 notebooks"
+    assert str(Forecast()) == ""
+
+
+SAID = [(0.4, "0 s"), (89, "89 s"), (540, "9 min"), (9000, "2.5 h")]
+
+
+@pytest.mark.parametrize("seconds, said", SAID)
+def test_durations(seconds, said):
+    assert duration(seconds) == said
 
 
 @pytest.mark.parametrize("cell", ["1,234.5", "7", ""])

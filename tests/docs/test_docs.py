@@ -77,6 +77,24 @@ def test_outputs_are_shown_and_a_notebook_without_them_names_its_command(site):
         assert f"reproduce.py --only {name[:2]}" in re.sub(r"<[^>]+>", "", said)
 
 
+def test_the_first_page_shows_the_claims_and_a_card_for_each_notebook(site):
+    tags = site["index.html"].tags
+    cards = [attrs["href"] for _, attrs in tags if attrs.get("class") == "card"]
+    assert cards == [f"notebooks/{name}.html" for name in NOTEBOOKS]
+    assert any(tag == "svg" and attrs.get("class") == "forest" for tag, attrs in tags)
+    assert "<!-- c" not in site["index.html"].text
+
+
+def test_a_notebook_can_be_downloaded_and_launched(site):
+    for name in NOTEBOOKS:
+        page = site[f"notebooks/{name}.html"]
+        links = [attrs.get("href") or "" for tag, attrs in page.tags if tag == "a"]
+        (download,) = [link for link in links if link.endswith(f"{name}.ipynb") and "_dow" in link]
+        source = (ROOT / "notebooks" / f"{name}.ipynb").read_bytes()
+        assert (page.path.parent / download).read_bytes() == source
+        assert len([link for link in links if link.endswith(f"notebooks/{name}.ipynb")]) == 2
+
+
 def test_nothing_is_requested_and_every_link_leads_somewhere(site):
     root = site["index.html"].path.parent
     for page in site.values():
@@ -130,4 +148,6 @@ def test_every_page_of_the_smoke_run_is_sound_in_a_browser(smoke, tmp_path_facto
         page.press("input.sidebar-search", "Enter")
         page.locator("ul.search a", has_text="Why measure the angle").first.click()
         page.wait_for_url(f"**/{NAME}.html*")
+        page.goto(pages["speed.html"].path.as_uri())
+        assert page.locator("button.copy").count() == page.locator("div.highlight").count() > 0
         assert not page.problems

@@ -4,9 +4,11 @@ import json
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lrc_lib import load_profile
 from lrc_lib.results import kept
@@ -14,9 +16,12 @@ from lrc_lib.schedule import RECIPES
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
+import circle  # noqa: E402
 import readme  # noqa: E402
 
+HOSTILE = {"claim": "<&>", "paper": "", "ours": "+1.0 points (+0.5 to +1.5)", "verdict": "opposite"}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DATA = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: page.stem)
@@ -30,20 +35,32 @@ def test_every_measured_table_is_shown_and_none_is_unknown():
     assert set(re.findall(r"<!-- measured: (\w+) -->", whole)) == set(readme.BLOCKS)
 
 
+def test_the_readme_is_short_and_its_pictures_are_small_and_new():
+    assert len(README.split()) <= 1300
+    figures = {path: path.stat().st_size for path in (ROOT / "results" / "figures").iterdir()}
+    assert sum(figures.values()) < 1.5e6
+    assert {path.name for path in figures} == set(re.findall(r"results/figures/([\w.-]+)", README))
+    picture = readme.drawn(readme.verdicts()[2])
+    assert (readme.FOLDER / "figures" / readme.PICTURE).read_text(encoding="utf-8") == picture
+    assert ElementTree.fromstring(picture).tag.endswith("svg")
+    assert "supported" in picture and "&lt;&amp;&gt;" in readme.drawn([HOSTILE])
+
+
 def test_every_file_that_is_named_exists():
     for name in re.findall(r"(?:lrc_lib|results|notebooks|tools)/[\w/.-]+", README):
         assert (ROOT / name.rstrip("./")).exists(), name
 
 
 def test_recipes_named_are_the_recipes_there_are():
-    (listed,) = re.findall(r"^Recipes are.*?^Where", README, re.S | re.M)
+    (listed,) = re.findall(r"^Recipes are.*?^Where", DATA, re.S | re.M)
     assert set(re.findall(r"`(\w+)`", listed)) == set(RECIPES) - {"lrc_c_last20"}
 
 
 def kept_json(folder):
     """A results.json as `reproduce.py` leaves it, cut to what Table 1 needs."""
     table = {"name": "table1", "caption": "Table 1", "note": "Ours: dev.",
-             "columns": ["system", "RTE"], "rows": [["paper", 69.5], ["lrc", None]]}  # fmt: skip
+             "columns": ["system", "RTE"],
+             "rows": [["paper", 69.5], ["lrc", None], ["LRC-BERT (lrc)", 61.5]]}  # fmt: skip
     made = {"device_name": "a card", "versions": {"torch": "2"}, "commit": "abc"}
     ours = "+2.0 points (+1.0 to +3.0); RTE (dev), n = 9, 5 seeds that share one | teacher"
     rows = [["COS-NCE helps", "+1", ours, "supported", ""]]
@@ -52,7 +69,8 @@ def kept_json(folder):
     seeds = {"name": "seeds-needed", "caption": "Seeds", "note": "", "rows": [["COS-NCE", 1.23456]],
              "columns": ["claim", "seeds"]}  # fmt: skip
     tables = [table, verdict, seeds]
-    nine = {"tables": tables, "provenance": made | {"time": "2030-01-02 03:04"}}
+    figures = [{"name": "claims", "file": "figures/wide.png"}]
+    nine = {"tables": tables, "figures": figures, "provenance": made | {"time": "2030-01-02 03:04"}}
     nine = {"name": "09_glue_results", "result": nine}
     whole = {"data": str(folder / "glue"), "settings": {"teacher": str(folder / "my-bert")},
              "runs": {"x": {"spec": {"precision": "bf16"}}}, "seeds": 3, "seconds": 600,
@@ -69,16 +87,24 @@ def test_kept_results_are_shown_with_where_they_are_from(tmp_path, monkeypatch):
     begin, end = readme.BEGIN.format("glue"), readme.END
     page.write_text(f"a\n{begin}\nold\n{end}\nb")
     assert kept.glue_results() == kept.kept_table("study", "08", "verdict") == {}
+    assert "(63.1)" in readme.core_table() and readme.GPU in readme.core_table()
     assert readme.TO_MEASURE in readme.refreshed(page.read_text())
-    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results" / "figures").mkdir(parents=True)
+    wide = tmp_path / "out" / "results" / "figures" / "wide.png"
+    Image.new("RGBA", (900, 90), "red").save(wide)
     (tmp_path / "out" / "results.json").write_text(kept_json(tmp_path))
     readme.take("gpu", tmp_path / "out")
     assert kept.kept_table("gpu", "08", "verdict") == kept.kept_table("gpu", "09", "kept") == {}
+    with Image.open(tmp_path / "results" / "figures" / "card-09.png") as card:
+        colours = [card.convert("RGB").getpixel(at) for at in ((240, 150), (240, 10))]
+        assert card.size == readme.CARD and colours == [(255, 0, 0), (255, 255, 255)]
     said = readme.refreshed(page.read_text())
     assert "| paper | 69.5 |" in said and "| lrc |  |" in said and "old" not in said
     for part in ("3 seed(s)", "a card, bf16", "commit abc", "2030-01-02", "10 min", "Ours: dev."):
         assert part in said
     assert str(tmp_path) not in (tmp_path / "results" / "gpu.json").read_text()
+    core = readme.core_table()
+    assert "| LRC-BERT |" in core and "| 61.5 (63.1) |" in core and "commit abc" in core
     assert readme.refreshed("no block") == "no block"
 
 
@@ -93,10 +119,18 @@ def test_verdicts_are_those_of_the_study_where_there_is_one(tmp_path, monkeypatc
     (tmp_path / "study.json").write_text(kept_json(tmp_path))
     short, whole, seeds = readme.result_table(), readme.full_tables(), readme.seeds_table()
     assert "`study`" in short and "`study`" in seeds and note not in short + seeds
-    assert short.count("| COS-NCE helps | +1 | +2.0 points (+1.0 to +3.0) | supported |") == 12
+    assert short.count("| COS-NCE helps | +1 | +2.0 (+1.0 to +3.0) | ✓ supported |") == 12
+    assert "14 claims: 14 supported" in short
     assert "5 seeds that share one | teacher. " not in whole and r"one \| teacher" in whole
     assert "5 seeds that share one" in short and "| COS-NCE | 1.235 |" in seeds
     assert whole.count("### Claims (notebook 09)") == 2 and readme.STUDY not in whole
+
+
+@pytest.mark.parametrize("start", circle.STARTS)
+def test_the_student_of_the_animation_ends_in_the_minimum_of_the_loss(start):
+    assert circle.descent(start)[-1] == pytest.approx(circle.minimum(), abs=1)
+    everywhere = circle.loss(circle.torch.arange(-180.0, 180.0).double())
+    assert everywhere.argmin() - 180 == pytest.approx(circle.minimum(), abs=1)
 
 
 def test_the_command_that_measures_on_a_gpu_is_one_that_reproduce_takes(tmp_path):
