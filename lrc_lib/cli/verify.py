@@ -6,6 +6,7 @@ counted and not checked.
 
 import math
 import runpy
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -110,6 +111,7 @@ def _pages() -> Iterator[Cell]:
     """README.md and docs/: the measured blocks must be those that tools/readme.py writes."""
     tool = ROOT / "tools" / "readme.py"
     if tool.exists():
+        sys.path.insert(0, str(tool.parent))  # the tool reads its neighbours
         made = runpy.run_path(str(tool))
         for page in made["PAGES"]:
             text = page.read_text(encoding="utf-8")
