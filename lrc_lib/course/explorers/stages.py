@@ -110,7 +110,15 @@ def explore_stages(steps: int = MOST, boundary: float = 0.8, warmup: float = 0.1
         "schedule": ("learning-rate schedule", "linear", SCHEDULES),
         "warmup": ("warm-up (share of steps)", warmup, sorted({warmup, *numbers(0, 0.5, 0.05)})),
     }
-    return explorer(functools.partial(stages_at, steps=steps), controls)
+    return explorer(functools.partial(stages_at, steps=steps), controls, PLACES)
+
+
+PLACES = {
+    "boundary 0.8, linear": {"boundary": 0.8},
+    "boundary 0.35": {"boundary": 0.35},
+    "0.8, restart": {"boundary": 0.8, "schedule": "restart"},
+    "0.8, constant": {"boundary": 0.8, "schedule": "constant"},
+}
 
 
 def draw_stages(steps: int = MOST):
@@ -118,10 +126,4 @@ def draw_stages(steps: int = MOST):
 
     Taught in: notebooks/04_two_stage_distillation.
     """
-    places = {
-        "boundary 0.8, linear": {},
-        "boundary 0.35": {"boundary": 0.35},
-        "0.8, restart": {"schedule": "restart"},
-        "0.8, constant": {"schedule": "constant"},
-    }
-    return positions(functools.partial(stages_at, steps=steps), places)
+    return positions(functools.partial(stages_at, steps=steps), PLACES)
