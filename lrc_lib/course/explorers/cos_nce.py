@@ -77,9 +77,8 @@ class Scene(NamedTuple):
     teacher: np.ndarray
     negatives: np.ndarray
 
-    @property
-    def loss(self):
-        return functools.partial(losses, teacher=self.teacher, negatives=self.negatives)
+    def loss(self, students):
+        return losses(students, self.teacher, self.negatives)
 
 
 def scene(
@@ -242,9 +241,9 @@ def explore_cos_nce():
         "height": ("student's height (°)", 30, range(-90, 91, STEP)),
         "length": ("student's length", 1.0, steps(0.2, 1.3, 0.1)),
         "teacher": ("teacher's direction (°)", 0, around),
-        "negatives": ("negatives' direction (°)", 70, around),
+        "negatives": ("negatives' angle (°)", 70, around),
         "spread": ("negatives' spread (°)", 60, range(0, 361, 10)),
-        "count": ("number of negatives K", 15, range(1, 32)),
+        "count": ("negatives K", 15, range(1, 32)),
         "turn": ("turn the sphere (°)", 20, around),
     }
     flat = controls.keys() - {"height", "turn"}

@@ -120,9 +120,9 @@ def explore_negatives():
     Taught in: notebooks/01_cos_nce_geometry.
     """
     controls = {
-        "count": ("number of negatives K", 15, COUNTS),
-        "spread": ("spread of the negatives", 0.3, steps(0, 0.6, 0.05)),
-        "anisotropy": ("anisotropy (shared part)", 0.5, steps(0, 0.95, 0.05)),
+        "count": ("negatives K", 15, COUNTS),
+        "spread": ("negatives' spread", 0.3, steps(0, 0.6, 0.05)),
+        "anisotropy": ("anisotropy", 0.5, steps(0, 0.95, 0.05)),
         "temperature": ("InfoNCE's temperature", 0.1, TEMPERATURES),
     }
     return explorer(negatives_at, controls, PLACES)

@@ -91,7 +91,7 @@ def explorer(draw, controls, places=None, used=None, below=None, panels=2, downh
     if os.environ.get("LRC_HEADLESS"):
         print("No sliders when headless: the static figure above shows some of their positions.")
         return None
-    moved = {name: _control(*control) for name, control in controls.items()}
+    moved, busy = {name: _control(*control) for name, control in controls.items()}, []
     picture = ipywidgets.HTML(layout={"flex": "3 1 32em", "min_width": "0"})
     more = ipywidgets.HTML(layout={"flex": "1 1 100%", "min_width": "0"})
 
@@ -99,6 +99,8 @@ def explorer(draw, controls, places=None, used=None, below=None, panels=2, downh
         return {name: control.value for name, control in moved.items()}
 
     def redraw(_=None):
+        if busy:
+            return
         here = values()
         names = used(**here) if used else moved
         for name, control in moved.items():
@@ -106,15 +108,11 @@ def explorer(draw, controls, places=None, used=None, below=None, panels=2, downh
         picture.value = picture_html(draw, here, panels)
         more.value = below(**here) if below else ""
 
-    def watch(on):
-        for control in moved.values():
-            (control.observe if on else control.unobserve)(redraw, names="value")
-
     def go_to(wanted):
-        watch(False)  # one picture, not one per control
+        busy.append("one picture, not one per control")
         for name, control in moved.items():
             control.value = wanted.get(name, controls[name][1])
-        watch(True)
+        busy.clear()
         redraw()
 
     def walk():
@@ -127,7 +125,8 @@ def explorer(draw, controls, places=None, used=None, below=None, panels=2, downh
     buttons = [ipywidgets.Button(description=t, layout={"width": "auto"}) for t in actions]
     for button, action in zip(buttons, actions.values(), strict=True):
         button.on_click(lambda _, action=action: action())
-    watch(True)
+    for control in moved.values():
+        control.observe(redraw, names="value")
     redraw()
     row = ipywidgets.Box(buttons, layout={"flex_flow": "row wrap"})
     column = ipywidgets.VBox([*moved.values(), row], layout={"flex": "2 1 20em", "min_width": "0"})

@@ -100,15 +100,15 @@ def explore_stages(steps: int = MOST, boundary: float = 0.8, warmup: float = 0.1
     weights = numbers(0, 5, 0.5)
     controls = {
         "boundary": (
-            "boundary (share of steps)",
+            "boundary (of steps)",
             boundary,
             sorted({boundary, *numbers(0, 0.95, 0.05)}),
         ),
         "alpha": ("stage 2: layers, α", 1.0, weights),
-        "beta": ("stage 2: soft label, β", 1.0, weights),
-        "gamma": ("stage 2: hard label, γ", 3.0, weights),
-        "schedule": ("learning-rate schedule", "linear", SCHEDULES),
-        "warmup": ("warm-up (share of steps)", warmup, sorted({warmup, *numbers(0, 0.5, 0.05)})),
+        "beta": ("stage 2: soft, β", 1.0, weights),
+        "gamma": ("stage 2: hard, γ", 3.0, weights),
+        "schedule": ("learning rate", "linear", SCHEDULES),
+        "warmup": ("warm-up (of steps)", warmup, sorted({warmup, *numbers(0, 0.5, 0.05)})),
     }
     return explorer(functools.partial(stages_at, steps=steps), controls, PLACES)
 
