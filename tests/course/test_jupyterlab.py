@@ -180,10 +180,14 @@ def test_a_key_turns_the_circle_into_a_sphere(page):
     assert "On the sphere" in picture.inner_text()
     assert box.locator("[role=slider]:visible").count() == sliders + 2
     press(page, box, box.get_by_role("button", name="roll downhill"), "Space")
-    there = "box => / [0-3]° from u/.test(box.innerText)"
-    page.wait_for_function(there, arg=box.element_handle(), timeout=90_000)
-    press(page, box, box.get_by_role("button", name="reset"), "Space")
-    assert "On the circle" in picture.inner_text()
+
+    def wait_for(words):
+        there = f"box => /{words}/.test(box.innerText)"
+        page.wait_for_function(there, arg=box.element_handle(), timeout=90_000)
+
+    wait_for("[0-3]° from u")
+    box.get_by_role("button", name="reset").press("Space")
+    wait_for("On the circle")
     assert page.problems == []
 
 
