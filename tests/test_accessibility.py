@@ -153,8 +153,3 @@ def test_series_of_one_figure_differ_in_more_than_colour():
     assert len({patch.get_hatch() for group in bars.containers for patch in group}) == 7
     groups = {str(i): STEPS + i for i in range(7)}
     assert len(dashes(plots.outlined_histograms(groups, "x").axes[0].lines)) == 7
-    assert (
-        len(dashes(plots.histogram_by_correctness(STEPS, STEPS % 2 == 0, "x").axes[0].lines)) == 2
-    )
-    containers = plots.k_changes_variance([1, 4], [1, 1], [2, 1], [0, 1], [1, 1]).axes[0].lines
-    assert {"o", "s"} <= {line.get_marker() for line in containers}

@@ -16,6 +16,7 @@ FOLDED = {  # tag of a cell whose code is folded: the title of the fold
     "parameters": "Settings",
     "injected-parameters": "Settings of this run",
     "install": "Installs the kit where it is missing",
+    "setup": "Imports",
 }
 INSTEAD = {  # tag of a cell whose output needs a reader who runs it: what stands in its place
     "interactive": "Sliders: open the notebook in JupyterLab. The figure above shows them at rest.",

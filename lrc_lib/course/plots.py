@@ -84,53 +84,18 @@ def distance_to_negative(positive: float, negative: float) -> Figure:
     return fig
 
 
-def k_changes_variance(k, mean, spread, infonce_mean, infonce_spread) -> Figure:
-    """Mean and spread (sd over draws) of COS-NCE and InfoNCE against the number of negatives.
-
-    Args:
-        k, mean, spread, infonce_mean, infonce_spread: (n,) each.
-
-    Taught in: notebooks/01_cos_nce_geometry.
-    """
-    k, spread = np.asarray(k, dtype=float), np.asarray(spread, dtype=float)
-    fig, (left, right) = _axes(2)
-    cosine = {"fmt": "o-", "color": BLUE, "capsize": 3, "label": "COS-NCE"}
-    contrast = {"fmt": "s--", "color": VERMILION, "capsize": 3, "label": "InfoNCE"}
-    left.errorbar(k, mean, spread, **cosine)
-    left.errorbar(k, infonce_mean, infonce_spread, **contrast)
-    left.set(xlabel="number of negatives K", ylabel="loss, mean ± sd over draws", xscale="log")
-    right.plot(k, spread, "o-", color=BLUE, label="COS-NCE, measured")
-    law = spread[0] * np.sqrt(k[0] / k)
-    right.plot(k, law, color=BLACK, ls=":", label=r"from the first point, $\propto 1/\sqrt{K}$")
-    right.set(xlabel="number of negatives K", ylabel="sd over draws", xscale="log", yscale="log")
-    for ax, title in ((left, "the mean of the loss"), (right, "its spread")):
-        ax.set_title(title)
-        ax.legend()
-    return fig
-
-
-def curves(series, xlabel: str, ylabel: str, boundary=None) -> Figure:
+def curves(series, xlabel: str, ylabel: str) -> Figure:
     """One line per series, each with its own colour and line style.
 
     Args:
         series: {label: (x, y)}, at most 7.
-        boundary: x where stage 2 begins, drawn as a vertical line.
     """
     fig, ax = _axes(width=8)
     for (label, (x, y)), colour, line in zip(series.items(), COLOURS, LINES, strict=False):
         ax.plot(x, y, color=colour, ls=line, label=label)
-    if boundary is not None:
-        _mark(ax, boundary, "stage 2")
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.legend()
     return fig
-
-
-def _mark(ax, x, label, **look):
-    """A dotted vertical line with its label at the top."""
-    ax.axvline(x, color=GREY, ls=":", lw=1.5)
-    where = ax.get_xaxis_transform()
-    ax.annotate(f" {label}", (x, 0.98), xycoords=where, color=GREY, va="top", **look)
 
 
 def training_curves(history, titles, boundary=None, window=1) -> Figure:
@@ -150,7 +115,9 @@ def training_curves(history, titles, boundary=None, window=1) -> Figure:
         ax.plot(history["step"], values, color=colour, alpha=0.25, lw=0.8, ls="-")
         ax.plot(history["step"], mean, color=colour, ls="-")
         if boundary is not None:
-            _mark(ax, boundary, "stage 2")
+            ax.axvline(boundary, color=GREY, ls=":", lw=1.5)
+            where = {"xycoords": ax.get_xaxis_transform(), "color": GREY, "va": "top"}
+            ax.annotate(" stage 2", (boundary, 0.98), **where)
         ax.set(xlabel="step", title=title)
     return fig
 
@@ -158,22 +125,31 @@ def training_curves(history, titles, boundary=None, window=1) -> Figure:
 def smoothed_curves(panels, xlabel: str, ylabel: str) -> Figure:
     """Panels side by side, each series thin as it is and thick as its running mean.
 
+    Below each panel stands the first series minus the second one, where the difference is seen.
+
     Args:
         panels: {panel title: {label: (x, values, mean)}}, arrays of one length; NaN in a mean
             where its window does not fit.
 
     Taught in: notebooks/06_loss_curves.
     """
-    fig, axes = _axes(len(panels), width=9.6, squeeze=False)
-    for ax, (title, series) in zip(axes[0], panels.items(), strict=True):
-        for (label, (x, values, mean)), colour, line in zip(
-            series.items(), COLOURS, LINES, strict=False
-        ):
+    fig = Figure(figsize=(9.6, 5.2), layout="constrained")
+    axes = fig.subplots(2, len(panels), sharex="col", squeeze=False, height_ratios=(3, 2))
+    for (ax, below), (title, series) in zip(axes.T, panels.items(), strict=True):
+        looks = zip(series.items(), COLOURS, LINES, strict=False)
+        for (label, (x, values, mean)), colour, line in looks:
             ax.plot(x, values, color=colour, ls="-", lw=0.6, alpha=0.3)
             ax.plot(x, mean, color=colour, ls=line, lw=2.2, label=label)
-        ax.set(xlabel=xlabel, title=title)
+        (_, one, mean), (_, other, smooth), *_ = series.values()
+        below.plot(x, one - other, color=BLACK, ls="-", lw=0.6, alpha=0.4)
+        below.plot(x, mean - smooth, color=BLACK, ls="-", label="first minus second")
+        below.axhline(0, color=GREY, ls=":")
+        ax.set_title(title)
+        below.set_xlabel(xlabel)
     axes[0, 0].set_ylabel(ylabel)
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    axes[1, 0].set_ylabel("difference")
+    handles = [ax.get_legend_handles_labels() for ax in axes[:, 0]]
+    fig.legend(*(a + b for a, b in zip(*handles, strict=True)), loc="outside lower center", ncols=4)
     return fig
 
 
@@ -224,50 +200,77 @@ def interval_histogram(draws, scores, low, high, xlabel: str) -> Figure:
     return fig
 
 
-def _outlines(ax, groups, bins, stat):
-    """The outlines of several histograms over the same bins; groups: {label: (n,) numbers}."""
-    edges = np.histogram_bin_edges(np.concatenate([*groups.values()]), bins)
+def outlined_histograms(groups, xlabel: str, marks=None, stat="probability") -> Figure:
+    """The outlines of several histograms over one axis, with the mean ± sd of each.
+
+    Args:
+        groups: {label: (n,) numbers}; an empty one is left out.
+        marks: {label: x}, vertical lines with their labels in the legend.
+        stat: "probability", shares of the rows, or "density", each with area 1.
+
+    Taught in: notebooks/04_two_stage_distillation, notebooks/07_mse_and_angle.
+    """
+    fig, ax = _axes(width=8)
+    groups = {
+        f"{name}: {np.mean(v):.3f} ± {np.std(v):.3f}": v for name, v in groups.items() if len(v)
+    }
+    edges = np.histogram_bin_edges(np.concatenate([*groups.values()]), 25)
     for (label, values), colour, line in zip(groups.items(), COLOURS, LINES, strict=False):
         look = {"color": colour, "linestyle": line, "linewidth": 2, "label": label}
         seaborn.histplot(x=values, bins=edges, stat=stat, element="step", fill=False, ax=ax, **look)
-
-
-def histogram_by_correctness(values, correct, xlabel: str, title: str = "") -> Figure:
-    """Two outlined histograms on one axis, each with area 1: right and wrong predictions.
-
-    Args:
-        values: (n,) numbers. correct: (n,) booleans.
-    """
-    values, correct = np.asarray(values), np.asarray(correct)
-    fig, ax = _axes(width=7)
-    groups = {"right": values[correct], "wrong": values[~correct]}
-    labelled = {
-        f"{name}: n = {len(group)}, median {np.median(group):.3g}": group
-        for name, group in groups.items()
-        if len(group)
-    }
-    _outlines(ax, labelled, 30, "density")
-    ax.set(xlabel=xlabel, ylabel="density", title=title)
-    ax.legend()
+    for label, x in (marks or {}).items():
+        ax.axvline(x, color=BLACK, ls=":", label=label)
+    ax.set(xlabel=xlabel, ylabel="share of the rows" if stat == "probability" else stat)
+    fig.legend(loc="outside lower center", ncols=2)
     return fig
 
 
-def outlined_histograms(groups, xlabel: str, marks=None) -> Figure:
-    """The outlines of several histograms over one axis, as shares of their rows.
+def gram_maps(maps, groups=()) -> Figure:
+    """The cosines of all pairs of a batch as colours, one map per system.
 
     Args:
-        groups: {label: (n,) numbers}.
-        marks: {label: x}, vertical lines.
+        maps: {title: (n, n) cosines}.
+        groups: first row of each group after the first one, where a line is drawn.
+
+    Taught in: notebooks/01_cos_nce_geometry, notebooks/02_teacher_and_student.
+    """
+    fig, axes = _axes(len(maps), width=9.6, height=3.6, squeeze=False)
+    low = min(np.asarray(m).min() for m in maps.values())
+    for ax, (title, cosines) in zip(axes[0], maps.items(), strict=True):
+        image = ax.imshow(cosines, cmap="cividis", vmin=low, vmax=1)
+        for row in groups:
+            ax.axhline(row - 0.5, color="white", ls="-", lw=1)
+            ax.axvline(row - 0.5, color="white", ls="-", lw=1)
+        ax.set(title=title, xticks=[], yticks=[])
+        ax.grid(visible=False)
+    fig.colorbar(image, ax=axes, label="cosine of two rows", shrink=0.8)
+    return fig
+
+
+def flow(boxes, arrows) -> Figure:
+    """A drawing of boxes and arrows.
+
+    Args:
+        boxes: {name: (x, y, text)}, any units.
+        arrows: (from, to, label, line style) of each.
 
     Taught in: notebooks/04_two_stage_distillation.
     """
-    fig, ax = _axes(width=8)
-    labelled = {f"{label}: mean {np.mean(v):.3f}": v for label, v in groups.items()}
-    _outlines(ax, labelled, 25, "probability")
-    for label, x in (marks or {}).items():
-        _mark(ax, x, label, rotation=90)
-    ax.set(xlabel=xlabel, ylabel="share of the rows")
-    fig.legend(loc="outside lower center", ncols=3)
+    fig, ax = _axes(width=9.6, height=0.8 * len({y for _, y, _ in boxes.values()}))
+    look, drawn = {"ha": "center", "va": "center", "zorder": 3}, {}
+    for name, (x, y, text) in boxes.items():
+        frame = {"boxstyle": "round,pad=0.5", "fc": "white", "ec": BLACK}
+        drawn[name] = ax.text(x, y, text, bbox=frame, **look).get_bbox_patch()
+    for start, end, label, line in arrows:
+        ends = np.array([boxes[start][:2], boxes[end][:2]])
+        how = {"arrowstyle": "-|>", "ls": line, "color": BLUE, "lw": 1.6}
+        how |= {"patchA": drawn[start], "patchB": drawn[end]}
+        ax.annotate("", ends[1], ends[0], arrowprops=how, zorder=1)
+        paper = {"fc": "white", "ec": "none", "pad": 1}
+        ax.text(*ends.mean(0), label, color=ink(BLUE), fontsize=9, bbox=paper, **look)
+    xs, ys = zip(*((x, y) for x, y, _ in boxes.values()), strict=True)
+    ax.set(xlim=(min(xs) - 0.5, max(xs) + 0.5), ylim=(min(ys) - 0.5, max(ys) + 0.5))
+    ax.axis("off")
     return fig
 
 

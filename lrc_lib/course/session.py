@@ -70,8 +70,6 @@ class Session:
             f"device {self.device}, {self.spec().precision}, {torch.get_num_threads()} thread(s); "
             f"store {self.out}"
         )
-        number = notebook.name[:2]
-        print(f"How long it takes: python reproduce.py --plan --only {number}, with your settings.")
 
     def spec(self, recipe="lrc", task=None, seed=None):
         """The `RunSpec` of one run of this profile; None is the first task or the first seed.
@@ -82,13 +80,14 @@ class Session:
         self.profile = with_choice(self.profile, task or self.task, recipe, self.out)
         return self.profile.spec(task or self.task, recipe, self.seeds[0] if seed is None else seed)
 
-    def run(self, recipe="lrc", task=None, seed=None, like=None, **settings):
+    def run(self, recipe="lrc", task=None, seed=None, like=None, quiet=False, **settings):
         """The `RunResult` of a run: read from the store, or trained now. Prints one line.
 
         Where its settings are still to be chosen, all candidates are trained first.
 
         Args:
             like: a result whose learning rate is used, so that two runs differ in one switch only.
+            quiet: prints nothing about a run that is in the store.
             settings: fields of `RunSpec` in which the run differs from the profile's.
         """
         spec = self.spec(recipe, task, seed)
@@ -105,7 +104,8 @@ class Session:
         if result.id not in self._record["runs"]:
             self._record["runs"].append(result.id)
         how = "read from the store" if known else f"trained in {time.perf_counter() - begun:.0f} s"
-        print(f"{spec.recipe} on {spec.task}, seed {spec.seed}: {how} ({result.id})")
+        if not (known and quiet):
+            print(f"{spec.recipe} on {spec.task}, seed {spec.seed}: {how} ({result.id})")
         return result
 
     def figure(self, fig, name, alt, caption=""):

@@ -26,6 +26,8 @@ from lrc_lib.models import build_student, embeddings_replaced
 
 HOSTILE = '<script>alert("x")</script> & \x00 "quoted"'
 SECONDS_A_MOVE = 2  # wall clock of the quickest; about 0.1 where no other programs run
+KINDS = (ipywidgets.SelectionSlider, ipywidgets.ToggleButtons)  # for numbers, for words
+COLUMNS = {"cases": 2, "negatives": 3, "perturbation": 3, "cos_nce": 4, "stages": 4}
 each = pytest.mark.parametrize("name", ("cos_nce", "negatives", "stages", "perturbation", "cases"))
 
 
@@ -79,8 +81,9 @@ def test_every_slider_has_a_name_and_changes_the_picture_and_its_words(name, bui
     (column, *pictures), seconds = build("explore", name).children, []
     if name == "cos_nce":
         column.children[0].value = "sphere"  # all of its sliders matter there
-    for control in column.children:
-        assert isinstance(control, ipywidgets.SelectionSlider) and len(control.description) >= 4
+    for control in column.children[:-1]:
+        words = all(isinstance(value, str) for _, value in control.options)
+        assert isinstance(control, KINDS[words]) and len(control.description) >= 4
         before, start = [picture.value for picture in pictures], control.value
         for value in {control.options[0][1], control.options[-1][1]} - {start}:
             begun = time.monotonic()
@@ -104,7 +107,7 @@ def test_the_static_twin_has_no_warnings_and_no_entry_that_differs_in_colour_alo
         fig = build("draw", name)
         fig.savefig(io.BytesIO(), format="png", dpi=50)
         titles = [title for ax in fig.axes if (title := ax.get_title("left"))]
-    assert len(titles) == (2 if name == "cases" else 4) and plt.get_fignums() == []
+    assert len(titles) == COLUMNS[name] and plt.get_fignums() == []
     lines = [handle for handle in fig.legends[0].legend_handles if hasattr(handle, "get_marker")]
     looks = {(x.get_linestyle(), x.get_marker(), x.get_mfc() == "white") for x in lines}
     assert len(looks) == len(lines)
@@ -114,17 +117,33 @@ def test_the_static_twin_and_the_sliders_call_the_same_function(build, monkeypat
     seen = []
     monkeypatch.setattr(negatives, "negatives_at", lambda axes, **values: seen.append(values) or "")
     build("draw", "negatives"), build("explore", "negatives")
-    assert [values.get("temperature") for values in seen] == [0.05, 0.5, 100, 0.05, 0.1]
+    assert [values.get("temperature") for values in seen] == [0.05, 100, 0.05, 0.1]
 
 
 def test_only_the_sliders_that_matter_are_shown(build):
     column, picture, _ = build("explore", "cos_nce").children
-    space, *rest = column.children
+    space, *rest, _ = column.children
     hidden = [c.description for c in rest if c.layout.display == "none"]
     assert hidden == ["student's height (°)", "turn the sphere (°)"]
     space.value = "sphere"
     assert "On the sphere" in picture.value
     assert all(c.layout.display != "none" for c in rest)
+
+
+def test_a_preset_sets_its_place_reset_goes_back_and_the_student_rolls_down(build):
+    column, picture, more = build("explore", "cos_nce").children
+    *controls, row = column.children
+    buttons, start = {b.description: b.click for b in row.children}, picture.value
+    buttons["on the sphere"]()
+    assert [c.value for c in controls[:3]] == ["sphere", 75, 35] and "sphere" in picture.value
+    buttons["roll downhill"]()
+    assert [c.value for c in controls[:3]] == ["sphere", -20, 0], "u* is at -18° on the equator"
+    buttons["reset"]()
+    assert picture.value == start and "score 95 of 100" in more.value
+
+
+def test_the_challenge_can_be_met():
+    assert "score 100" in cos_nce.challenge(spread=0) and "Done" in cos_nce.challenge(spread=0)
 
 
 def test_a_fan_is_centred_and_of_length_1():
@@ -157,7 +176,7 @@ def test_the_optimum_is_the_smallest_loss_and_the_ways_down_are_its_slopes(width
 @pytest.mark.parametrize("space", ["circle", "sphere"])
 def test_every_vector_lies_on_the_wave_and_the_optimum_at_its_bottom(space):
     axes = matplotlib.figure.Figure().subplots(1, 2)
-    says = [cos_nce.cos_nce_at(axes, space, length=x, student=75) for x in (0.5, 1.0)]
+    says = [cos_nce.cos_nce_at(axes, space=space, length=x, student=75) for x in (0.5, 1.0)]
     short, long = (words.split("MSE") for words in says)
     assert short[0] == long[0] and short[1] != long[1], "the length changes the MSE alone"
     wave, *marks = (line.get_data() for line in axes[1].lines[:5])
@@ -252,7 +271,8 @@ def test_kinds_part_the_rows_and_marks_say_right_or_wrong():
     whole, *rest = cases.kinds(wrong).values()
     assert whole.all() and (sum(part.astype(int) for part in rest) == 1).all()
     only = page(kind="only lrc is right")
-    assert "good ✓" in only and "bad ✗ wrong" in only and "good ✗" not in only
+    assert "good ✓" in only and re.search("bad <b [^>]+>✗ wrong</b>", only)
+    assert "good <b" not in only
     nobody = dict.fromkeys(wrong, np.zeros(30))
     assert "0 rows, page 1 of 1" in page(kind="both are wrong", given=(rows, nobody))
 

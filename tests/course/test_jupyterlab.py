@@ -18,12 +18,14 @@ from browser import browser_page
 from lrc_lib.course.notebook import ROOT
 
 TOKEN = "lrc"
+LOW = 560  # pixels that JupyterLab leaves a notebook on a screen of 768
 SETUP = """
 from types import SimpleNamespace
 from lrc_lib.course import explorers
 from lrc_lib.course.explorers import explore_cases, explore_cos_nce, explore_negatives
 from test_explorers import dev_rows, tiny_walks
 measured, (everything, wrong) = tiny_walks(), dev_rows()
+mistakes = wrong
 steps, spec = 345, SimpleNamespace(stage_boundary=0.8, warmup=0.1)
 """
 EXPLORERS = {"cos_nce", "negatives", "stages", "perturbation", "cases"}
@@ -114,7 +116,7 @@ def _wait_for(server, port, log, seconds=60):
 @pytest.fixture(scope="module")
 def page(lab):
     """The notebook in a browser, all cells run from the menu."""
-    with browser_page(viewport={"width": 1300, "height": 1000}) as page:
+    with browser_page(viewport={"width": 1300, "height": 768}) as page:
         page.goto(lab)
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
         page.get_by_text("| Idle").wait_for(timeout=60_000)  # the kernel is there
@@ -162,6 +164,7 @@ def test_arrow_keys_move_every_slider_and_the_picture_follows(page, name):
     size, beside = drawn.bounding_box(), sliders.bounding_box()
     assert size["width"] > 400 and size["height"] > 150
     assert beside["x"] + beside["width"] <= size["x"], "sliders and picture side by side"
+    assert max(x["y"] + x["height"] for x in (size, beside)) - size["y"] < LOW, "on one screen"
     for handle in box.locator("[role=slider]:visible").all():
         at_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
         there, back = ("ArrowLeft", "ArrowRight") if at_end else ("ArrowRight", "ArrowLeft")
@@ -173,9 +176,18 @@ def test_arrow_keys_move_every_slider_and_the_picture_follows(page, name):
 def test_a_key_turns_the_circle_into_a_sphere(page):
     box, picture = explorer(page, "cos_nce")
     sliders = box.locator("[role=slider]:visible").count()
-    press(page, box, box.locator("[role=slider]").first, "ArrowRight")
+    press(page, box, box.get_by_role("button", name="sphere", exact=True), "Space")
     assert "On the sphere" in picture.inner_text()
     assert box.locator("[role=slider]:visible").count() == sliders + 2
+    press(page, box, box.get_by_role("button", name="roll downhill"), "Space")
+
+    def wait_for(words):
+        there = f"box => /{words}/.test(box.innerText)"
+        page.wait_for_function(there, arg=box.element_handle(), timeout=90_000)
+
+    wait_for("[0-3]° from u")
+    box.get_by_role("button", name="reset").press("Space")
+    wait_for("On the circle")
     assert page.problems == []
 
 

@@ -25,8 +25,11 @@ PARAMETERS = {
     "OUT": "",
     "SETTINGS": "",
 }
-TAGS = {"parameters", "install", "interactive", "exercise", "check"}
+TAGS = {"parameters", "install", "setup", "interactive", "exercise", "check"}
+PLUMBING = {"parameters", "install", "setup"}  # folded
 LONGEST, MEDIAN = 25, 10  # lines of code in a cell
+MOST_MINUTES = 60  # of reading
+REPORTS = r"(session\.(figure|table|finding|note)|print)$"
 TEXT = re.compile(r"""\s*((alt=|caption=|note=)?[rf]{0,2}["'].*|[][(){},]*)""")
 
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -58,6 +61,69 @@ def prose(path):
     """The markdown, without code blocks and inline code."""
     text = "\n\n".join(cell.source for cell in cells(path, "markdown"))
     return re.sub(r"`[^`]*`", "", re.sub(r"```.*?```", "", text, flags=re.S))
+
+
+def reading_minutes(path) -> int:
+    """Minutes to read a notebook without its exercises: 200 words a minute, 15 lines of code, and
+    half a minute for a figure or a table."""
+    words, shown = 0, []
+    for cell in teaching_cells(path):
+        if cell.cell_type == "markdown":
+            words += len(re.sub(r"```.*?```", "", cell.source, flags=re.S).split())
+        elif not PLUMBING & set(cell.metadata.get("tags", [])):
+            shown.append(cell.source)
+    lines = sum(bool(line.strip()) for source in shown for line in source.splitlines())
+    seen = sum(len(re.findall(r"session\.(?:figure|table)\(", source)) for source in shown)
+    return round(words / 200 + lines / 15 + seen / 2)
+
+
+def teaching_cells(path):
+    """All cells but the exercises."""
+    inside = False
+    for cell in read(path).cells:
+        inside = (inside or "## Exercises" in cell.source) and "## Summary" not in cell.source
+        if not inside:
+            yield cell
+
+
+@each_notebook
+def test_the_header_says_how_long_reading_takes(path):
+    minutes = reading_minutes(path)
+    assert minutes <= MOST_MINUTES
+    stated = re.search(r"\| Study time \| about (\d+) minutes", read(path).cells[0].source)
+    if stated:
+        assert abs(int(stated[1]) - minutes) <= 5, f"about {minutes} minutes of reading"
+
+
+@each_notebook
+def test_few_cells_do_nothing_but_report(path):
+    """A cell only reports if half of its lines or more show figures, tables and findings."""
+    cells, only = [*teaching_cells(path)], 0
+    for cell in (c for c in cells if c.cell_type == "code"):
+        lines = [0, 0]
+        for statement in ast.parse(cell.source).body:
+            calls = {
+                line
+                for node in ast.walk(statement)
+                if isinstance(node, ast.Call) and re.match(REPORTS, ast.unparse(node.func))
+                for line in range(node.lineno, node.end_lineno + 1)
+            }
+            lines[0] += len(calls)
+            lines[1] += statement.end_lineno - statement.lineno + 1
+        only += lines[0] >= lines[1] / 2 and "session." in cell.source
+    assert only <= 0.3 * len(cells), f"{only} of {len(cells)} cells only report"
+
+
+@each_notebook
+def test_plumbing_is_folded_after_the_question(path):
+    """Settings, installer and imports stand together, behind the title and the first question."""
+    tagged = [PLUMBING & set(cell.metadata.get("tags", [])) for cell in read(path).cells]
+    if {"setup"} not in tagged:
+        pytest.skip("not yet")
+    first = tagged.index({"parameters"})
+    assert first <= 2 and tagged[first : first + 3] == [{"parameters"}, {"install"}, {"setup"}]
+    for cell in read(path).cells[first : first + 3]:
+        assert cell.metadata["jupyter"] == {"source_hidden": True}
 
 
 def test_there_are_notebooks_and_no_stranger_among_them():

@@ -30,8 +30,7 @@ ROWS = pd.DataFrame(
 DRAWN = {
     "euclid_vs_angle": lambda: plots.euclid_vs_angle((2.4, 1.1), (-1, 1.5), (1, 0.4), (2, 2)),
     "distance_to_negative": lambda: plots.distance_to_negative(0.35, 1.35),
-    "k_changes_variance": lambda: plots.k_changes_variance([1, 3], [1, 1], [2, 1], [0, 1], [1, 1]),
-    "curves": lambda: plots.curves({"a": (STEPS, STEPS), "b": (STEPS, 2 * STEPS)}, "x", "y", 40),
+    "curves": lambda: plots.curves({"a": (STEPS, STEPS), "b": (STEPS, 2 * STEPS)}, "x", "y"),
     "training_curves": lambda: plots.training_curves(HISTORY, TITLES, 40, window=5),
     "interval_dots": lambda: plots.interval_dots(ROWS, "accuracy"),
     "interval_dots, no paper": lambda: plots.interval_dots(ROWS.drop(columns="paper"), "score"),
@@ -39,9 +38,14 @@ DRAWN = {
         ROWS.assign(scores=[[79.0, 81.0], [75.0], None]), "accuracy"
     ),
     "interval_histogram": lambda: plots.interval_histogram(STEPS / 10, [1, 4], -1.0, 6.0, "points"),
-    "histogram": lambda: plots.histogram_by_correctness(STEPS / 50, STEPS % 3 == 0, "angle"),
-    "histogram, all right": lambda: plots.histogram_by_correctness(STEPS, STEPS >= 0, "angle"),
-    "outlined_histograms": lambda: plots.outlined_histograms({"a": STEPS, "b": STEPS + 9}, "sure"),
+    "outlined_histograms": lambda: plots.outlined_histograms(
+        {"a": STEPS, "b": STEPS + 9, "none": STEPS[:0]}, "sure", {"cap": 3}
+    ),
+    "gram_maps": lambda: plots.gram_maps({"teacher": np.eye(6), "student": np.eye(6)}, [3]),
+    "flow": lambda: plots.flow({"a": (0, 0, "a"), "b": (1, 1, "b")}, [("a", "b", "up", "--")]),
+    "smoothed_curves": lambda: plots.smoothed_curves(
+        {"stage 1": {"with": [STEPS] * 3, "without": [STEPS] * 3}}, "step", "loss"
+    ),
     "grouped_bars": lambda: plots.grouped_bars(pd.DataFrame({"a": [1, 2], "b": [3, 4]}), "score"),
 }
 

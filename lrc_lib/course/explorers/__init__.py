@@ -5,7 +5,7 @@
 """
 
 from lrc_lib.course.explorers.cases import draw_cases, explore_cases
-from lrc_lib.course.explorers.cos_nce import draw_cos_nce, explore_cos_nce
+from lrc_lib.course.explorers.cos_nce import draw_cos_nce, draw_paths, explore_cos_nce
 from lrc_lib.course.explorers.negatives import draw_negatives, explore_negatives
 from lrc_lib.course.explorers.perturbation import (
     draw_perturbation,
@@ -18,6 +18,7 @@ __all__ = [
     "draw_cases",
     "draw_cos_nce",
     "draw_negatives",
+    "draw_paths",
     "draw_perturbation",
     "draw_stages",
     "explore_cases",

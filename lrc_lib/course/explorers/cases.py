@@ -81,7 +81,8 @@ def page_of(rows, wrong, by: str, order: str, kind: str, page: int) -> str:
     names = ["row", *(f"{name} says" if name in wrong else str(name) for name in table)]
     lines = [[int(i), *values] for i, values in zip(chosen, table.to_numpy(object), strict=True)]
     caption = f"{kind}, by {by}, {order}: {len(found)} rows, page {page} of {last}"
-    return STYLE + table_html(names, lines, escaped(caption))
+    html = table_html(names, lines, escaped(caption))
+    return STYLE + html.replace(" ✗ wrong<", ' <b style="color:#d9480f">✗ wrong</b><')
 
 
 def mistakes_at(axes, rows, wrong, by: str, **_) -> str:

@@ -5,15 +5,18 @@ notebooks/01_cos_nce_geometry.
 """
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from lrc_lib.course.explorers.sliders import explorer, positions, steps
 from lrc_lib.course.palette import BLACK, BLUE, GREEN, GREY, VERMILION
 from lrc_lib.losses import cos_nce
 
 CAMERA = 25  # degrees above the equator
+STEP = 5  # degrees, of a slider
 
 
 def fan(centre: float, spread: float, count: int = 15) -> np.ndarray:
@@ -66,14 +69,25 @@ def ways_down(student, teacher, negatives) -> dict[str, np.ndarray]:
     return {name: -torch.autograd.grad(loss, z)[0].numpy() for name, loss in both.items()}
 
 
-def cos_nce_at(
-    axes, space="circle", student=40, height=30, length=1.0, teacher=0, negatives=70, spread=60,
-    count=15, turn=20,
-) -> str:  # fmt: skip
-    """Draws the vectors on the first of two axes and the loss around them on the second.
+class Scene(NamedTuple):
+    """The vectors that the controls ask for: (3, D) camera, (D,) student, (D,) teacher, (K, D)."""
 
-    The sphere has the circle as its equator. Teacher and negatives stay on it: the loss sees only
-    the mean negative, and that spans a plane with the teacher.
+    camera: np.ndarray
+    student: np.ndarray
+    teacher: np.ndarray
+    negatives: np.ndarray
+
+    def loss(self, students):
+        return losses(students, self.teacher, self.negatives)
+
+
+def scene(
+    space="circle", student=40, height=30, length=1.0, teacher=0, negatives=70, spread=60,
+    count=15, turn=20,
+) -> Scene:  # fmt: skip
+    """The sphere has the circle as its equator, and teacher and negatives stay on it.
+
+    The loss sees only the mean negative, and that spans a plane with the teacher.
 
     Args:
         space: "circle" or "sphere".
@@ -86,27 +100,83 @@ def cos_nce_at(
     flat = space == "circle"
     camera = np.eye(3, 2) if flat else frame(turn, CAMERA)  # (3, D): side, up, towards the viewer
     equator = np.eye(2, camera.shape[1])
-    t, n = fan(teacher, 0, 1)[0] @ equator, fan(negatives, spread, count) @ equator
-    z = length * (fan(student, 0, 1)[0] if flat else frame(student, height)[2])
-    best, loss = optimum(t, n), functools.partial(losses, teacher=t, negatives=n)
+    z = fan(student, 0, 1)[0] if flat else frame(student, height)[2]
+    others = fan(negatives, spread, count) @ equator
+    return Scene(camera, length * z, fan(teacher, 0, 1)[0] @ equator, others)
+
+
+def cos_nce_at(axes, **values) -> str:
+    """Draws a `scene` of these values on the first of two axes, its loss on the second."""
+    camera, z, t, n = here = scene(**values)
+    best, loss = optimum(t, n), here.loss
     vectors = {  # smaller and smaller markers, so that none hides another one
         "optimum u*": (best, GREEN, "-.", "D", 9),
         "mean negative": (n.mean(0), VERMILION, "--", "s", 7),
         "teacher": (t, BLUE, "-", "o", 5.5),
         "student": (z, BLACK, "-", "^", 5.5),
     }
-    if not flat:
+    if len(t) == 3:
         _draw_level_lines(axes[0], camera, loss)
     _draw_vectors(axes[0], camera, vectors, n)
     _draw_ways_down(axes[0], camera, z, ways_down(z, t, n))
     _draw_wave(axes[1], vectors, best, loss)
     now, lowest, at_teacher = loss(np.stack([z, best, t])).tolist()
     return (
-        f"On the {space}, COS-NCE is {now:.3f} for the student, {at_teacher:.3f} at the teacher "
-        f"and {lowest:.3f} at the optimum u*, the bottom of the wave. The student is "
-        f"{angle(z, best):.0f}° from u*, the teacher {angle(t, best):.1f}°. MSE of student and "
-        f"teacher: {np.square(z - t).mean():.3f}."
+        f"On the {values.get('space', 'circle')}, COS-NCE is {now:.3f} for the student, "
+        f"{at_teacher:.3f} at the teacher and {lowest:.3f} at the optimum u*, the bottom of the "
+        f"wave. The student is {angle(z, best):.0f}° from u*, the teacher {angle(t, best):.1f}°. "
+        f"MSE of student and teacher: {np.square(z - t).mean():.3f}."
     )
+
+
+def downhill(**values) -> dict:
+    """The same values with the student one step of 5° down the loss, or as they are."""
+    moves = [values]
+    for turn in (-STEP, STEP):
+        around = (values["student"] + turn + 180) % 360 - 180
+        moves.append(values | {"student": around})
+        if values["space"] == "sphere" and abs(values["height"] + turn) <= 90:
+            moves.append(values | {"height": values["height"] + turn})
+    heights = [float(here.loss(here.student[None])) for here in (scene(**m) for m in moves)]
+    return moves[int(np.argmin(np.round(heights, 9)))]
+
+
+def challenge(**values) -> str:
+    """How far u* is from the teacher, of the most that is possible, as HTML."""
+    here = scene(**values)
+    away, most = angle(optimum(*here[2:]), here.teacher), np.degrees(np.arcsin(1 / 3))
+    done = " Done: the negatives agree with each other." if away >= 19 else ""
+    return (
+        f"<p><b>Challenge:</b> push u* 19° away from the teacher by the negatives alone. Now "
+        f"{away:.1f}°; score {100 * away / most:.0f} of 100.{done}</p>"
+    )
+
+
+def draw_paths(paths: dict, teacher, negatives) -> Figure:
+    """Paths of students over a sphere, one panel per loss, with the level lines of that loss.
+
+    Args:
+        paths: {title: (loss, path)}, with a function (n, 3) -> (n,) and an array (steps, S, 3) of
+            unit vectors, one path for each of S starts.
+        teacher, negatives: (3,) and (K, 3), of length 1.
+
+    Taught in: notebooks/01_cos_nce_geometry.
+    """
+    fig, camera = Figure(figsize=(9.6, 3.7), layout="constrained"), frame(15, CAMERA)
+    vectors = {"optimum of COS-NCE": (optimum(teacher, negatives), GREEN, "-.", "D", 9)}
+    vectors["teacher"] = (teacher, BLUE, "-", "o", 5.5)
+    for ax, (title, (loss, path)) in zip(fig.subplots(1, len(paths)), paths.items(), strict=True):
+        _draw_level_lines(ax, camera, loss)
+        _draw_vectors(ax, camera, vectors, negatives)
+        for number, walk in enumerate(np.swapaxes(path, 0, 1)):
+            x, y, depth = camera @ walk.T
+            ax.plot(x, y, color=BLACK, ls=":", lw=1)  # dotted on the far side
+            label = None if number else "path of a student"
+            ax.plot(x, np.where(depth < 0, np.nan, y), color=BLACK, ls="-", label=label)
+            ax.plot(x[0], y[0], "^", color=BLACK, mfc="white" if depth[0] < 0 else BLACK)
+        ax.set_title(title, fontsize=9)
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return fig
 
 
 def _draw_level_lines(ax, camera, loss):
@@ -114,8 +184,8 @@ def _draw_level_lines(ax, camera, loss):
     radius, turn = np.meshgrid(np.linspace(0, 1, 31), np.radians(np.linspace(0, 360, 49)))
     x, y = radius * np.cos(turn), radius * np.sin(turn)
     points = np.stack([x, y, np.sqrt(1 - radius**2)], axis=-1) @ camera
-    levels = loss(points.reshape(-1, 3)).reshape(x.shape)
-    ax.contour(x, y, levels, np.arange(0.25, 4, 0.25), colors="#9a9a9a", linewidths=0.8)
+    levels = loss(torch.from_numpy(points.reshape(-1, 3))).reshape(x.shape)
+    ax.contour(x, y, levels, 15, colors="#9a9a9a", linewidths=0.8, linestyles="-")
 
 
 def _draw_vectors(ax, camera, vectors, negatives):
@@ -164,22 +234,24 @@ def explore_cos_nce():
 
     Taught in: notebooks/01_cos_nce_geometry.
     """
-    around = range(-180, 181, 5)
+    around = range(-180, 180, STEP)
     controls = {
         "space": ("where", "circle", ("circle", "sphere")),
         "student": ("student's direction (°)", 40, around),
-        "height": ("student's height (°)", 30, range(-90, 91, 5)),
+        "height": ("student's height (°)", 30, range(-90, 91, STEP)),
         "length": ("student's length", 1.0, steps(0.2, 1.3, 0.1)),
         "teacher": ("teacher's direction (°)", 0, around),
-        "negatives": ("negatives' direction (°)", 70, around),
+        "negatives": ("negatives' angle (°)", 70, around),
         "spread": ("negatives' spread (°)", 60, range(0, 361, 10)),
-        "count": ("number of negatives K", 15, range(1, 32)),
+        "count": ("negatives K", 15, range(1, 32)),
         "turn": ("turn the sphere (°)", 20, around),
     }
     flat = controls.keys() - {"height", "turn"}
     return explorer(
-        cos_nce_at, controls, lambda space, **_: flat if space == "circle" else controls
-    )
+        cos_nce_at, controls, PLACES,
+        used=lambda space, **_: flat if space == "circle" else controls,
+        below=challenge, downhill=downhill,
+    )  # fmt: skip
 
 
 PLACES = {

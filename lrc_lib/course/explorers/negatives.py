@@ -96,9 +96,9 @@ def negatives_at(axes, count=15, spread=0.3, anisotropy=0.5, temperature=0.1) ->
     axes[0].axvline(x[here], color=GREY, ls=":", lw=1.5, label="the K chosen")
     axes[0].set_xticks(x, COUNTS)
     axes[0].set(
-        xlabel="number of negatives K", ylabel="loss, mean ± sd over draws", ylim=(0.8, 1.8)
+        xlabel="number of negatives K", ylabel="loss, mean ± sd over draws", ylim=(0.95, 1.35)
     )
-    axes[1].set(xlabel="negative, most similar first", ylabel="share of the push", ylim=(0, 1.05))
+    axes[1].set(xlabel="negative, most similar first", ylabel="share of the push")
     axes[1].set_xlim(0.5, max(2, count) + 0.5)
     axes[1].xaxis.get_major_locator().set_params(integer=True)
     info = [values.mean() for values in theirs]
@@ -120,23 +120,24 @@ def explore_negatives():
     Taught in: notebooks/01_cos_nce_geometry.
     """
     controls = {
-        "count": ("number of negatives K", 15, COUNTS),
-        "spread": ("spread of the negatives", 0.3, steps(0, 0.6, 0.05)),
-        "anisotropy": ("anisotropy (shared part)", 0.5, steps(0, 0.95, 0.05)),
+        "count": ("negatives K", 15, COUNTS),
+        "spread": ("negatives' spread", 0.3, steps(0, 0.6, 0.05)),
+        "anisotropy": ("anisotropy", 0.5, steps(0, 0.95, 0.05)),
         "temperature": ("InfoNCE's temperature", 0.1, TEMPERATURES),
     }
-    return explorer(negatives_at, controls)
+    return explorer(negatives_at, controls, PLACES)
+
+
+PLACES = {
+    "temperature 0.05": {"temperature": 0.05},
+    "temperature 100: the limit": {"temperature": 100.0},
+    "temperature 0.05, anisotropy 0.95": {"temperature": 0.05, "anisotropy": 0.95},
+}
 
 
 def draw_negatives():
-    """Four positions of `explore_negatives` as a figure.
+    """Three positions of `explore_negatives` as a figure.
 
     Taught in: notebooks/01_cos_nce_geometry.
     """
-    places = {
-        "temperature 0.05": {"temperature": 0.05},
-        "temperature 0.5": {"temperature": 0.5},
-        "temperature 100: the limit": {"temperature": 100.0},
-        "temperature 0.05, anisotropy 0.95": {"temperature": 0.05, "anisotropy": 0.95},
-    }
-    return positions(negatives_at, places)
+    return positions(negatives_at, PLACES)

@@ -125,17 +125,21 @@ def explore_perturbation(walks: Walks):
         "epsilon": ("epsilon, step length", 1.0, EPSILONS),
         "text": ("text below", 1, range(1, len(walks.tokens) + 1)),
     }
-    return explorer(functools.partial(perturbation_at, walks=walks), controls)
+    draw = functools.partial(perturbation_at, walks=walks)
+    return explorer(draw, controls, _places(walks))
+
+
+def _places(walks):
+    """The text is the one that one norm for the whole batch moves least."""
+    text = int(walks.percent["tensor"].max(1).argmin()) + 1
+    chosen = (("sample", 1.0), ("token", 1.0), ("sample", 4.0))
+    return {f"one norm for each {n}, ε = {e:g}": {"norm": n, "epsilon": e, "text": text}
+            for n, e in chosen}  # fmt: skip
 
 
 def draw_perturbation(walks: Walks):
-    """Four positions of `explore_perturbation` as a figure.
-
-    The bars show the text that one norm for the whole batch moves least.
+    """Three positions of `explore_perturbation` as a figure.
 
     Taught in: notebooks/04_two_stage_distillation.
     """
-    text = int(walks.percent["tensor"].max(1).argmin()) + 1
-    places = {f"{norm}, epsilon 1": {"norm": norm, "text": text} for norm in NORMS}
-    places["sample, epsilon 4"] = {"epsilon": 4.0, "text": text}
-    return positions(functools.partial(perturbation_at, walks=walks), places)
+    return positions(functools.partial(perturbation_at, walks=walks), _places(walks))

@@ -6,6 +6,7 @@ Each explorer has one function `draw(axes, **values)`. It draws one position of 
 """
 
 import base64
+import functools
 import io
 import os
 import textwrap
@@ -16,6 +17,8 @@ from matplotlib.figure import Figure
 
 from lrc_lib.course.display import escaped
 from lrc_lib.course.palette import BLUE
+
+CARD = "background:#fff;color:#111;border-radius:8px;padding:.6em;line-height:1.4"  # in dark, too
 
 
 def positions(draw, places: dict[str, dict], panels: int = 2) -> Figure:
@@ -29,20 +32,24 @@ def positions(draw, places: dict[str, dict], panels: int = 2) -> Figure:
     return _positions(draw, places, panels)[0]
 
 
-def _positions(draw, places, panels):
-    fig = Figure(figsize=(min(9.6, 4.8 * len(places)), 0.8 + 2.5 * panels), layout="constrained")
-    grid = fig.subplots(panels, len(places), sharey="row", squeeze=False)
+def _positions(draw, places, panels, flat=False):
+    """`flat`: the panels of one position lie side by side, so that it fits a low screen."""
+    columns, size = len(places), (min(9.6, 4.8 * len(places)), 0.8 + 2.5 * panels)
+    fig = Figure(figsize=(6.8, 3.3) if flat else size, layout="constrained")
+    shape = (1, panels) if flat else (panels, columns)
+    grid = fig.subplots(*shape, sharey=False if flat else "row", squeeze=False)
+    grid = grid.T if flat else grid
     for column, (title, values) in enumerate(places.items()):
         words = draw(grid[:, column], **values)
-        grid[0, column].set_title(textwrap.fill(title, 96 // len(places)), fontsize=9)
+        grid[0, column].set_title(textwrap.fill(title, 96 // columns), fontsize=9)
         for ax in grid[:, column]:
             ax.set_xlabel(ax.get_xlabel(), fontsize=9)
             ax.set_ylabel("" if column else ax.get_ylabel(), fontsize=9)
             ax.tick_params(labelsize=8)
     named = [zip(*ax.get_legend_handles_labels(), strict=True) for ax in fig.axes]
     legend = {label: handle for pairs in reversed(named) for handle, label in pairs}
-    look = {"loc": "outside lower center", "ncols": min(4, 2 * len(places)), "fontsize": 9}
-    fig.legend(legend.values(), legend.keys(), **look)
+    look = {"ncols": 3 if flat else min(4, 2 * columns), "fontsize": 9}
+    fig.legend(legend.values(), legend.keys(), loc="outside lower center", **look)
     return fig, words
 
 
@@ -61,61 +68,88 @@ def steps(low: float, high: float, step: float) -> list[float]:
     return [round(low + i * step, 6) for i in range(round((high - low) / step) + 1)]
 
 
-def explorer(draw, controls: dict, used=None, below=None, panels: int = 2):
-    """Sliders and, next to them where there is room, the figure that they redraw.
-
-    Every control is a slider: JupyterLab takes the arrow keys of a menu to change cells.
+def explorer(draw, controls, places=None, used=None, below=None, panels=2, downhill=None):
+    """Sliders, buttons for choices and presets, and next to them the figure that they redraw.
 
     Args:
         draw: see the module.
-        controls: {argument of `draw`: (text, first value, all values)}.
+        controls: {argument of `draw`: (text, first value, all values)}. Words become a row of
+            buttons, numbers a slider. (JupyterLab takes the arrow keys of a menu to change cells.)
+        places: {title of a preset button: the values that differ from the first ones}.
         used: a function of the values that returns the names of the controls that matter now;
             the other ones are hidden. None: all of them matter.
         below: a function of the values that returns HTML to show below the figure.
         panels: how many axes `draw` needs.
+        downhill: a function of the values that returns the values one step on, or the same ones
+            at the end. A button walks all the way.
 
     Returns:
-        A Box of a VBox with the sliders and two HTML widgets: the figure, and what is below.
+        A Box of a VBox with the controls and two HTML widgets: the figure, and what is below.
         None when headless (LRC_HEADLESS=1), when nobody could move a slider; then it prints
         one line.
     """
     if os.environ.get("LRC_HEADLESS"):
         print("No sliders when headless: the static figure above shows some of their positions.")
         return None
-    sliders = {name: _slider(*control) for name, control in controls.items()}
-    column = ipywidgets.VBox([*sliders.values()], layout={"flex": "1 1 24em", "min_width": "0"})
-    picture = ipywidgets.HTML(layout={"flex": "1 1 30em", "min_width": "0"})
-    more = ipywidgets.HTML(layout={"flex": "1 1 100%"})
+    moved, busy = {name: _control(*control) for name, control in controls.items()}, []
+    picture = ipywidgets.HTML(layout={"flex": "3 1 32em", "min_width": "0"})
+    more = ipywidgets.HTML(layout={"flex": "1 1 100%", "min_width": "0"})
+
+    def values():
+        return {name: control.value for name, control in moved.items()}
 
     def redraw(_=None):
-        values = {name: control.value for name, control in sliders.items()}
-        names = used(**values) if used else sliders
-        for name, control in sliders.items():
+        if busy:
+            return
+        here = values()
+        names = used(**here) if used else moved
+        for name, control in moved.items():
             control.layout.display = None if name in names else "none"
-        picture.value = picture_html(draw, values, panels)
-        more.value = below(**values) if below else ""
+        picture.value = picture_html(draw, here, panels)
+        more.value = below(**here) if below else ""
 
-    for control in sliders.values():
+    def go_to(wanted):
+        busy.append("one picture, not one per control")
+        for name, control in moved.items():
+            control.value = wanted.get(name, controls[name][1])
+        busy.clear()
+        redraw()
+
+    def walk():
+        while (there := downhill(**values())) != values():
+            go_to(there)
+
+    actions = {title: functools.partial(go_to, place) for title, place in (places or {}).items()}
+    actions |= {"roll downhill": walk} if downhill else {}
+    actions["reset"] = functools.partial(go_to, {})
+    buttons = [ipywidgets.Button(description=t, layout={"width": "auto"}) for t in actions]
+    for button, action in zip(buttons, actions.values(), strict=True):
+        button.on_click(lambda _, action=action: action())
+    for control in moved.values():
         control.observe(redraw, names="value")
     redraw()
-    box = ipywidgets.Box(
-        [column, picture, more], layout={"flex_flow": "row wrap", "grid_gap": "1em"}
-    )
-    return box.add_class("lrc-explorer")
+    row = ipywidgets.Box(buttons, layout={"flex_flow": "row wrap"})
+    column = ipywidgets.VBox([*moved.values(), row], layout={"flex": "2 1 20em", "min_width": "0"})
+    look = {"flex_flow": "row wrap", "grid_gap": "1em", "align_items": "flex-start"}
+    return ipywidgets.Box([column, picture, more], layout=look).add_class("lrc-explorer")
 
 
-def _slider(name, first, values):
-    options = [(value if isinstance(value, str) else f"{value:g}", value) for value in values]
-    look = {"style": {"description_width": "13em"}, "layout": {"width": "auto"}}
-    return ipywidgets.SelectionSlider(options=options, value=first, description=name, **look)
+def _control(name, first, values):
+    words = all(isinstance(value, str) for value in values)
+    options = [(value if words else f"{value:g}", value) for value in values]
+    look = {"style": {"description_width": "11em"}, "layout": {"width": "auto"}}
+    if words:
+        look["style"]["button_width"] = "auto"
+    kind = ipywidgets.ToggleButtons if words else ipywidgets.SelectionSlider
+    return kind(options=options, value=first, description=name, **look)
 
 
 def picture_html(draw, values: dict, panels: int = 2) -> str:
-    """One position as HTML: a PNG, and the words of `draw`, below it and as its alt text."""
-    fig, words = _positions(draw, {"": values}, panels)
+    """One position as HTML: a white card with a PNG and the words of `draw`, its alt text too."""
+    fig, words = _positions(draw, {"": values}, panels, flat=True)
     png = io.BytesIO()
     fig.savefig(png, format="png", dpi=144)
     source = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
     size = f'width="{96 * fig.get_figwidth():.0f}" style="max-width:100%"'
     image = f'<img src="{source}" alt="{escaped(words)}" {size}>'
-    return f'{image}<p role="status" style="line-height:1.4">{escaped(words)}</p>'
+    return f'<div style="{CARD}">{image}<p role="status">{escaped(words)}</p></div>'

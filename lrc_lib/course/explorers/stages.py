@@ -100,17 +100,25 @@ def explore_stages(steps: int = MOST, boundary: float = 0.8, warmup: float = 0.1
     weights = numbers(0, 5, 0.5)
     controls = {
         "boundary": (
-            "boundary (share of steps)",
+            "boundary (of steps)",
             boundary,
             sorted({boundary, *numbers(0, 0.95, 0.05)}),
         ),
         "alpha": ("stage 2: layers, α", 1.0, weights),
-        "beta": ("stage 2: soft label, β", 1.0, weights),
-        "gamma": ("stage 2: hard label, γ", 3.0, weights),
-        "schedule": ("learning-rate schedule", "linear", SCHEDULES),
-        "warmup": ("warm-up (share of steps)", warmup, sorted({warmup, *numbers(0, 0.5, 0.05)})),
+        "beta": ("stage 2: soft, β", 1.0, weights),
+        "gamma": ("stage 2: hard, γ", 3.0, weights),
+        "schedule": ("learning rate", "linear", SCHEDULES),
+        "warmup": ("warm-up (of steps)", warmup, sorted({warmup, *numbers(0, 0.5, 0.05)})),
     }
-    return explorer(functools.partial(stages_at, steps=steps), controls)
+    return explorer(functools.partial(stages_at, steps=steps), controls, PLACES)
+
+
+PLACES = {
+    "boundary 0.8, linear": {"boundary": 0.8},
+    "boundary 0.35": {"boundary": 0.35},
+    "0.8, restart": {"boundary": 0.8, "schedule": "restart"},
+    "0.8, constant": {"boundary": 0.8, "schedule": "constant"},
+}
 
 
 def draw_stages(steps: int = MOST):
@@ -118,10 +126,4 @@ def draw_stages(steps: int = MOST):
 
     Taught in: notebooks/04_two_stage_distillation.
     """
-    places = {
-        "boundary 0.8, linear": {},
-        "boundary 0.35": {"boundary": 0.35},
-        "0.8, restart": {"schedule": "restart"},
-        "0.8, constant": {"schedule": "constant"},
-    }
-    return positions(functools.partial(stages_at, steps=steps), places)
+    return positions(functools.partial(stages_at, steps=steps), PLACES)
