@@ -25,7 +25,7 @@ PARAMETERS = {
     "OUT": "",
     "SETTINGS": "",
 }
-TAGS = {"parameters", "install", "interactive", "exercise", "check"}
+TAGS = {"parameters", "install", "interactive", "exercise", "check", "method"}
 LONGEST, MEDIAN = 25, 10  # lines of code in a cell
 TEXT = re.compile(r"""\s*((alt=|caption=|note=)?[rf]{0,2}["'].*|[][(){},]*)""")
 
@@ -78,7 +78,7 @@ def test_is_a_valid_stripped_notebook_with_ids(path):
         assert cell.outputs == [] and cell.execution_count is None
     for cell in notebook.cells:
         assert cell.source.strip(), f"cell {cell.id} is empty"
-        assert set(cell.metadata) <= {"tags", "slideshow"}
+        assert set(cell.metadata) <= {"tags", "slideshow", "jupyter"}
         assert set(cell.metadata.get("tags", [])) <= TAGS
 
 
