@@ -79,12 +79,21 @@ class Notebook:
 NOTEBOOKS = {
     notebook.name: notebook
     for notebook in (
-        Notebook("00_start_here", "What does the paper claim, and is this machine ready?"),
+        Notebook(
+            "00_start_here",
+            "What is distillation, and what does the paper claim for it?",
+            _main("teacher"),
+        ),
         Notebook("01_cos_nce_geometry", "Why measure the angle, and what does COS-NCE reward?"),
         Notebook(
             "02_teacher_and_student",
             "Who teaches whom, and through which layers?",
             _first("teacher", "lrc"),
+        ),
+        Notebook(
+            "03_in_eighty_lines",
+            "How short is the whole method, and does it work?",
+            _main("teacher"),
         ),
         Notebook(
             "04_two_stage_distillation",
@@ -125,6 +134,14 @@ def notebook_path(name: str) -> Path:
     """The file of the notebook `name`: in the repository, else in the installed package."""
     source = ROOT / "notebooks" / f"{name}.ipynb"
     return source if source.exists() else PACKAGE / "_notebooks" / source.name
+
+
+def code_lines(path: Path, tag: str) -> int:
+    """Lines in a notebook's cells with that tag, without imports, blank lines and comments."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    chosen = ("".join(c["source"]) for c in cells if tag in c["metadata"].get("tags", []))
+    lines = [line.strip() for line in "\n".join(chosen).splitlines()]
+    return sum(bool(line) and not line.startswith(("#", "import ", "from ")) for line in lines)
 
 
 def output_root(out="") -> Path:

@@ -52,6 +52,7 @@ class Session:
         seeds: the profile's seeds, a range.
         device: a `torch.device`.
         out: the folder of runs and results.
+        watched: whether somebody may look on: not where `reproduce.py` executes the notebook.
     """
 
     def __init__(self, notebook, profile, device, out, parameters):
@@ -62,7 +63,8 @@ class Session:
         self._begun = time.perf_counter()
         self._record = {"parameters": parameters, "runs": [], "figures": [], "tables": []}
         self._record |= {"findings": [], "numbers": {}}
-        if os.environ.get("LRC_HEADLESS"):
+        self.watched = not os.environ.get("LRC_HEADLESS")
+        if not self.watched:
             matplotlib.use("agg")
         use_style()
         print(
@@ -108,7 +110,7 @@ class Session:
             print(f"{spec.recipe} on {spec.task}, seed {spec.seed}: {how} ({result.id})")
         return result
 
-    def figure(self, fig, name, alt, caption=""):
+    def figure(self, fig, name, alt, caption="", again=False):
         """Saves a matplotlib figure as PNG and SVG, shows it with its alt text and closes it.
 
         A later figure (or table) of the same name replaces the earlier one.
@@ -117,6 +119,7 @@ class Session:
             name: the files' name, of letters, digits, - and _.
             alt: what there is to see, for readers who cannot see it: at least 20 characters.
             caption: shown below the figure.
+            again: put it in the place where the figure of this name is shown already.
 
         Raises:
             InputError: the alt text is too short, or the name is no file name.
@@ -137,7 +140,8 @@ class Session:
         entry = {"name": name, "file": f"figures/{stem}.png", "alt": visible(alt)}
         self._record["figures"].append(entry | {"caption": visible(caption)})
         width = round(fig.get_figwidth() * 96)
-        display(Image(drawn.getvalue(), format="png", alt=visible(alt), width=width))
+        image = Image(drawn.getvalue(), format="png", alt=visible(alt), width=width)
+        display(image, display_id=stem, update=again)
         if caption:
             self._show(f"<p><em>{escaped(caption)}</em></p>", caption)
 

@@ -25,7 +25,7 @@ PARAMETERS = {
     "OUT": "",
     "SETTINGS": "",
 }
-TAGS = {"parameters", "install", "setup", "interactive", "exercise", "check"}
+TAGS = {"parameters", "install", "setup", "interactive", "exercise", "check", "method"}
 PLUMBING = {"parameters", "install", "setup"}  # folded
 LONGEST, MEDIAN = 25, 10  # lines of code in a cell
 MOST_MINUTES = 60  # of reading

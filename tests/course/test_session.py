@@ -118,6 +118,18 @@ def test_a_figure_is_saved_shown_with_its_alt_text_and_closed(session, shown, tm
     assert entry["file"] == f"figures/{NAME}-line.png" and entry["caption"] == "Rises: $x^2$"
 
 
+def test_a_figure_shown_again_takes_the_place_of_the_first(session, monkeypatch):
+    from matplotlib.figure import Figure
+
+    asked = []
+    monkeypatch.setattr("lrc_lib.course.session.display", lambda item, **how: asked.append(how))
+    for again in (False, True):
+        session.figure(Figure(), "curve", alt="A curve that is drawn again.", again=again)
+    first, second = asked
+    assert first["display_id"] == second["display_id"]
+    assert (first["update"], second["update"]) == (False, True)
+
+
 @pytest.mark.parametrize(
     "name, alt, says",
     [("f", "", "alt text"), ("f", "a line", "at least 20"), ("../f", "x" * 30, "names a file")],

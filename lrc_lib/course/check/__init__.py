@@ -13,6 +13,7 @@ import re
 from lrc_lib.course.check.core import Result
 from lrc_lib.course.check.ex_01 import ex_01_1, ex_01_2, ex_01_3, ex_01_4, ex_01_5, ex_01_6
 from lrc_lib.course.check.ex_02 import ex_02_1, ex_02_2, ex_02_3
+from lrc_lib.course.check.ex_03 import ex_03_1, ex_03_2, ex_03_3
 from lrc_lib.course.check.ex_04 import (
     ex_04_1,
     ex_04_2,
