@@ -6,6 +6,7 @@
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from lrc_lib.data.augmentation import MaskedLM, augment
 from lrc_lib.data.files import read_jsonl_rows, to_line
 from lrc_lib.data.fingerprints import file_fingerprint, model_fingerprint
+from lrc_lib.data.manifest import is_whole, write_manifest
 from lrc_lib.data.resumable import sole_writer, write_parts
 from lrc_lib.data.rows import Row, fingerprint
 from lrc_lib.data.tasks import Task
@@ -23,6 +25,7 @@ from lrc_lib.errors import InputError
 AUGMENT_FORMAT = 1  # raise it when the same values would give other rows
 CHUNK_ROWS = 64  # rows that are augmented, and written, at a time
 REPORT_SECONDS = 60
+ROWS = "rows.jsonl"
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,22 @@ def augmented_rows(
             f"'{path}' has {len(made):,} rows, not {count:,}; delete it and run again."
         )
     return made
+
+
+def kept_rows(
+    rows: Sequence[Row], task: Task, how: Augmentation, cache: Path, device="cpu", report=None
+) -> tuple[Row, ...]:
+    """`augmented_rows` from a folder of the cache, checked against its manifest, or made now."""
+    folder = cache / f"augment-{how.key(rows)}"
+    partial = folder.with_name(f"{folder.name}.partial")
+    with sole_writer(folder, partial, "the augmented rows"):
+        if not is_whole(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # left without its manifest
+            partial.mkdir(exist_ok=True)
+            augmented_rows(rows, task, how, partial / ROWS, device, report)
+            write_manifest(partial)
+            os.replace(partial, folder)
+    return read_jsonl_rows(folder / ROWS, task)
 
 
 def _chunks(begin: int, rows, task: Task, how: Augmentation, device, report):
