@@ -25,8 +25,8 @@ WRITES = re.compile(r"open [wax+]|os.(mkdir|link|truncate)|shutil.copyfile|fsync
 READERS = {  # what is made again, so that a cache is read
     "cache/corpus": ["runs/general"],
     "cache/augment": ["runs/opinions-augmented"],
-    "cache/opinions-teacher-augment": ["runs/opinions-augmented"],
-    "cache/opinions-teacher-tokens": ["cache/stage1", "runs/opinions-lrc_h"],
+    "cache/opinions-teacher-augment-tokens-2": ["runs/opinions-augmented"],
+    "cache/opinions-teacher-tokens-2": ["cache/stage1", "runs/opinions-lrc_h"],
     "cache/stage1": ["runs/opinions-lrc_h"],
 }
 
@@ -239,8 +239,8 @@ def interrupted(lab: Lab, wanted: str, times: int) -> list[str]:
 # Before which operation a store is left, so that it holds unfinished work of every kind.
 LEFT = [
     (r"open w /cache/corpus\.partial/state\.json\.partial", 4),
-    (r"open w /cache/augment\.partial/rows\S*state\.partial", 2),
-    (r"open wb /runs/opinions-teacher\.partial/checkpoint", 6),
+    (r"open w /cache/augment\.partial/rows\.jsonl\.state\.partial", 2),
+    (r"open w /runs/opinions-teacher\.partial/checkpoint", 6),
     (r"open w /runs/opinions-lrc\.partial/manifest", 1),
 ]
 

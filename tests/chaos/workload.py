@@ -87,7 +87,7 @@ def faults(out: Path) -> list[str]:
 
 def kind_of(name: str) -> str:
     """A file's path in a store without what differs from run to run."""
-    return re.sub(r"-[0-9a-f]{10,16}(?![0-9a-f])|-s\d", "", name)
+    return re.sub(r"[-.][0-9a-f]{10,16}(?![0-9a-f])|-s\d", "", name)
 
 
 # ---- a child, and what it does
@@ -151,11 +151,11 @@ def watch(out: Path, operation) -> None:
     def hook(event, arguments):
         if event not in EVENTS or not arguments or isinstance(arguments[0], int):
             return
-        paths = [os.fsdecode(p) for p in arguments[:2] if isinstance(p, str | bytes | os.PathLike)]
-        if paths and paths[-1].startswith(inside):
-            mode = str(arguments[1]) if event == "open" and "r" not in str(arguments[1]) else ""
-            name = f"{event} {mode} {kind_of(paths[-1].removeprefix(inside))}"
-            operation(next(numbers), " ".join(name.split()))
+        path = arguments[1 if event in ("os.rename", "os.link", "shutil.copyfile") else 0]
+        if not isinstance(path, int) and os.fsdecode(path).startswith(inside):
+            mode = f"{arguments[1]} " if event == "open" else ""
+            name = kind_of(os.fsdecode(path).removeprefix(inside))
+            operation(next(numbers), f"{event} {mode}{name}")
 
     fsync = os.fsync
 

@@ -10,7 +10,7 @@ import pytest
 from lrc_lib.data.resumable import sole_writer, write_parts
 from lrc_lib.errors import InputError, UnavailableError
 
-PARTS = [f"part {i} ".encode() * (i + 1) for i in range(6)]
+PARTS = [f"part {i} ".encode() * 20 * (i + 1) for i in range(6)]
 WHOLE = b"".join(PARTS)
 
 
