@@ -331,16 +331,17 @@ class Trainer:
 
     # ---- checkpoints
 
-    def _save(self, done: int) -> None:
+    def _save(self, done: int, folder: Path | None = None) -> None:
         """Write everything that a resumed run needs, all of it or nothing."""
         if self.group.rank:  # process 0 saves for all
             return
+        folder = folder or self.folder
         cuda = self.device.type == "cuda"
-        with (self.folder / "history.jsonl").open("rb+") as file:
+        with (folder / "history.jsonl").open("rb+") as file:
             history = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())  # a checkpoint without its history is of no use
         state = {
-            "run": self.folder.name,
+            "run": folder.name,
             "history": history,  # of the steps before `done`
             "step": done,
             "net": self.net.state_dict(),
@@ -348,7 +349,7 @@ class Trainer:
             "rng": torch.get_rng_state(),
             "cuda_rng": [torch.cuda.get_rng_state(self.device)] if cuda else [],
         }
-        _save_whole(state, self.folder / "checkpoint.pt")
+        _save_whole(state, folder / "checkpoint.pt")
         self._saved = time.monotonic()
 
     def _shares(self) -> bool:
@@ -360,8 +361,8 @@ class Trainer:
             return
         self._save(done)
         with FileLock(f"{self.stage1}.lock"):
-            for name in ("history.jsonl", "checkpoint.pt"):
-                shutil.copy(self.folder / name, self.stage1)
+            shutil.copy(self.folder / "history.jsonl", self.stage1)
+            self._save(done, self.stage1)
             write_manifest(self.stage1)  # last: then everything is there
 
     def _load(self) -> int:
@@ -384,7 +385,7 @@ class Trainer:
         path, history = self.folder / "checkpoint.pt", self.folder / "history.jsonl"
         if path.exists():
             try:
-                return self._own_state(path, history, self.folder.name)
+                return self._own_state(path, history)
             except Exception as error:  # whatever a damaged file makes of itself
                 os.replace(path, path.with_suffix(".damaged"))
                 print(
@@ -398,10 +399,10 @@ class Trainer:
         shutil.copy(self.stage1 / "history.jsonl", history)
         return self._own_state(self.stage1 / "checkpoint.pt", history)
 
-    def _own_state(self, path: Path, history: Path, run: str = "") -> dict:
-        """The state in a checkpoint, which `run` wrote, with the history cut back to it.
+    def _own_state(self, path: Path, history: Path) -> dict:
+        """The state in a checkpoint, with the history cut back to it.
 
-        Raises some exception if a part of it is not there, or is not what that run wrote.
+        Raises some exception if a part of it is not there, or is not what this folder's run wrote.
         """
         state = _load_whole(path)
         done = state["step"]
@@ -411,8 +412,9 @@ class Trainer:
                 raise ValueError(f"the history up to step {done} is not the one that was written")
             file.truncate()
         best = self.score and done - done % self.per_epoch > self.boundary  # an epoch was kept
-        for part in [state, *([_load_whole(self.folder / "best.pt")] if best else [])]:
-            if part["run"] != (run or part["run"]):
+        kept = _load_whole(self.folder / "best.pt") if best else {"run": self.folder.name}
+        for part, folder in ((state, path.parent), (kept, self.folder)):
+            if part["run"] != folder.name:
                 raise ValueError(f"a part of it is of the run '{part['run']}'")
         return state
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 from lrc_lib.data.manifest import ASIDE, MANIFEST, fault, write_manifest
+from lrc_lib.data.resumable import sole_writer
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.runs.spec import RunSpec
 from lrc_lib.runs.store import RunResult, finished, same_run
@@ -89,6 +90,11 @@ def merge(stores, into: Path, weights: bool = False) -> Merged:
         if not (store / "runs").is_dir() or store == into:
             reason = "is the one to merge into" if store == into else "has no folder runs/"
             raise InputError(f"'{store}' cannot be merged: it {reason}.")
+    with sole_writer(into / "runs", into / "merging", "the merged runs"):
+        return _merge(stores, into, weights)
+
+
+def _merge(stores, into: Path, weights: bool) -> Merged:
     done = Merged(into, {run.id: run for run in finished(into)})
     folders = [path for store in stores for path in sorted((store / "runs").iterdir())]
     for folder in filter(Path.is_dir, folders):

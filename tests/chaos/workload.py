@@ -20,7 +20,7 @@ from lrc_lib import load_profile, run, training
 from lrc_lib.cli import report
 from lrc_lib.cli.merge import merge
 from lrc_lib.data import packing
-from lrc_lib.data.manifest import MANIFEST, fault
+from lrc_lib.data.manifest import DAMAGED, MANIFEST, fault
 from lrc_lib.errors import LrcError
 from tests.conftest import save_rows, save_teacher, save_texts, small_spec
 
@@ -61,27 +61,35 @@ class Workload:
         first = [self.spec.teacher_spec(), self.spec.general_spec(), self.spec.augmented_spec()]
         self.specs = [*first, self.spec, self.spec.replace(recipe="lrc_h")]
 
-    def __call__(self, out: Path) -> None:
-        """Makes whatever of it is not in the store."""
+        self.steps = [*self.specs, self._merge, self._report]
+
+    def __call__(self, out: Path, *steps: int) -> None:
+        """Makes whatever is not in the store, all of it or some of its steps."""
         training.FLUSH_STEPS, training.CHECKPOINT_SECONDS = 6, 0
         packing.PART_CHARACTERS = 300
         (out / "cache" / self.spec.stage1_id()).mkdir(parents=True, exist_ok=True)
-        for spec in self.specs:
-            run(spec, out, "cpu", quietly)
+        for step in [self.steps[number] for number in steps] or self.steps:
+            step(out) if callable(step) else run(step, out, "cpu", quietly)
+
+    def _merge(self, out: Path) -> None:
         merge([out], out / "merged", weights=True)
+
+    def _report(self, out: Path) -> None:
         report.write(report.collect(load_profile("smoke"), {}, {}, out, 0), out)
 
 
 def content(out: Path) -> dict[str, str]:
-    """{path: sha256} of a store's files, without locks and without those that hold times."""
+    """{path: sha256} of a store's files: no locks, none that hold times, none set aside."""
     paths = [p for p in out.rglob("*") if p.is_file() and p.suffix != ".lock"]
+    paths = [p for p in paths if f"{DAMAGED}/" not in p.as_posix()]
     wanted = {p.relative_to(out).as_posix(): p for p in paths if p.name not in TIMES}
     return {name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in wanted.items()}
 
 
 def faults(out: Path) -> list[str]:
     """What is wrong with the folders of a store that have a manifest."""
-    found = {path.parent: fault(path.parent) for path in out.rglob(MANIFEST)}
+    folders = [path.parent for path in out.rglob(MANIFEST) if path.parent.suffix != DAMAGED]
+    found = {folder: fault(folder) for folder in folders}
     return [f"{folder.name}: {why}" for folder, why in found.items() if why]
 
 
