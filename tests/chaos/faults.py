@@ -16,6 +16,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import torch
+
 from lrc_lib import run
 from lrc_lib.data.manifest import DAMAGED, MANIFEST
 from tests.chaos.workload import Child, Workload, content, faults, kind_of, quietly, watch
@@ -91,6 +93,7 @@ def kills(lab: Lab, least: int, deadline: float) -> dict:
     killed, stores, problems = Counter(), 0, []
     while killed.total() < least and time.monotonic() < deadline:
         out, wait, before, code = lab.fresh(), lab.seconds * lab.random.uniform(0.1, 0.6), set(), -9
+        steps: dict[str, int] = {}
         while code == -9:
             child = lab.child(lambda out=out: lab.work(out))
             timer = threading.Timer(lab.random.uniform(0, wait), child.kill)
@@ -99,7 +102,13 @@ def kills(lab: Lab, least: int, deadline: float) -> dict:
             timer.cancel()
             published = {path.parent.name for path in out.glob(f"runs/*/{MANIFEST}")}
             problems += [f"lost: {kind_of(name)}" for name in before - published] + faults(out)
-            before, wait = published, wait * 1.1
+            before, wait, saved = published, wait * 1.1, checkpoint_steps(out)
+            problems += [
+                f"lost: the checkpoint of {kind_of(name)}"
+                for name, step in steps.items()
+                if name not in published and saved.get(name, -1) < step
+            ]
+            steps = saved
             if code == -9:
                 at = [kind_of(path.name) for path in out.rglob("*.partial") if path.is_dir()]
                 killed[min(at, default="between runs")] += 1
@@ -108,6 +117,14 @@ def kills(lab: Lab, least: int, deadline: float) -> dict:
         problems += lab.problems(out)
         stores += 1
     return {"kills": killed.total(), "at": dict(killed), "stores": stores, "problems": problems}
+
+
+def checkpoint_steps(out: Path) -> dict[str, int]:
+    """{run: the step of its checkpoint} of what is not finished in a store."""
+    found = {}
+    for path in out.glob("runs/*.partial/checkpoint.pt"):
+        found[path.parent.stem] = torch.load(path, weights_only=True)["step"]
+    return found
 
 
 def operations_of(lab: Lab, step: int) -> dict[str, list[int]]:
