@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from lrc_lib import run
-from lrc_lib.data.manifest import DAMAGED, MANIFEST
+from lrc_lib.data.manifest import ASIDE, DAMAGED, MANIFEST
 from tests.chaos.workload import Child, Workload, content, faults, kind_of, quietly, watch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,7 +100,8 @@ def kills(lab: Lab, least: int, deadline: float) -> dict:
             timer.start()
             code = child.end()
             timer.cancel()
-            published = {path.parent.name for path in out.glob(f"runs/*/{MANIFEST}")}
+            folders = {path.parent for path in out.glob(f"runs/*/{MANIFEST}")}
+            published = {folder.name for folder in folders if folder.suffix not in ASIDE}
             problems += [f"lost: {kind_of(name)}" for name in before - published] + faults(out)
             before, wait, saved = published, wait * 1.1, checkpoint_steps(out)
             problems += [

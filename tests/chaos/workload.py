@@ -20,7 +20,7 @@ from lrc_lib import load_profile, run, training
 from lrc_lib.cli import report
 from lrc_lib.cli.merge import merge
 from lrc_lib.data import packing
-from lrc_lib.data.manifest import DAMAGED, MANIFEST, fault
+from lrc_lib.data.manifest import ASIDE, DAMAGED, MANIFEST, fault
 from lrc_lib.errors import LrcError
 from tests.conftest import save_rows, save_teacher, save_texts, small_spec
 
@@ -88,7 +88,7 @@ def content(out: Path) -> dict[str, str]:
 
 def faults(out: Path) -> list[str]:
     """What is wrong with the folders of a store that have a manifest."""
-    folders = [path.parent for path in out.rglob(MANIFEST) if path.parent.suffix != DAMAGED]
+    folders = [path.parent for path in out.rglob(MANIFEST) if path.parent.suffix not in ASIDE]
     found = {folder: fault(folder) for folder in folders}
     return [f"{folder.name}: {why}" for folder, why in found.items() if why]
 
