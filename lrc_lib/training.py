@@ -24,7 +24,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from lrc_lib.data.batches import Encoded, collate, epoch_order, steps_per_epoch
-from lrc_lib.data.manifest import MANIFEST, is_whole, write_manifest
+from lrc_lib.data.manifest import MANIFEST, is_whole, rename, write_manifest
 from lrc_lib.distil import Losses, Net, step_losses
 from lrc_lib.errors import InputError, TrainingError
 from lrc_lib.models import trim_vocabulary
@@ -387,7 +387,7 @@ class Trainer:
             try:
                 return self._own_state(path, history)
             except Exception as error:  # whatever a damaged file makes of itself
-                os.replace(path, path.with_suffix(".damaged"))
+                rename(path, path.with_suffix(".damaged"))
                 print(
                     f"damaged: the checkpoint in '{self.folder}' cannot be used ({error}). It is "
                     "set aside, and the run starts anew.", file=sys.stderr, flush=True
@@ -438,7 +438,7 @@ def _save_whole(state: dict, path: Path) -> None:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())  # some file systems tell only now that they are full
-        os.replace(partial, path)
+        rename(partial, path)
     except BaseException as error:
         partial.unlink(missing_ok=True)
         if isinstance(error, RuntimeError):  # of torch's own writer

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
 
-from lrc_lib.data.manifest import ASIDE, MANIFEST, fault, write_manifest
+from lrc_lib.data.manifest import ASIDE, MANIFEST, fault, rename, write_manifest
 from lrc_lib.data.resumable import sole_writer
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.runs.spec import RunSpec
@@ -163,7 +163,7 @@ def _bring(folder: Path, into: Path, weights: bool) -> Path:
                 shutil.copyfile(folder / name, aside / name)
         write_manifest(aside)
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(aside, target)
+        rename(aside, target)
         aside.parent.rmdir()
     except OSError as error:
         raise InputError(f"Cannot merge into '{into}': {error}. What was merged is kept.") from None

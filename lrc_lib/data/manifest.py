@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,17 @@ ASIDE = (PARTIAL, DAMAGED)
 LEFT_OUT = (".lock", *ASIDE)
 
 
+def rename(source: Path, target: Path) -> None:
+    """`os.replace`, which Windows refuses while another process, such as a virus scanner, reads a
+    file of it: there it is tried for two seconds."""
+    for wait in (0.1, 0.4, 1.5) if sys.platform == "win32" else ():
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            time.sleep(wait)
+    os.replace(source, target)
+
+
 def write_whole(path: Path, text: str) -> None:
     """Writes a file so that it holds all of `text` or what it held before, after a crash too."""
     partial = path.with_name(f"{path.name}{PARTIAL}")
@@ -28,7 +40,7 @@ def write_whole(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
+    rename(partial, path)
 
 
 def write_manifest(folder: Path, without=()) -> None:
@@ -101,7 +113,7 @@ def set_aside(folder: Path, why: str) -> None:
     target = folder.with_name(folder.name + DAMAGED)
     try:
         shutil.rmtree(target, ignore_errors=True)  # an earlier one
-        os.replace(folder, target)
+        rename(folder, target)
         then = f"It is set aside as '{target.name}' and made again when it is needed."
     except OSError as error:
         then = f"It is not used, but cannot be set aside ({error.strerror}): please delete it."

@@ -5,7 +5,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from lrc_lib.data.augmentation import MaskedLM, augment
 from lrc_lib.data.files import read_jsonl_rows, to_line
 from lrc_lib.data.fingerprints import file_fingerprint, model_fingerprint
-from lrc_lib.data.manifest import is_whole, write_manifest
+from lrc_lib.data.manifest import is_whole, rename, write_manifest
 from lrc_lib.data.resumable import sole_writer, write_parts
 from lrc_lib.data.rows import Row, fingerprint
 from lrc_lib.data.tasks import Task
@@ -115,7 +114,7 @@ def augmented_rows(
     with sole_writer(path, partial, "the augmented rows"):
         if not path.exists():
             write_parts(partial, record, {"rows": 0}, chunks)
-            os.replace(partial, path)
+            rename(partial, path)
             record.unlink(missing_ok=True)
     made, count = read_jsonl_rows(path, task), len(rows) * how.copies
     if len(made) != count:
@@ -137,7 +136,7 @@ def kept_rows(
             partial.mkdir(exist_ok=True)
             augmented_rows(rows, task, how, partial / ROWS, device, report)
             write_manifest(partial)
-            os.replace(partial, folder)
+            rename(partial, folder)
     return read_jsonl_rows(folder / ROWS, task)
 
 

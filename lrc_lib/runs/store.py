@@ -20,7 +20,15 @@ import pandas
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from lrc_lib.data.manifest import ASIDE, MANIFEST, fault, is_whole, set_aside, write_manifest
+from lrc_lib.data.manifest import (
+    ASIDE,
+    MANIFEST,
+    fault,
+    is_whole,
+    rename,
+    set_aside,
+    write_manifest,
+)
 from lrc_lib.errors import InputError, LrcError, UnavailableError, unknown
 from lrc_lib.models import Projection, load_saved
 from lrc_lib.runs.spec import FIELDS, RunSpec
@@ -213,7 +221,7 @@ def publish(spec: RunSpec, partial: Path, folder: Path) -> RunResult:
     write_manifest(partial, without=CHECKPOINTS)
     if folder.exists():  # not whole, or left by something that is not this kit
         shutil.rmtree(folder)
-    os.replace(partial, folder)
+    rename(partial, folder)
     listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
     for path in [path for path in folder.rglob("*") if path.is_file()]:
         if path.relative_to(folder).as_posix() not in (MANIFEST, *listed):

@@ -28,8 +28,8 @@ from tests.chaos import faults  # noqa: E402
 RESULTS = faults.ROOT / "results" / "reliability.json"
 PARTS = {  # trials, trials of a small version, share of the time
     "kills": (faults.kills, 200, 6, 0.25),
-    "operations": (faults.operations, 150, 12, 0.25),
-    "damages": (faults.damages, 9999, 40, 0.3),
+    "operations": (faults.operations, 150, 10, 0.25),
+    "damages": (faults.damages, 9999, 45, 0.3),
     "full_disks": (faults.full_disks, 20, 3, 0.05),
     "contention": (faults.contention, 10, 1, 0.05),
     "orphans": (faults.orphans, 6, 0, 0.05),

@@ -290,10 +290,15 @@ def damages(lab: Lab, least: int, deadline: float) -> dict:
                 continue
             if good == "good" or ".partial" in name:
                 trials += [
-                    (good, name, how, others.get(kind_of(name), Path("none"))) for how in HOW
+                    [good, name, how, others.get(kind_of(name), Path("none"))] for how in HOW
                 ]
     lab.random.shuffle(trials)
-    for good, name, how, foreign in trials[:least]:
+    turn: Counter = Counter()
+    for trial in trials:  # every kind of file once, then every kind a second time, ...
+        turn[trial[0], kind_of(trial[1])] += 1
+        trial.append(turn[trial[0], kind_of(trial[1])])
+    trials.sort(key=lambda trial: trial[-1])
+    for good, name, how, foreign, _ in trials[:least]:
         if time.monotonic() > deadline:
             break
         out = lab.fresh(good)

@@ -81,7 +81,7 @@ class Workload:
 def content(out: Path) -> dict[str, str]:
     """{path: sha256} of a store's files: no locks, none that hold times, none set aside."""
     paths = [p for p in out.rglob("*") if p.is_file() and p.suffix != ".lock"]
-    paths = [p for p in paths if f"{DAMAGED}/" not in p.as_posix()]
+    paths = [p for p in paths if not re.search(rf"{DAMAGED}/|/\.[^/]+\.partial$", p.as_posix())]
     wanted = {p.relative_to(out).as_posix(): p for p in paths if p.name not in TIMES}
     return {name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in wanted.items()}
 
