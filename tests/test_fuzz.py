@@ -21,8 +21,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lrc_lib import RunSpec, load_profile
+from lrc_lib.cli import report
+from lrc_lib.cli.execute import Execution
 from lrc_lib.data import corpus, files, glue_dir, load_task_data, own_task
-from lrc_lib.data.manifest import MANIFEST, fault, write_manifest
+from lrc_lib.data.manifest import MANIFEST, fault, sealed, write_manifest
 from lrc_lib.data.rows import check_rows
 from lrc_lib.data.tasks import GLUE, TASKS
 from lrc_lib.data.texts import load_documents
@@ -380,6 +382,34 @@ def test_runs(folder):
         survives(run.predictions, "dev")
 
     check()
+
+
+def test_results_of_notebooks(folder):
+    out, names = folder / "kept", ("01_cos_nce_geometry", "05_ablations")
+    (out / "results").mkdir(parents=True)
+    record = {"schema": report.SCHEMA, "parameters": {}, "findings": ["1 < 2"], "tables": []}
+    record |= {"figures": [], "numbers": {}, "provenance": {"time": "now", "versions": {}}}
+    good, profile = json.dumps(sealed(record)).encode(), load_profile("smoke")
+    executions = {names[0]: Execution(names[0], "ok")}
+    (out / "results" / f"{names[0]}.json").write_bytes(good)
+
+    @fuzz
+    @example(good)
+    @given(damaged(good) | VALUES.map(json.dumps).map(str.encode))
+    def check(content):
+        (out / "results" / f"{names[1]}.json").write_bytes(content)
+        summary = survives(report.collect, profile, {}, executions, out, 1.0)
+        assert len(summary["notebooks"]) == 1 + (json.loads(good) == read_json(content))
+        assert survives(report.render, summary, out)
+
+    check()
+
+
+def read_json(content: bytes):
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
 
 
 def test_glove(folder):

@@ -14,6 +14,7 @@ from lrc_lib.cli.execute import Execution, read_json
 from lrc_lib.cli.terminal import say, show_table
 from lrc_lib.course.display import visible
 from lrc_lib.course.notebook import NOTEBOOKS, SCHEMA, publish, write_json
+from lrc_lib.data.manifest import sealed
 from lrc_lib.errors import LrcError
 from lrc_lib.runs.pool import headline
 from lrc_lib.runs.store import find
@@ -48,7 +49,7 @@ def collect(profile, outcomes: dict, executions: dict, out: Path, seconds: float
     parameters = next((n["result"]["parameters"] for n in notebooks if n["result"]), None)
     for name in NOTEBOOKS.keys() - executions.keys():
         record = records[name]
-        if record.get("schema") == SCHEMA and record["parameters"] == parameters:
+        if record and record == sealed(record) and record["parameters"] == parameters:
             notebooks.append(vars(Execution(name, "earlier")) | {"result": record})
     good = all(n["status"] in ("ok", "earlier") for n in notebooks)
     return {

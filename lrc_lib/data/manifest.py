@@ -65,6 +65,13 @@ def write_manifest(folder: Path, without=()) -> None:
     write_whole(folder / MANIFEST, json.dumps(content, indent=1) + "\n")
 
 
+def sealed(content: dict) -> dict:
+    """A JSON object with "sha256", the hash of everything else in it."""
+    rest = {name: value for name, value in content.items() if name != "sha256"}
+    text = json.dumps(rest, sort_keys=True)
+    return rest | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
 def fault(folder: Path, wanted: Callable = lambda name: True) -> str:
     """How a folder differs from its manifest, as a clause; "" if it does not.
 

@@ -212,7 +212,7 @@ def test_nothing_in_a_store_is_unpickled(tiny_spec, out, tmp_path, capsys):
     kinds = {path.suffix for path in result.path.rglob("*") if path.is_file()}
     assert kinds == {".json", ".jsonl", ".npz", ".safetensors", ".md"}
     with np.load(result.path / "predictions.npz", allow_pickle=False) as arrays:
-        assert {arrays[name].dtype.kind for name in arrays} <= set("fiU")
+        assert {arrays[name].dtype.kind for name in arrays} <= set("fiuU")
     for path in (out / "cache").glob("*/*.npy"):
         assert np.load(path, mmap_mode="r", allow_pickle=False).dtype.kind in "fi"
 
