@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
 
-from lrc_lib.data.manifest import ASIDE, MANIFEST, fault, rename, write_manifest
+from lrc_lib.data.manifest import ASIDE, MANIFEST, fault, files_in, rename, write_manifest
 from lrc_lib.data.resumable import sole_writer
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.runs.spec import RunSpec
@@ -151,8 +151,8 @@ def wanted(weights: bool) -> Callable[[str], bool]:
 
 def _bring(folder: Path, into: Path, weights: bool) -> Path:
     aside, target = into / "merging" / folder.name, into / "runs" / folder.name
-    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
     try:
+        names = files_in(folder)
         for left in (aside.parent, target):  # by an interrupted merge, or not whole
             shutil.rmtree(left, ignore_errors=True)
         for name in filter(wanted(weights), names):

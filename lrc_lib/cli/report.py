@@ -15,7 +15,7 @@ from lrc_lib.cli.terminal import say, show_table
 from lrc_lib.course.display import visible
 from lrc_lib.course.notebook import NOTEBOOKS, SCHEMA, publish, write_json
 from lrc_lib.data.manifest import sealed
-from lrc_lib.errors import LrcError
+from lrc_lib.errors import LrcError, UnavailableError
 from lrc_lib.runs.pool import headline
 from lrc_lib.runs.store import find
 
@@ -79,9 +79,19 @@ def _run(outcome, out: Path) -> dict:
 
 
 def write(summary: dict, out: Path) -> None:
-    """Writes `out/results.json` and `out/report.html`, each whole or not at all."""
-    write_json(out / "results.json", summary)
-    publish(out / "report.html", render(summary, out).encode("utf-8", errors="replace"))
+    """Writes `out/results.json` and `out/report.html`, each whole or not at all.
+
+    Raises:
+        UnavailableError: the disk refuses, e.g. because it is full.
+    """
+    try:
+        write_json(out / "results.json", summary)
+        publish(out / "report.html", render(summary, out).encode("utf-8", errors="replace"))
+    except OSError as error:
+        raise UnavailableError(
+            f"Cannot write the report to '{out}': {error}. What was trained and executed is kept; "
+            "make room, and the same command writes the report."
+        ) from error
 
 
 def show(summary: dict, out: Path) -> int:

@@ -43,6 +43,21 @@ def write_whole(path: Path, text: str) -> None:
     rename(partial, path)
 
 
+def files_in(folder: Path) -> dict[str, Path]:
+    """{name: path} of all files in a folder and its subfolders.
+
+    Raises:
+        OSError: a folder cannot be listed; `Path.rglob` would take it for an empty one.
+    """
+
+    def refuse(error: OSError):
+        raise error
+
+    places = os.walk(folder, onerror=refuse)
+    paths = [Path(place, name) for place, _, names in places for name in names]
+    return {path.relative_to(folder).as_posix(): path for path in paths}
+
+
 def write_manifest(folder: Path, without=()) -> None:
     """Writes the manifest of a folder, {"name": its name, "files": {name: {"size", "sha256"}}}.
 
@@ -53,12 +68,10 @@ def write_manifest(folder: Path, without=()) -> None:
     Raises:
         OSError: a file cannot be read, or the manifest cannot be written.
     """
-    folder = Path(folder)
-    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
-    files = {}
-    for name, path in sorted(paths.items()):
+    folder, files = Path(folder), {}
+    for name, path in sorted(files_in(folder).items()):
         passing = name.endswith(LEFT_OUT) or path.name.startswith(".tmp")
-        if passing or name in (MANIFEST, *without) or not path.is_file():
+        if passing or name in (MANIFEST, *without):
             continue
         files[name] = {"size": path.stat().st_size, "sha256": _sha256(path)}
     content = {"name": folder.name.removesuffix(PARTIAL), "files": files}

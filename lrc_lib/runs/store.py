@@ -11,7 +11,7 @@ import functools
 import json
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from lrc_lib.data.manifest import (
     ASIDE,
     MANIFEST,
     fault,
+    files_in,
     is_whole,
     rename,
     set_aside,
@@ -214,8 +215,8 @@ def publish(spec: RunSpec, partial: Path, folder: Path) -> RunResult:
             f"The history of {spec.name} was damaged while the run was interrupted, so it was not "
             "published. The same command trains it again."
         )
-    for path in partial.rglob("*"):
-        if path.is_file() and path.name not in CHECKPOINTS:
+    for path in files_in(partial).values():
+        if path.name not in CHECKPOINTS:
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
     write_manifest(partial, without=CHECKPOINTS)
@@ -223,9 +224,9 @@ def publish(spec: RunSpec, partial: Path, folder: Path) -> RunResult:
         shutil.rmtree(folder)
     rename(partial, folder)
     listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    for path in [path for path in folder.rglob("*") if path.is_file()]:
-        if path.relative_to(folder).as_posix() not in (MANIFEST, *listed):
-            path.unlink()
+    for name, path in files_in(folder).items():
+        if name not in (MANIFEST, *listed):
+            path.unlink(missing_ok=True)
     return RunResult(spec, folder)
 
 
@@ -249,6 +250,9 @@ def _open(folder: Path) -> RunResult | None:
     if spec is None or folder.name.rpartition("-")[0] != spec.label:
         set_aside(folder, "its spec.json is missing or describes another run")
         return None
+    for name in CHECKPOINTS:  # left where its publishing was interrupted at the end
+        with suppress(OSError):
+            (folder / name).unlink()
     return RunResult(spec, folder.resolve())
 
 

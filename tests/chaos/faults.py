@@ -153,6 +153,7 @@ def disturbed(lab: Lab, out: Path, step: int, at: int, what: str) -> None:
         if number == at or (what == "ENOSPC" and number > at and WRITES.match(name)):
             raise OSError(ERRORS[what], os.strerror(ERRORS[what]), name)
 
+    (out / "cache" / lab.work.spec.stage1_id()).mkdir(parents=True, exist_ok=True)
     watch(out, operation)
     lab.work(out, step)
 

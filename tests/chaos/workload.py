@@ -67,7 +67,8 @@ class Workload:
         """Makes whatever is not in the store, all of it or some of its steps."""
         training.FLUSH_STEPS, training.CHECKPOINT_SECONDS = 6, 0
         packing.PART_CHARACTERS = 300
-        (out / "cache" / self.spec.stage1_id()).mkdir(parents=True, exist_ok=True)
+        if not (stage1 := out / "cache" / self.spec.stage1_id()).exists():
+            stage1.mkdir(parents=True)
         for step in [self.steps[number] for number in steps] or self.steps:
             step(out) if callable(step) else run(step, out, "cpu", quietly)
 
@@ -83,7 +84,15 @@ def content(out: Path) -> dict[str, str]:
     paths = [p for p in out.rglob("*") if p.is_file() and p.suffix != ".lock"]
     paths = [p for p in paths if not re.search(rf"{DAMAGED}/|/\.[^/]+\.partial$", p.as_posix())]
     wanted = {p.relative_to(out).as_posix(): p for p in paths if p.name not in TIMES}
-    return {name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in wanted.items()}
+    return {name: hashlib.sha256(_bytes(p)).hexdigest() for name, p in wanted.items()}
+
+
+def _bytes(path: Path) -> bytes:
+    """What a file holds; of a checkpoint its values, since torch may order them differently."""
+    if path.suffix != ".pt":
+        return path.read_bytes()
+    torch.set_printoptions(threshold=10**9, precision=12)
+    return repr(torch.load(path, weights_only=True)).encode()
 
 
 def faults(out: Path) -> list[str]:
