@@ -142,7 +142,7 @@ def boundary_step(total_steps: int, boundary: float) -> int:
         InputError: boundary outside [0, 1).
     """
     if not 0 <= boundary < 1:
-        raise InputError(f"stage_boundary must be in [0, 1), not {boundary}")
+        raise InputError(f"stage_boundary must be in [0, 1), not {boundary}.")
     return math.floor(round(total_steps * boundary, 6))  # 180 * 0.35 is 62.999... in binary
 
 
@@ -175,7 +175,7 @@ def learning_rate_factor(
     if kind not in SCHEDULES:
         raise unknown("schedule", kind, SCHEDULES)
     if not 0 <= warmup < 1:
-        raise InputError(f"warmup must be in [0, 1), not {warmup}")
+        raise InputError(f"warmup must be in [0, 1), not {warmup}.")
     if kind == "restart":
         second = boundary_step(total_steps, boundary)
         if step >= second:

@@ -4,7 +4,6 @@ Taught in notebooks/02_teacher_and_student.
 """
 
 import itertools
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
 from lrc_lib.data.batches import Encoded, by_length, collate, ragged
-from lrc_lib.data.manifest import is_whole, write_manifest
+from lrc_lib.data.manifest import is_whole, rename, write_manifest
 from lrc_lib.data.tasks import Task
 from lrc_lib.errors import InputError, TrainingError
 from lrc_lib.evaluate import bootstrap, chance_level, constant_metrics
@@ -281,7 +280,7 @@ def build_cache(teacher: LiveTeacher, encoded: Encoded, folder: Path, device, st
     np.save(partial / "logits.npy", logits)
     np.save(partial / "offsets.npy", offsets)
     write_manifest(partial)
-    os.replace(partial, folder)
+    rename(partial, folder)
 
 
 def check_fits(teacher, tokenizer, encoded, spec) -> None:

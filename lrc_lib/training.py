@@ -5,6 +5,7 @@ fine-tunes teachers (the hard label is then the only loss) and distils on unlabe
 layers are then the only loss). Taught in notebook 04.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -19,10 +20,11 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from lrc_lib.data.batches import Encoded, collate, epoch_order, steps_per_epoch
-from lrc_lib.data.manifest import is_whole, write_manifest
+from lrc_lib.data.manifest import MANIFEST, is_whole, rename, write_manifest
 from lrc_lib.distil import Losses, Net, step_losses
 from lrc_lib.errors import InputError, TrainingError
 from lrc_lib.models import trim_vocabulary
@@ -186,6 +188,8 @@ class Trainer:
         self._waiting: list[tuple[dict, list, dict]] = []
         self.start = max(self.first, self._load())
         self.best = self._earlier_best()
+        if self.start == self.boundary:  # interrupted before it was shared
+            self._share_stage1(self.start)
         self._began, self._saved = time.perf_counter(), time.monotonic()
 
     # ---- batches
@@ -244,7 +248,7 @@ class Trainer:
         epoch_ends = done % self.per_epoch == 0 or done == self.total
         if self.score and stage == 2 and epoch_ends:
             line["dev"] = self._keep_if_best(done)
-        if done == self.boundary and self.stage1 is not None and self.stage1.exists():
+        if done == self.boundary and self._shares():
             self._write_history(done)
             self._share_stage1(done)
         elif done % FLUSH_STEPS == 0 or epoch_ends:
@@ -269,7 +273,7 @@ class Trainer:
         path = self.folder / "best.pt"
         if self.score and self.start > self.boundary and path.exists():
             state = _load_whole(path)
-            return {name: state[name] for name in ("score", "step")}
+            return {name: state[name] for name in ("run", "score", "step")}
         path.unlink(missing_ok=True)
         return {}
 
@@ -277,7 +281,7 @@ class Trainer:
         value = float(self.score())
         self.net.train()
         if not self.best or value > self.best["score"]:  # of equal scores the earliest
-            self.best = {"score": value, "step": done}
+            self.best = {"run": self.folder.name, "score": value, "step": done}
             _save_whole(self.best | {"net": self.net.state_dict()}, self.folder / "best.pt")
         return value
 
@@ -327,31 +331,39 @@ class Trainer:
 
     # ---- checkpoints
 
-    def _save(self, done: int) -> None:
+    def _save(self, done: int, folder: Path | None = None) -> None:
         """Write everything that a resumed run needs, all of it or nothing."""
         if self.group.rank:  # process 0 saves for all
             return
+        folder = folder or self.folder
         cuda = self.device.type == "cuda"
+        with (folder / "history.jsonl").open("rb+") as file:
+            history = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())  # a checkpoint without its history is of no use
         state = {
+            "run": folder.name,
+            "history": history,  # of the steps before `done`
             "step": done,
             "net": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "rng": torch.get_rng_state(),
             "cuda_rng": [torch.cuda.get_rng_state(self.device)] if cuda else [],
         }
-        _save_whole(state, self.folder / "checkpoint.pt")
+        _save_whole(state, folder / "checkpoint.pt")
         self._saved = time.monotonic()
+
+    def _shares(self) -> bool:
+        return self.stage1 is not None and self.stage1.exists()
 
     def _share_stage1(self, done: int) -> None:
         """Leave the state at the stage boundary and the history up to it for other runs."""
-        if self.group.rank or (self.stage1 / "manifest.json").exists():
+        if self.group.rank or not self._shares() or (self.stage1 / MANIFEST).exists():
             return
         self._save(done)
-        for name in ("history.jsonl", "checkpoint.pt"):
-            partial = self.stage1 / f"{name}.{os.getpid()}.partial"
-            shutil.copy(self.folder / name, partial)
-            os.replace(partial, self.stage1 / name)
-        write_manifest(self.stage1)  # last: then everything is there
+        with FileLock(f"{self.stage1}.lock"):
+            shutil.copy(self.folder / "history.jsonl", self.stage1)
+            self._save(done, self.stage1)
+            write_manifest(self.stage1)  # last: then everything is there
 
     def _load(self) -> int:
         """Continue from a checkpoint, else from a shared stage 1: returns the next step."""
@@ -375,7 +387,7 @@ class Trainer:
             try:
                 return self._own_state(path, history)
             except Exception as error:  # whatever a damaged file makes of itself
-                os.replace(path, path.with_suffix(".damaged"))
+                rename(path, path.with_suffix(".damaged"))
                 print(
                     f"damaged: the checkpoint in '{self.folder}' cannot be used ({error}). It is "
                     "set aside, and the run starts anew.", file=sys.stderr, flush=True
@@ -388,20 +400,22 @@ class Trainer:
         return self._own_state(self.stage1 / "checkpoint.pt", history)
 
     def _own_state(self, path: Path, history: Path) -> dict:
-        """The state in a checkpoint. Raises some exception if a part of it is not there."""
+        """The state in a checkpoint, with the history cut back to it.
+
+        Raises some exception if a part of it is not there, or is not what this folder's run wrote.
+        """
         state = _load_whole(path)
-        done, kept, last = state["step"], 0, -1
+        done = state["step"]
         with history.open("rb+") as file:  # cut in place: needs no room on a disk that was full
-            for line in file:
-                if not line.endswith(b"\n") or json.loads(line)["step"] >= done:
-                    break
-                last = json.loads(line)["step"]
-                kept += len(line)
-            if last != done - 1:
-                raise ValueError(f"the history ends after step {last}, not {done - 1}")
-            file.truncate(kept)
-        if self.score and done - done % self.per_epoch > self.boundary:  # an epoch was kept
-            _load_whole(self.folder / "best.pt")
+            lines = [file.readline() for _ in range(done - self.first)]
+            if hashlib.sha256(b"".join(lines)).hexdigest() != state["history"]:
+                raise ValueError(f"the history up to step {done} is not the one that was written")
+            file.truncate()
+        best = self.score and done - done % self.per_epoch > self.boundary  # an epoch was kept
+        kept = _load_whole(self.folder / "best.pt") if best else {"run": self.folder.name}
+        for part, folder in ((state, path.parent), (kept, self.folder)):
+            if part["run"] != folder.name:
+                raise ValueError(f"a part of it is of the run '{part['run']}'")
         return state
 
 
@@ -424,7 +438,7 @@ def _save_whole(state: dict, path: Path) -> None:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())  # some file systems tell only now that they are full
-        os.replace(partial, path)
+        rename(partial, path)
     except BaseException as error:
         partial.unlink(missing_ok=True)
         if isinstance(error, RuntimeError):  # of torch's own writer

@@ -42,17 +42,15 @@ def save_tokenizer(folder):
     return len(vocab)
 
 
-@pytest.fixture(scope="session")
-def tiny_teacher(tmp_path_factory) -> str:
-    """A folder with a random 4-layer, 32-wide BERT and a word-level tokenizer."""
+def save_teacher(folder, layers: int = 4) -> None:
+    """A folder with a random 32-wide BERT and a word-level tokenizer."""
     from transformers import BertConfig, BertModel
 
-    folder = tmp_path_factory.mktemp("teacher")
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=save_tokenizer(folder),
         hidden_size=32,
-        num_hidden_layers=4,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=64,
         max_position_embeddings=64,
@@ -62,38 +60,30 @@ def tiny_teacher(tmp_path_factory) -> str:
     positions.weight.data[:64] = model.embeddings.position_embeddings.weight.data
     model.embeddings.position_embeddings, config.max_position_embeddings = positions, 128
     model.save_pretrained(folder)
-    return str(folder)
 
 
-@pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory) -> str:
+def save_rows(folder) -> None:
     """A user's folder: train.csv and dev.csv with text and label."""
     import csv
 
-    folder = tmp_path_factory.mktemp("opinions")
     for name, count, seed in (("train", 160, 1), ("dev", 60, 2)):
         with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("text", "label"), *sentences(count, seed)])
-    return str(folder)
 
 
-@pytest.fixture(scope="session")
-def tiny_texts(tmp_path_factory) -> str:
+def save_texts(path) -> None:
     """A text file for general distillation, one text a line."""
-    path = tmp_path_factory.mktemp("corpus") / "texts.txt"
     path.write_text("\n".join(text for text, _ in sentences(64, 3)), encoding="utf-8")
-    return str(path)
 
 
-@pytest.fixture(scope="session")
-def tiny_spec(tiny_teacher, tiny_data, tiny_texts):
+def small_spec(teacher: str, data: str, texts: str):
     """A RunSpec that trains in about a second."""
     from lrc_lib import RunSpec
 
     return RunSpec(
-        task=tiny_data.rsplit("/", 1)[1],
-        data=tiny_data,
-        teacher=tiny_teacher,
+        task=Path(data).name,
+        data=data,
+        teacher=teacher,
         teacher_epochs=6,
         teacher_lr=2e-3,
         teacher_batch_size=16,
@@ -103,9 +93,35 @@ def tiny_spec(tiny_teacher, tiny_data, tiny_texts):
         student_heads=2,
         epochs=2,
         learning_rate=2e-3,
-        general_data=tiny_texts,
+        general_data=texts,
         general_batch_size=16,
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("teacher")
+    save_teacher(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("opinions")
+    save_rows(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_texts(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("corpus") / "texts.txt"
+    save_texts(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_spec(tiny_teacher, tiny_data, tiny_texts):
+    return small_spec(tiny_teacher, tiny_data, tiny_texts)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,19 +21,24 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lrc_lib import RunSpec, load_profile
+from lrc_lib.cli import report
+from lrc_lib.cli.execute import Execution
 from lrc_lib.data import corpus, files, glue_dir, load_task_data, own_task
+from lrc_lib.data.manifest import MANIFEST, fault, sealed, write_manifest
 from lrc_lib.data.rows import check_rows
 from lrc_lib.data.tasks import GLUE, TASKS
 from lrc_lib.data.texts import load_documents
+from lrc_lib.data.vectors import read_glove
 from lrc_lib.errors import MOST_BYTES, InputError, LrcError, UnavailableError
 from lrc_lib.runs.profiles import KEYS
 from lrc_lib.runs.spec import FIELDS
-from lrc_lib.runs.store import RunResult
+from lrc_lib.runs.store import RunResult, finished
 
 CASES = int(os.environ.get("LRC_FUZZ", 30))
 SECONDS = 2  # of the processor, a case
 DIGITS = "9" * 5000
 NOT_FINITE = ("nan", "inf", "-inf", "1e999", -math.inf)
+tried = Counter()
 fuzz = settings(
     max_examples=CASES,
     deadline=None,
@@ -102,6 +109,7 @@ def toml(value) -> str:
 
 def survives(read, *arguments):
     """What the reader gives; None for an error of ours, which must be safe to print."""
+    tried[os.environ["PYTEST_CURRENT_TEST"].split("::")[1].split(" ")[0]] += 1
     start = time.process_time()
     try:
         return read(*arguments)
@@ -137,6 +145,17 @@ learning_rate = [1e-4, 3e-4]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def counted():
+    """After a long session the number of calls of each reader is in results/reliability.json."""
+    yield
+    if "LRC_FUZZ" in os.environ:
+        path = Path(__file__).resolve().parents[1] / "results" / "reliability.json"
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        kept["fuzz"] = kept.get("fuzz", {}) | tried
+        path.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def test_a_message_is_one_short_line_without_control_characters(tmp_path):
@@ -361,5 +380,71 @@ def test_runs(folder):
         for part in ("provenance", "history", "metrics"):
             survives(getattr, run, part)
         survives(run.predictions, "dev")
+
+    check()
+
+
+def test_results_of_notebooks(folder):
+    out, names = folder / "kept", ("01_cos_nce_geometry", "05_ablations")
+    (out / "results").mkdir(parents=True)
+    record = {"schema": report.SCHEMA, "parameters": {}, "findings": ["1 < 2"], "tables": []}
+    record |= {"figures": [], "numbers": {}, "provenance": {"time": "now", "versions": {}}}
+    good, profile = json.dumps(sealed(record)).encode(), load_profile("smoke")
+    executions = {names[0]: Execution(names[0], "ok")}
+    (out / "results" / f"{names[0]}.json").write_bytes(good)
+
+    @fuzz
+    @example(good)
+    @given(damaged(good) | VALUES.map(json.dumps).map(str.encode))
+    def check(content):
+        (out / "results" / f"{names[1]}.json").write_bytes(content)
+        summary = survives(report.collect, profile, {}, executions, out, 1.0)
+        assert len(summary["notebooks"]) == 1 + (json.loads(good) == read_json(content))
+        assert survives(report.render, summary, out)
+
+    check()
+
+
+def read_json(content: bytes):
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def test_glove(folder):
+    path, good = folder / "vectors.txt", "the 0.1 -2 3e-1\nnew york 1 2 3\n1990 1 1 1\né 4 5 6\n"
+
+    @fuzz
+    @example(good.encode())
+    @given(damaged(good.encode()))
+    def check(content):
+        path.write_bytes(content)
+        vectors = survives(read_glove, path)
+        assert vectors or content != good.encode()
+        assert vectors is None or np.isfinite(vectors.matrix).all()
+
+    check()
+
+
+def test_manifests_and_stored_specs(folder):
+    out = folder / "out"
+    run = out / "runs" / "reviews-lrc-s0-0123456789"
+    run.mkdir(parents=True)
+    spec = RunSpec().to_json().encode()
+    (run / "spec.json").write_bytes(spec)
+    write_manifest(run)
+    whole = (run / MANIFEST).read_bytes()
+    assert [result.id for result in finished(out)] == [run.name]
+
+    @fuzz
+    @given(damaged(whole), damaged(spec))
+    def check(manifest, text):
+        run.mkdir(exist_ok=True)
+        (run / MANIFEST).write_bytes(manifest)
+        (run / "spec.json").write_bytes(text)
+        why = survives(fault, run)
+        assert isinstance(why, str) and (not why or (manifest, text) != (whole, spec))
+        assert len(survives(finished, out)) <= (not why)
 
     check()

@@ -131,3 +131,13 @@ def test_heavy_imports_stay_in_their_one_place():
 
     assert importers("datasets") == {"hub.py"}
     assert importers("papermill") == {"child.py"}
+
+
+def test_the_page_of_dependencies_shows_the_bounds_and_hashes_of_the_code():
+    sys.path.insert(0, str(ROOT / "tools"))
+    import dependencies
+
+    page = dependencies.PAGE.read_text(encoding="utf-8")
+    assert "\n".join(dependencies.fetched()) in page, "run python tools/dependencies.py"
+    for name, bounds in dependencies.base().items():
+        assert f"| {name} | {bounds.replace(',', ', ')} |" in page

@@ -35,7 +35,6 @@ TESTS = {
     "lrc_lib/training.py": [
         "tests/test_benchmarks.py",
         "tests/runs/test_runs.py",
-        "tests/test_checkpoint.py",
         "tests/test_best.py",
     ],
     "lrc_lib/runs/store.py": ["tests/runs/test_store.py", "tests/runs/test_runs.py"],

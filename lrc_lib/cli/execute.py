@@ -178,7 +178,7 @@ def read_json(path: Path) -> dict:
     """The JSON object of a file; {} where there is none, or only a part of it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

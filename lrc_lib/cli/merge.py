@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
 
-from lrc_lib.data.manifest import ASIDE, MANIFEST, fault, write_manifest
+from lrc_lib.data.manifest import ASIDE, MANIFEST, fault, files_in, rename, write_manifest
+from lrc_lib.data.resumable import sole_writer
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.runs.spec import RunSpec
 from lrc_lib.runs.store import RunResult, finished, same_run
@@ -89,6 +90,11 @@ def merge(stores, into: Path, weights: bool = False) -> Merged:
         if not (store / "runs").is_dir() or store == into:
             reason = "is the one to merge into" if store == into else "has no folder runs/"
             raise InputError(f"'{store}' cannot be merged: it {reason}.")
+    with sole_writer(into / "runs", into / "merging", "the merged runs"):
+        return _merge(stores, into, weights)
+
+
+def _merge(stores, into: Path, weights: bool) -> Merged:
     done = Merged(into, {run.id: run for run in finished(into)})
     folders = [path for store in stores for path in sorted((store / "runs").iterdir())]
     for folder in filter(Path.is_dir, folders):
@@ -145,8 +151,8 @@ def wanted(weights: bool) -> Callable[[str], bool]:
 
 def _bring(folder: Path, into: Path, weights: bool) -> Path:
     aside, target = into / "merging" / folder.name, into / "runs" / folder.name
-    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
     try:
+        names = files_in(folder)
         for left in (aside.parent, target):  # by an interrupted merge, or not whole
             shutil.rmtree(left, ignore_errors=True)
         for name in filter(wanted(weights), names):
@@ -157,7 +163,7 @@ def _bring(folder: Path, into: Path, weights: bool) -> Path:
                 shutil.copyfile(folder / name, aside / name)
         write_manifest(aside)
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(aside, target)
+        rename(aside, target)
         aside.parent.rmdir()
     except OSError as error:
         raise InputError(f"Cannot merge into '{into}': {error}. What was merged is kept.") from None

@@ -12,7 +12,8 @@ from lrc_lib.cli import forest
 from lrc_lib.cli.execute import Execution, read_json
 from lrc_lib.cli.terminal import duration, say, show_table
 from lrc_lib.course.notebook import NOTEBOOKS, SCHEMA, publish, write_json
-from lrc_lib.errors import LrcError
+from lrc_lib.data.manifest import sealed
+from lrc_lib.errors import LrcError, UnavailableError
 from lrc_lib.runs.pool import headline
 from lrc_lib.runs.store import find
 
@@ -40,7 +41,7 @@ def collect(profile, outcomes: dict, executions: dict, out: Path, seconds: float
     parameters = next((n["result"]["parameters"] for n in notebooks if n["result"]), None)
     for name in NOTEBOOKS.keys() - executions.keys():
         record = records[name]
-        if record.get("schema") == SCHEMA and record["parameters"] == parameters:
+        if record and record == sealed(record) and record["parameters"] == parameters:
             notebooks.append(vars(Execution(name, "earlier")) | {"result": record})
     good = all(n["status"] in ("ok", "earlier") for n in notebooks)
     return {
@@ -70,9 +71,19 @@ def _run(outcome, out: Path) -> dict:
 
 
 def write(summary: dict, out: Path) -> None:
-    """Writes `out/results.json` and `out/report.html`, each whole or not at all."""
-    write_json(out / "results.json", summary)
-    publish(out / "report.html", render(summary, out).encode("utf-8", errors="replace"))
+    """Writes `out/results.json` and `out/report.html`, each whole or not at all.
+
+    Raises:
+        UnavailableError: the disk refuses, e.g. because it is full.
+    """
+    try:
+        write_json(out / "results.json", summary)
+        publish(out / "report.html", render(summary, out).encode("utf-8", errors="replace"))
+    except OSError as error:
+        raise UnavailableError(
+            f"Cannot write the report to '{out}': {error}. What was trained and executed is kept; "
+            "make room, and the same command writes the report."
+        ) from error
 
 
 def show(summary: dict, out: Path) -> int:

@@ -25,6 +25,7 @@ from lrc_lib.course.notebook import (
     write_json,
 )
 from lrc_lib.course.palette import use_style
+from lrc_lib.data.manifest import sealed
 from lrc_lib.data.text import visible
 from lrc_lib.errors import InputError, unknown
 from lrc_lib.runs.device import resolve_device
@@ -184,7 +185,7 @@ class Session:
             **self._record,
             "provenance": made,
         }
-        write_json(path, record)
+        write_json(path, sealed(plain(record)))
         versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
         runs = f"{len(self._record['runs'])} run(s): {', '.join(self._record['runs']) or 'none'}"
         print(

@@ -145,7 +145,7 @@ class Articles:
             raise self._unavailable(reason)
         from datasets import load_dataset
 
-        self.done, table = place or (0, None)
+        self.first, table = self.done, self.begun = place or (0, None)
         try:
             self.table = load_dataset(
                 WIKIPEDIA_DATASET, config, split="train", streaming=True, revision=revision
@@ -159,8 +159,15 @@ class Articles:
 
     @property
     def place(self):
-        """Where the next article begins: [articles so far, the state that `datasets` needs]."""
-        return [self.done, self.table.state_dict()]
+        """Where the next article begins: [articles so far, the state that `datasets` needs].
+
+        Raises:
+            UnavailableError: articles were read, but `datasets` says that it is where it began.
+        """
+        state = self.table.state_dict()
+        if self.done > self.first and state == self.begun:
+            raise self._unavailable("this version of `datasets` loses its place in a stream")
+        return [self.done, state]
 
     def __iter__(self):
         try:

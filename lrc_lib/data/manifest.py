@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,17 @@ ASIDE = (PARTIAL, DAMAGED)
 LEFT_OUT = (".lock", *ASIDE)
 
 
+def rename(source: Path, target: Path) -> None:
+    """`os.replace`, which Windows refuses while another process, such as a virus scanner, reads a
+    file of it: there it is tried for two seconds."""
+    for wait in (0.1, 0.4, 1.5) if sys.platform == "win32" else ():
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            time.sleep(wait)
+    os.replace(source, target)
+
+
 def write_whole(path: Path, text: str) -> None:
     """Writes a file so that it holds all of `text` or what it held before, after a crash too."""
     partial = path.with_name(f"{path.name}{PARTIAL}")
@@ -28,7 +40,22 @@ def write_whole(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
+    rename(partial, path)
+
+
+def files_in(folder: Path) -> dict[str, Path]:
+    """{name: path} of all files in a folder and its subfolders.
+
+    Raises:
+        OSError: a folder cannot be listed; `Path.rglob` would take it for an empty one.
+    """
+
+    def refuse(error: OSError):
+        raise error
+
+    places = os.walk(folder, onerror=refuse)
+    paths = [Path(place, name) for place, _, names in places for name in names]
+    return {path.relative_to(folder).as_posix(): path for path in paths}
 
 
 def write_manifest(folder: Path, without=()) -> None:
@@ -41,16 +68,21 @@ def write_manifest(folder: Path, without=()) -> None:
     Raises:
         OSError: a file cannot be read, or the manifest cannot be written.
     """
-    folder = Path(folder)
-    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
-    files = {}
-    for name, path in sorted(paths.items()):
+    folder, files = Path(folder), {}
+    for name, path in sorted(files_in(folder).items()):
         passing = name.endswith(LEFT_OUT) or path.name.startswith(".tmp")
-        if passing or name in (MANIFEST, *without) or not path.is_file():
+        if passing or name in (MANIFEST, *without):
             continue
         files[name] = {"size": path.stat().st_size, "sha256": _sha256(path)}
     content = {"name": folder.name.removesuffix(PARTIAL), "files": files}
     write_whole(folder / MANIFEST, json.dumps(content, indent=1) + "\n")
+
+
+def sealed(content: dict) -> dict:
+    """A JSON object with "sha256", the hash of everything else in it."""
+    rest = {name: value for name, value in content.items() if name != "sha256"}
+    text = json.dumps(rest, sort_keys=True)
+    return rest | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def fault(folder: Path, wanted: Callable = lambda name: True) -> str:
@@ -101,7 +133,7 @@ def set_aside(folder: Path, why: str) -> None:
     target = folder.with_name(folder.name + DAMAGED)
     try:
         shutil.rmtree(target, ignore_errors=True)  # an earlier one
-        os.replace(folder, target)
+        rename(folder, target)
         then = f"It is set aside as '{target.name}' and made again when it is needed."
     except OSError as error:
         then = f"It is not used, but cannot be set aside ({error.strerror}): please delete it."

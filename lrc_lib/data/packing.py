@@ -12,7 +12,6 @@ tokenizer and length. An interrupted packing continues after the last part that 
 import hashlib
 import itertools
 import json
-import os
 import shutil
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 
 from lrc_lib.data.batches import Encoded
 from lrc_lib.data.corpus import corpus_fingerprint, open_stream
-from lrc_lib.data.manifest import is_whole, write_manifest
+from lrc_lib.data.manifest import is_whole, rename, write_manifest
 from lrc_lib.data.resumable import sole_writer, write_parts
 from lrc_lib.errors import InputError
 
@@ -73,7 +72,7 @@ def pack(data: str, documents: int, tokenizer, length: int, cache: Path, report=
             shutil.rmtree(folder, ignore_errors=True)  # left without its manifest
             write_parts(partial / IDS, partial / STATE, BEGIN, parts)
             write_manifest(partial)
-            os.replace(partial, folder)
+            rename(partial, folder)
     return _read(folder, tokenizer, length, documents)
 
 

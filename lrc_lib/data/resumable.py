@@ -1,9 +1,11 @@
 """A file that takes hours to write: it is written in parts, and an interrupted writing continues.
 
 After each part the file is flushed to the disk. Then a small record next to it says how many bytes
-are whole and where to continue. Bytes after those, a torn part, are cut off.
+are whole, where to continue, and a sha256 of both. Bytes after those, a torn part, are cut off. A
+file that lost some of these bytes, or has others in their place, is written again from the start.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from lrc_lib.data.manifest import write_whole
 from lrc_lib.errors import LrcError, UnavailableError
 
 
@@ -60,25 +63,38 @@ def write_parts(
         OSError: the disk refused; see `sole_writer`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = _begun(path, record, begin)
+    state, digest = _begun(path, record, begin)
     with path.open("ab") as file:
         file.truncate(state["bytes"])
         for content, after in parts(state):
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+            digest.update(content)
             state = {**after, "bytes": file.tell()}
-            partial = record.with_name(f"{record.name}.partial")
-            partial.write_text(json.dumps(state), encoding="utf-8")
-            os.replace(partial, record)
+            write_whole(record, json.dumps({**state, "sha256": _seal(digest, state)}))
     return state
 
 
-def _begun(path: Path, record: Path, begin: dict) -> dict:
-    """The recorded state, or `begin` where there is none or the file has lost some of its parts."""
+def _begun(path: Path, record: Path, begin: dict):
+    """(the recorded state, the hash so far), from the beginning where the file is not what was
+    recorded."""
     try:
         state = json.loads(record.read_text(encoding="utf-8"))
-        whole = path.stat().st_size >= state["bytes"]
-    except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    return state if whole else {**begin, "bytes": 0}
+        with path.open("rb") as file:
+            digest, left = hashlib.sha256(), state["bytes"]
+            while block := file.read(min(left, 1 << 20)):
+                digest.update(block)
+                left -= len(block)
+        if state.pop("sha256") == _seal(digest, state):
+            return state, digest
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        pass
+    return {**begin, "bytes": 0}, hashlib.sha256()
+
+
+def _seal(digest, state: dict) -> str:
+    """The sha256 of what was written so far and of the state after it."""
+    both = digest.copy()
+    both.update(json.dumps(state, sort_keys=True).encode())
+    return both.hexdigest()

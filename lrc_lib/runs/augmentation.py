@@ -5,7 +5,7 @@
 
 import hashlib
 import json
-import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from pathlib import Path
 from lrc_lib.data.augmentation import MaskedLM, augment
 from lrc_lib.data.files import read_jsonl_rows, to_line
 from lrc_lib.data.fingerprints import file_fingerprint, model_fingerprint
+from lrc_lib.data.manifest import is_whole, rename, write_manifest
 from lrc_lib.data.resumable import sole_writer, write_parts
 from lrc_lib.data.rows import Row, fingerprint
 from lrc_lib.data.tasks import Task
@@ -23,6 +24,7 @@ from lrc_lib.errors import InputError
 AUGMENT_FORMAT = 1  # raise it when the same values would give other rows
 CHUNK_ROWS = 64  # rows that are augmented, and written, at a time
 REPORT_SECONDS = 60
+ROWS = "rows.jsonl"
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def augmented_rows(
     with sole_writer(path, partial, "the augmented rows"):
         if not path.exists():
             write_parts(partial, record, {"rows": 0}, chunks)
-            os.replace(partial, path)
+            rename(partial, path)
             record.unlink(missing_ok=True)
     made, count = read_jsonl_rows(path, task), len(rows) * how.copies
     if len(made) != count:
@@ -120,6 +122,22 @@ def augmented_rows(
             f"'{path}' has {len(made):,} rows, not {count:,}; delete it and run again."
         )
     return made
+
+
+def kept_rows(
+    rows: Sequence[Row], task: Task, how: Augmentation, cache: Path, device="cpu", report=None
+) -> tuple[Row, ...]:
+    """`augmented_rows` from a folder of the cache, checked against its manifest, or made now."""
+    folder = cache / f"augment-{how.key(rows)}"
+    partial = folder.with_name(f"{folder.name}.partial")
+    with sole_writer(folder, partial, "the augmented rows"):
+        if not is_whole(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # left without its manifest
+            partial.mkdir(exist_ok=True)
+            augmented_rows(rows, task, how, partial / ROWS, device, report)
+            write_manifest(partial)
+            rename(partial, folder)
+    return read_jsonl_rows(folder / ROWS, task)
 
 
 def _chunks(begin: int, rows, task: Task, how: Augmentation, device, report):

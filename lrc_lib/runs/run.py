@@ -41,7 +41,7 @@ from lrc_lib.models import (
     quiet_transformers,
     start_from_teacher,
 )
-from lrc_lib.runs.augmentation import augmented_rows
+from lrc_lib.runs.augmentation import kept_rows
 from lrc_lib.runs.card import model_card
 from lrc_lib.runs.compilation import compiled
 from lrc_lib.runs.device import (
@@ -242,15 +242,14 @@ def distil_augmented(spec: RunSpec, out: Path, folder: Path, device, report) -> 
     The student is that of general distillation; labels are not looked at.
     """
     fine_tuned, how, data = fit_teacher(spec, out), spec.augmentation, data_of(spec)
-    path = out / "cache" / f"augment-{how.key(data.train)}.jsonl"
-    texts = augmented_rows(data.train, data.task, how, path, device, report)
+    texts = kept_rows(data.train, data.task, how, out / "cache", device, report)
     tokenizer = load_tokenizer(spec.teacher)
     rows = encode(texts, tokenizer, usable_length(spec))
     torch.manual_seed(spec.general_seed)
     recipe = replace(LAYERS_ONLY, layer_loss=spec.general_loss)
     student, model = new_student(spec, tokenizer, data.task.num_labels), fine_tuned.student()
     net = student_net(spec, recipe, student, model)
-    cache = out / "cache" / f"{fine_tuned.id}-{path.stem}"
+    cache = out / "cache" / f"{fine_tuned.id}-augment-{how.key(data.train)}"
     teacher, line = taught_by(model, spec, net, rows, device, cache, spec.cache_gb)
     start = start_from(spec, net, out)
     trainer = new_trainer(

@@ -11,7 +11,7 @@ import functools
 import json
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,16 @@ import pandas
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from lrc_lib.data.manifest import ASIDE, MANIFEST, fault, is_whole, set_aside, write_manifest
+from lrc_lib.data.manifest import (
+    ASIDE,
+    MANIFEST,
+    fault,
+    files_in,
+    is_whole,
+    rename,
+    set_aside,
+    write_manifest,
+)
 from lrc_lib.errors import InputError, LrcError, UnavailableError, unknown
 from lrc_lib.models import Projection, load_saved
 from lrc_lib.runs.spec import FIELDS, RunSpec
@@ -206,18 +215,18 @@ def publish(spec: RunSpec, partial: Path, folder: Path) -> RunResult:
             f"The history of {spec.name} was damaged while the run was interrupted, so it was not "
             "published. The same command trains it again."
         )
-    for path in partial.rglob("*"):
-        if path.is_file() and path.name not in CHECKPOINTS:
+    for path in files_in(partial).values():
+        if path.name not in CHECKPOINTS:
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
     write_manifest(partial, without=CHECKPOINTS)
     if folder.exists():  # not whole, or left by something that is not this kit
         shutil.rmtree(folder)
-    os.replace(partial, folder)
+    rename(partial, folder)
     listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    for path in [path for path in folder.rglob("*") if path.is_file()]:
-        if path.relative_to(folder).as_posix() not in (MANIFEST, *listed):
-            path.unlink()
+    for name, path in files_in(folder).items():
+        if name not in (MANIFEST, *listed):
+            path.unlink(missing_ok=True)
     return RunResult(spec, folder)
 
 
@@ -241,6 +250,9 @@ def _open(folder: Path) -> RunResult | None:
     if spec is None or folder.name.rpartition("-")[0] != spec.label:
         set_aside(folder, "its spec.json is missing or describes another run")
         return None
+    for name in CHECKPOINTS:  # left where its publishing was interrupted at the end
+        with suppress(OSError):
+            (folder / name).unlink()
     return RunResult(spec, folder.resolve())
 
 

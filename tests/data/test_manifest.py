@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from lrc_lib.data.manifest import MANIFEST, is_whole, write_manifest
+from lrc_lib.data.manifest import MANIFEST, is_whole, write_manifest, write_whole
 
 
 def entry(content):
@@ -90,3 +90,21 @@ def test_a_renamed_folder_is_refused_and_a_whole_one_is_read_once(tmp_path, monk
     monkeypatch.undo()
     assert not is_whole(folder.rename(tmp_path / "b"))
     assert not is_whole(tmp_path / "nothing")
+
+
+def test_a_rename_waits_for_who_reads_the_file_on_windows(tmp_path, monkeypatch):
+    busy, slept, replace = [1, 1], [], os.replace
+
+    def replace_if_free(source, target):
+        if busy and busy.pop():
+            raise PermissionError(13, "The process cannot access the file")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_if_free)
+    monkeypatch.setattr("time.sleep", slept.append)
+    with pytest.raises(PermissionError):  # elsewhere it is no passing trouble
+        write_whole(tmp_path / "a", "text")
+    monkeypatch.setattr("sys.platform", "win32")
+    busy[:] = [1, 1]
+    write_whole(tmp_path / "a", "text")
+    assert (tmp_path / "a").read_text() == "text" and slept == [0.1, 0.4]

@@ -267,6 +267,17 @@ def test_wikipedia_is_streamed_and_packed(wikipedia, texts, tokenizer, tmp_path)
     check("wikipedia", 12, texts[:12], tokenizer, tmp_path)
 
 
+def test_a_stream_that_loses_its_place_is_refused(wikipedia, texts):
+    first = hub.Articles("20231101.en", "x")
+    assert next(iter(first)) == texts[0]
+    second = hub.Articles("20231101.en", "x", first.place)
+    assert second.place[0] == 1  # nothing was read yet
+    second.table.state_dict = lambda: first.place[1]
+    assert next(iter(second)) == texts[1]
+    with pytest.raises(UnavailableError, match="loses its place"):
+        _ = second.place
+
+
 @pytest.mark.parametrize("offline, reason", [("", "no route"), ("1", "--offline is set")])
 def test_a_wikipedia_that_cannot_be_read(
     wikipedia, tokenizer, tmp_path, monkeypatch, offline, reason

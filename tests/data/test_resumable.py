@@ -58,37 +58,20 @@ def test_an_interrupted_writing_continues_to_the_same_bytes(tmp_path, stop, torn
     assert first.made + second.made == list(range(6))  # nothing twice
 
 
-@pytest.mark.parametrize("lost", ["bytes", "file", "record", "half of the record"])
+@pytest.mark.parametrize("lost", ["bytes", "file", "record", "half of the record", "bits"])
 def test_what_was_lost_is_written_again(tmp_path, lost):
     first = Writer(tmp_path, 4).interrupted()
     if lost == "bytes":
         os.truncate(first.path, 10)
     elif lost == "half of the record":
         first.record.write_text(first.record.read_text()[:9])
+    elif lost == "bits":
+        first.path.write_bytes(first.path.read_bytes().replace(b"part 2", b"part 0", 1))
     else:
         (first.path if lost == "file" else first.record).unlink()
     second = Writer(tmp_path)
     second.write()
     assert second.path.read_bytes() == WHOLE and second.made == list(range(6))
-
-
-def test_a_full_disk_in_the_middle_loses_nothing(tmp_path):
-    resource = pytest.importorskip("resource")  # not on Windows
-    first, second = Writer(tmp_path), Writer(tmp_path)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(WHOLE) // 2, limits[1]))
-    try:
-        with pytest.raises(
-            UnavailableError, match="Cannot write the parts to .*kept in 'file.bin'"
-        ):
-            with sole_writer(tmp_path / "target", first.path, "the parts"):
-                first.write()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert first.path.stat().st_size == len(WHOLE) // 2  # torn
-    second.write()
-    assert second.path.read_bytes() == WHOLE
-    assert second.made[0] == first.made[-1]  # the torn part alone is made again
 
 
 def test_errors_of_the_kit_pass_and_those_of_the_disk_are_one_sentence(tmp_path):

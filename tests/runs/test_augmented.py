@@ -185,7 +185,7 @@ def test_a_student_starts_from_its_augmented_run(tiny_spec, out):
     assert not torch.allclose(weights[0], general, atol=1e-4)  # it learned
     assert torch.allclose(weights[1], general, atol=1e-6)  # from the generally distilled student
     assert torch.allclose(weights[2], weights[1], atol=1e-6)
-    assert len(list((out / "cache").glob("augment-*.jsonl"))) == 1  # two runs, one file
+    assert len(list((out / "cache").glob("augment-*/rows.jsonl"))) == 1  # two runs, one file
     assert begun.id in (frozen.path / "student" / "README.md").read_text()
     assert not (begun.path / "student" / "README.md").exists()  # its head answers nothing
     with pytest.raises(InputError, match="unlabelled text"):
