@@ -98,7 +98,7 @@ def add_reproduce(parser: ArgumentParser) -> None:
     add("--list", action="store_true", help="list notebooks, profiles, tasks and recipes")
     add("--plan", action="store_true", help=PLAN_HELP)
     add("--offline", action="store_true", help="do not use the network")
-    add("--fresh", action="store_true", help="set earlier runs aside and train again")
+    add("--fresh", action="store_true", help="set earlier runs aside, train and execute again")
     add("--verbose", action="store_true", help="show what runs and notebooks print")
 
 

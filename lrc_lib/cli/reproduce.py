@@ -7,6 +7,7 @@ from joblib import cpu_count
 
 from lrc_lib.cli import report
 from lrc_lib.cli.execute import Execution, Order, child_environment, execute_all
+from lrc_lib.cli.kept import ALWAYS, shared_inputs
 from lrc_lib.cli.plan import disk_needed, show_plan
 from lrc_lib.cli.preflight import check_space, claim, set_aside, uses_hub
 from lrc_lib.cli.terminal import Screen, say
@@ -59,16 +60,19 @@ def reproduce(options, notebooks, out: Path, device, jobs: int) -> int:
             needs, specs = needed(notebooks, with_choices(known, out))
         outcomes = train(specs) | outcomes
         skipped = hopeless(needs, outcomes)
+        wanted = [notebook for notebook in notebooks if notebook.name not in skipped]
+        jobs = max(1, min(jobs, len(wanted)))
+        offline = options.offline or not uses_hub(specs.values())
+        environment = child_environment(max(1, cpu_count() // jobs), offline)
+        inputs = shared_inputs(out, device, environment["OMP_NUM_THREADS"])
         orders = [
             Order(
                 notebook.name, notebook_path(notebook.name), parameters(options, out),
                 60 * (options.minutes or notebook.minutes),
+                "" if notebook.name == ALWAYS else inputs,
             )
-            for notebook in notebooks if notebook.name not in skipped
+            for notebook in wanted
         ]  # fmt: skip
-        jobs = max(1, min(jobs, len(orders)))
-        offline = options.offline or not uses_hub(specs.values())
-        environment = child_environment(max(1, cpu_count() // jobs), offline)
         executions = execute_all(orders, out, environment, jobs, screen, options.verbose)
     seconds = time.perf_counter() - began
     summary = report.collect(profile, outcomes, skipped | executions, out, seconds)
