@@ -40,6 +40,16 @@ def test_every_profile_gives_specs_for_every_notebook(name):
     assert {spec.recipe for spec in needs} == {"lrc", "lrc_1", "finetune"}
 
 
+def test_weights_are_kept_for_the_first_seed_and_for_the_recipes_that_are_named(own):
+    profile = own(HEAD + 'weights = ["lrc"]\n')
+    saved = {(r, s) for r in ("lrc", "kd") for s in (0, 1) if profile.spec("", r, s).save_weights}
+    assert saved == {("lrc", 0), ("lrc", 1), ("kd", 0)}
+    assert profile.spec("", "teacher", 1).save_weights
+    assert own(HEAD).spec("", "kd", 1).save_weights
+    kept = own(HEAD + 'weights = ["lrc"]\n', settings="save_weights=true").spec("", "kd", 1)
+    assert kept.save_weights and kept.run_id() == profile.spec("", "kd", 1).run_id()
+
+
 @pytest.mark.parametrize(
     "arguments, says",
     [
