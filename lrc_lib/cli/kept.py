@@ -12,15 +12,13 @@ from pathlib import Path
 from lrc_lib.course.notebook import PACKAGE
 from lrc_lib.data.manifest import MANIFEST
 from lrc_lib.results.kept import FOLDER
-from lrc_lib.runs.provenance import provenance
 
 ALWAYS = "00_start_here"  # is always executed: it looks at this machine as it is now
 
 
-def shared_inputs(out: Path, device, threads: str) -> str:
+def shared_inputs(out: Path, facts: dict) -> str:
     """A hash of what every notebook may read: the library's code, results that came with the
-    repository, all installed packages, the machine, and every finished run of the store."""
-    facts = provenance(device) | {"commit": "", "threads": threads}
+    repository, all installed packages, every finished run of the store, and `facts`."""
     packages = {f"{d.name} {d.version}" for d in importlib.metadata.distributions()}
     files = [p for folder in (PACKAGE, FOLDER) for p in folder.rglob("*") if p.suffix != ".pyc"]
     files += (out / "runs").glob(f"*/{MANIFEST}")

@@ -14,6 +14,7 @@ from lrc_lib.cli.terminal import Screen, say
 from lrc_lib.course.notebook import NOTEBOOKS, notebook_path, output_root
 from lrc_lib.runs import pool, ray_pool
 from lrc_lib.runs.device import default_jobs, resolve_device
+from lrc_lib.runs.provenance import provenance
 from lrc_lib.runs.selection import to_choose, with_choices
 from lrc_lib.runs.store import find
 
@@ -64,7 +65,8 @@ def reproduce(options, notebooks, out: Path, device, jobs: int) -> int:
         jobs = max(1, min(jobs, len(wanted)))
         offline = options.offline or not uses_hub(specs.values())
         environment = child_environment(max(1, cpu_count() // jobs), offline)
-        inputs = shared_inputs(out, device, environment["OMP_NUM_THREADS"])
+        machine = provenance(device) | {"commit": "", "threads": environment["OMP_NUM_THREADS"]}
+        inputs = shared_inputs(out, machine)
         orders = [
             Order(
                 notebook.name, notebook_path(notebook.name), parameters(options, out),

@@ -179,18 +179,17 @@ def test_whatever_changes_a_notebook_is_executed_again(tmp_path, monkeypatch, ch
     assert not kept.is_kept(before, tmp_path)
 
 
-def test_inputs_follow_from_store_packages_and_threads(tmp_path, monkeypatch):
-    first = kept.shared_inputs(tmp_path, "cpu", "1")
-    assert (
-        kept.shared_inputs(tmp_path, "cpu", "1")
-        == first
-        != kept.shared_inputs(tmp_path, "cpu", "2")
-    )
+def test_inputs_follow_from_facts_store_and_packages(tmp_path, monkeypatch):
+    def now(threads=1):
+        return kept.shared_inputs(tmp_path, {"threads": threads})
+
+    first = now()
+    assert now() == first != now(2)
     (tmp_path / "runs/x").mkdir(parents=True)
     (tmp_path / "runs/x/manifest.json").write_text("{}")
-    assert (second := kept.shared_inputs(tmp_path, "cpu", "1")) != first
+    assert (second := now()) != first
     monkeypatch.setattr(kept.importlib.metadata, "distributions", lambda: [])
-    assert kept.shared_inputs(tmp_path, "cpu", "1") != second
+    assert now() != second
 
 
 def test_no_partial_file_is_left(executed):
