@@ -1,6 +1,7 @@
 """`reproduce`: trains what is missing, executes the notebooks, writes the report."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 from joblib import cpu_count
@@ -12,7 +13,7 @@ from lrc_lib.cli.plan import disk_needed, show_plan
 from lrc_lib.cli.preflight import check_space, claim, set_aside, uses_hub
 from lrc_lib.cli.terminal import Screen, say
 from lrc_lib.course.notebook import NOTEBOOKS, notebook_path, output_root
-from lrc_lib.runs import pool, ray_pool
+from lrc_lib.runs import pool
 from lrc_lib.runs.device import default_jobs, resolve_device
 from lrc_lib.runs.provenance import provenance
 from lrc_lib.runs.selection import to_choose, with_choices
@@ -49,12 +50,7 @@ def reproduce(options, notebooks, out: Path, device, jobs: int) -> int:
     )
     say_if_in_fp32(specs, out)
     with Screen(options.verbose) as screen:
-
-        def train(specs):
-            if options.ray is None:
-                return pool.train_all(specs, out, str(device), jobs, screen)
-            return ray_pool.train_all(specs, out, options.device, options.ray, screen)
-
+        train = partial(pool.train_all, out=out, device=str(device), jobs=jobs, screen=screen)
         outcomes = {}
         if first := to_choose(known, specs.values()):  # the others follow from what is chosen
             outcomes = train(pool.close_over(first))
