@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from lrc_lib.data.manifest import write_whole
 from lrc_lib.errors import LrcError, UnavailableError
 
 
@@ -68,9 +69,7 @@ def write_parts(
             file.flush()
             os.fsync(file.fileno())
             state = {**after, "bytes": file.tell()}
-            partial = record.with_name(f"{record.name}.partial")
-            partial.write_text(json.dumps(state), encoding="utf-8")
-            os.replace(partial, record)
+            write_whole(record, json.dumps(state))
     return state
 
 

@@ -411,8 +411,3 @@ def documents_of(spec: RunSpec):
 
 _task_data = functools.lru_cache(maxsize=16)(load_task_data)
 _documents = functools.lru_cache(maxsize=4)(load_documents)
-
-
-def all_recipes() -> tuple[str, ...]:
-    """Every value that `RunSpec.recipe` takes."""
-    return (*RECIPES, *KINDS)

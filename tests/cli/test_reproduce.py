@@ -19,7 +19,7 @@ from lrc_lib.cli import child, execute, kept, preflight
 from lrc_lib.cli.commands import build_parser, main
 from lrc_lib.cli.execute import Order, child_environment, execute_all
 from lrc_lib.cli.options import complete
-from lrc_lib.cli.reproduce import parameters
+from lrc_lib.cli.reproduce import parameters, say_if_in_fp32
 from lrc_lib.course.notebook import NOTEBOOKS, find_notebook, output_root
 from lrc_lib.errors import InputError, UnavailableError
 from lrc_lib.runs.profiles import load_profile
@@ -325,6 +325,17 @@ def test_cuda_without_cuda_is_refused(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["reproduce", "--device", "cuda", "--out", str(tmp_path)]) == 2
     assert "sees no CUDA GPU" in capsys.readouterr().err
+
+
+def test_runs_that_the_store_has_in_fp32_only_are_named(learned, out, capsys):
+    spec = learned.spec.replace(precision="bf16")
+    say_if_in_fp32({"one": spec, "other": spec.replace(seed=77)}, out)
+    says = (
+        "The store holds 1 of these runs in fp32. They train again, in bf16; --set precision=fp32"
+    )
+    assert capsys.readouterr().out == f"{says} reads them.\n"
+    say_if_in_fp32({"one": learned.spec}, out)
+    assert not capsys.readouterr().out
 
 
 def test_an_output_folder_that_cannot_be_written_is_refused_first(tmp_path, capsys):

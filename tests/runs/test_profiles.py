@@ -8,7 +8,7 @@ from lrc_lib import RunSpec, load_profile
 from lrc_lib.course.notebook import NOTEBOOKS
 from lrc_lib.errors import InputError
 from lrc_lib.runs.profiles import BEFORE_STUDENTS, PROFILES
-from lrc_lib.runs.spec import all_recipes
+from lrc_lib.runs.spec import KINDS
 from lrc_lib.schedule import RECIPES
 
 HEAD = 'title = "x"\ntasks = ["nli"]\nseeds = 2\n'
@@ -142,7 +142,7 @@ def test_teacher_and_general_runs_are_those_that_students_depend_on():
     profile = load_profile("smoke")
     teacher, general = (profile.spec(recipe=recipe) for recipe in ("teacher", "general"))
     assert profile.spec().dependencies() == [teacher, general]
-    assert {*BEFORE_STUDENTS} == {*all_recipes()} - {*RECIPES}
+    assert BEFORE_STUDENTS == KINDS
 
 
 def test_an_own_folder_brings_its_task(tiny_data):
