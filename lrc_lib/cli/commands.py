@@ -95,15 +95,11 @@ def add_reproduce(parser: ArgumentParser) -> None:
         help="processes side by side (default: one per core on a CPU, up to 4 on a GPU; fewer "
         "where there is less than 2.5 GB of memory for each)",
     )  # fmt: skip
-    add(
-        "--ray", nargs="?", const="", metavar="ADDRESS",
-        help="train on a Ray cluster (without ADDRESS: $RAY_ADDRESS, else one on this machine)",
-    )  # fmt: skip
     add("--limit", dest="minutes", type=float, metavar="MINUTES", help="time limit per notebook")
     add("--list", action="store_true", help="list notebooks, profiles, tasks and recipes")
     add("--plan", action="store_true", help=PLAN_HELP)
     add("--offline", action="store_true", help="do not use the network")
-    add("--fresh", action="store_true", help="set earlier runs aside and train again")
+    add("--fresh", action="store_true", help="set earlier runs aside, train and execute again")
     add("--verbose", action="store_true", help="show what runs and notebooks print")
 
 

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from lrc_lib.cli.kept import is_kept, write_key
 from lrc_lib.cli.options import OFFLINE
 from lrc_lib.course.notebook import ROOT, SCHEMA, write_json
 from lrc_lib.data.text import visible
@@ -43,12 +44,16 @@ class Execution:
 
 @dataclass(frozen=True)
 class Order:
-    """One notebook to execute: `source` with `parameters`, for at most `seconds`."""
+    """One notebook to execute: `source` with `parameters`, for at most `seconds`.
+
+    `inputs` is a hash of all else that it reads, see `lrc_lib.cli.kept`; "": it is never kept.
+    """
 
     name: str
     source: Path
     parameters: dict
     seconds: float
+    inputs: str = ""
 
 
 def child_environment(threads: int, offline: bool) -> dict[str, str]:
@@ -64,7 +69,7 @@ def child_environment(threads: int, offline: bool) -> dict[str, str]:
 
 
 def execute_all(orders, out: Path, environment: dict, jobs: int, screen, verbose=False):
-    """Executes notebooks side by side; {name: Execution} in the order given.
+    """Executes notebooks side by side, if not kept; {name: Execution} in the order given.
 
     KeyboardInterrupt ends the children, removes their partial files and passes on.
     """
@@ -73,6 +78,9 @@ def execute_all(orders, out: Path, environment: dict, jobs: int, screen, verbose
     def one(order):
         if stop.is_set():
             return Execution(order.name, "skipped", message="interrupted")
+        if is_kept(order, out):
+            screen.end(order.name, "kept", "nothing changed")
+            return Execution(order.name, "ok", message="kept, nothing changed")
         screen.start(order.name)
         execution = execute(order, out, environment, stop, verbose)
         screen.end(order.name, "done" if execution.status == "ok" else "FAILED", execution.message)
@@ -106,7 +114,7 @@ def execute(order: Order, out: Path, environment: dict, stop, verbose=False) -> 
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{order.name}.partial.ipynb"
     final, failed = folder / f"{order.name}.ipynb", folder / f"{order.name}.failed.ipynb"
-    for stale in (partial, failed):
+    for stale in (partial, failed, final.with_suffix(".key")):
         stale.unlink(missing_ok=True)
     token = uuid.uuid4().hex
     job = {"source": str(order.source), "target": str(partial)}
@@ -147,6 +155,8 @@ def execute(order: Order, out: Path, environment: dict, stop, verbose=False) -> 
     if notebook:
         _write(notebook, failed if failure else final)
     partial.unlink(missing_ok=True)
+    if not failure:
+        write_key(order, out)
     peak = 0.0 if failure else record.get("provenance", {}).get("peak_memory_mb", 0.0)
     return Execution(order.name, "failed" if failure else "ok", seconds, peak, **failure)
 

@@ -58,7 +58,8 @@ def check_space(out: Path, needed: float) -> None:
 
 
 def set_aside(out: Path, specs: dict) -> None:
-    """Moves earlier runs of these specs to `out/set_aside/TIME/`, so that they train again."""
+    """Moves earlier runs of these specs to `out/set_aside/TIME/`, so that they train again, and
+    keeps no executed notebook."""
     folder = out / "set_aside" / time.strftime("%Y%m%d-%H%M%S")
     for key in specs:
         for path in (out / "runs" / key, out / "runs" / f"{key}.partial"):
@@ -67,3 +68,5 @@ def set_aside(out: Path, specs: dict) -> None:
                 os.replace(path, folder / path.name)
         for cache in (out / "cache").glob(f"*{key}*"):
             shutil.rmtree(cache, ignore_errors=True)
+    for file in (out / "notebooks").glob("*.key"):
+        file.unlink()

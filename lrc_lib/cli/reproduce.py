@@ -7,12 +7,14 @@ from joblib import cpu_count
 
 from lrc_lib.cli import report
 from lrc_lib.cli.execute import Execution, Order, child_environment, execute_all
+from lrc_lib.cli.kept import ALWAYS, shared_inputs
 from lrc_lib.cli.plan import disk_needed, show_plan, to_train
 from lrc_lib.cli.preflight import check_space, claim, set_aside, uses_hub
 from lrc_lib.cli.terminal import Forecast, Screen, say
 from lrc_lib.course.notebook import NOTEBOOKS, notebook_path, output_root
-from lrc_lib.runs import pool, ray_pool
+from lrc_lib.runs import pool
 from lrc_lib.runs.device import default_jobs, resolve_device
+from lrc_lib.runs.provenance import provenance
 from lrc_lib.runs.selection import to_choose, with_choices
 from lrc_lib.runs.store import find
 
@@ -52,9 +54,7 @@ def reproduce(options, notebooks, out: Path, device, jobs: int) -> int:
             left = to_train(specs.values(), out).items()
             works = [(spec.name, cost.student + cost.teacher) for spec, cost in left]
             screen.forecast = Forecast(works, len(notebooks), jobs)
-            if options.ray is None:
-                return pool.train_all(specs, out, str(device), jobs, screen)
-            return ray_pool.train_all(specs, out, options.device, options.ray, screen)
+            return pool.train_all(specs, out, str(device), jobs, screen)
 
         outcomes = {}
         if first := to_choose(known, specs.values()):  # the others follow from what is chosen
@@ -62,17 +62,21 @@ def reproduce(options, notebooks, out: Path, device, jobs: int) -> int:
             needs, specs = needed(notebooks, with_choices(known, out))
         outcomes = train(specs) | outcomes
         skipped = hopeless(needs, outcomes)
+        wanted = [notebook for notebook in notebooks if notebook.name not in skipped]
+        jobs = max(1, min(jobs, len(wanted)))
+        offline = options.offline or not uses_hub(specs.values())
+        environment = child_environment(max(1, cpu_count() // jobs), offline)
+        machine = provenance(device) | {"commit": "", "threads": environment["OMP_NUM_THREADS"]}
+        inputs = shared_inputs(out, machine)
         orders = [
             Order(
                 notebook.name, notebook_path(notebook.name), parameters(options, out),
                 60 * (options.minutes or notebook.minutes),
+                "" if notebook.name == ALWAYS else inputs,
             )
-            for notebook in notebooks if notebook.name not in skipped
+            for notebook in wanted
         ]  # fmt: skip
-        jobs = max(1, min(jobs, len(orders)))
         screen.forecast = Forecast((), len(orders), jobs)
-        offline = options.offline or not uses_hub(specs.values())
-        environment = child_environment(max(1, cpu_count() // jobs), offline)
         executions = execute_all(orders, out, environment, jobs, screen, options.verbose)
     seconds = time.perf_counter() - began
     summary = report.collect(profile, outcomes, skipped | executions, out, seconds)

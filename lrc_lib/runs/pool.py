@@ -189,8 +189,16 @@ class Queue:
                 lost.add(key)
 
     def close(self) -> None:
-        """Remove what only these runs shared: first stages, answers to general texts."""
-        for folder in (*self.shared.values(), *self.cache.glob("general-*")):
+        """Remove what only these runs shared: first stages, answers to general texts and, if no run
+        is left to train, a teacher's answers to its task's rows."""
+        ended = [o for o in self.outcomes.values() if o.status in ("read", "trained")]
+        done = len(ended) == len(self.specs)
+        names = [
+            "general",
+            *(k for k, spec in self.specs.items() if spec.kind == "teacher" and done),
+        ]
+        answers = [folder for name in names for folder in self.cache.glob(f"{name}-*")]
+        for folder in (*self.shared.values(), *answers):
             shutil.rmtree(folder, ignore_errors=True)
 
 

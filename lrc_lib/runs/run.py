@@ -150,7 +150,8 @@ def _make(spec: RunSpec, out: Path, folder: Path, device: str, progress) -> None
     report = functools.partial(progress or default_progress(), spec)
     if group.rank:
         report = _silent  # process 0 reports and writes for all
-    write_whole(folder / "spec.json", spec.to_json())
+    whole = spec.replace(save_weights=True)  # who runs this spec again gets them
+    write_whole(folder / "spec.json", whole.to_json())
     devices = [device] if device.type == "cuda" else []
     with memory_advice(spec), torch.random.fork_rng(devices=devices):
         torch.manual_seed(spec.seed)
@@ -161,7 +162,7 @@ def _make(spec: RunSpec, out: Path, folder: Path, device: str, progress) -> None
     facts |= {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
     (folder / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
-    if metrics["splits"]:  # it answers a task
+    if metrics["splits"] and (folder / "student").exists():  # a model that answers a task
         card = model_card(RunResult(spec, folder))
         (folder / "student" / "README.md").write_text(card, encoding="utf-8")
 
@@ -296,7 +297,8 @@ def distil(spec: RunSpec, out: Path, folder: Path, device, report) -> dict:
     if best:
         extra["kept_step"] = trainer.best["step"]
     metrics, _ = evaluate(spec, net, data, rows, dev, device, folder)
-    return metrics | save(net, tokenizer, folder, trainer.settings.epochs, trainer.total) | extra
+    counts = trainer.settings.epochs, trainer.total
+    return metrics | save(net, tokenizer, folder, *counts, spec.save_weights) | extra
 
 
 KINDS = {
@@ -466,12 +468,13 @@ def _first_score(net: Net, task, dev: dict, device) -> float:
     return compute_metrics(task, logits, encoded.labels)[task.primary]
 
 
-def save(net: Net, tokenizer, folder: Path, epochs: int, steps: int) -> dict:
-    """Write model, tokenizer and W; returns what they add to the metrics."""
+def save(net: Net, tokenizer, folder: Path, epochs: int, steps: int, weights=True) -> dict:
+    """Write model, tokenizer (both only with `weights`) and W; returns what is added to metrics."""
     try:
-        with quiet_transformers():
-            net.model.cpu().save_pretrained(folder / "student")
-            tokenizer.save_pretrained(folder / "student")
+        if weights:
+            with quiet_transformers():
+                net.model.cpu().save_pretrained(folder / "student")
+                tokenizer.save_pretrained(folder / "student")
         if net.W is not None:
             save_projection(net.W, folder)
     except Exception as error:  # safetensors and tokenizers have their own for a full disk

@@ -133,6 +133,9 @@ class RunSpec:
     cache_gb: float = setting(1.0, STUDENTS, least=0, location=True)  # 0: no cache
     precision: str = setting("fp32", ALL, ("fp32", "tf32", "bf16"))
     compile: str = setting("off", ALL, ("off", "on"), location=True)
+    save_weights: bool = setting(
+        True, STUDENT, location=True
+    )  # the student's; else its scores only
 
     def __post_init__(self):
         if self.recipe not in KINDS:
@@ -408,8 +411,3 @@ def documents_of(spec: RunSpec):
 
 _task_data = functools.lru_cache(maxsize=16)(load_task_data)
 _documents = functools.lru_cache(maxsize=4)(load_documents)
-
-
-def all_recipes() -> tuple[str, ...]:
-    """Every value that `RunSpec.recipe` takes."""
-    return (*RECIPES, *KINDS)

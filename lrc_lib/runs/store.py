@@ -55,9 +55,9 @@ class RunResult:
         path, out = self.path / name, self.path.parent.parent
         if not path.exists():
             raise UnavailableError(
-                f"{path} is missing: it was deleted, or the run was merged without its weights. "
-                f"Delete {self.path / MANIFEST}, then `python -m lrc_lib run "
-                f"{self.path}/spec.json --out {out}` makes the run again."
+                f"{path} is missing: the run was trained (`weights` in the profile) or merged "
+                f"without its weights, or they were deleted. Delete {self.path / MANIFEST}, then "
+                f"`python -m lrc_lib run {self.path}/spec.json --out {out}` makes the run again."
             )
         return path
 
@@ -177,7 +177,8 @@ def open_run(name: str, out=None) -> RunResult:
     """A finished run by its id in `out`, by its folder, or the best run of a task by its name.
 
     Best is the student with the highest primary metric on the first dev split; runs scored on
-    more dev rows come before runs scored on fewer. Runs by which settings were chosen do not count.
+    more dev rows come before runs scored on fewer, and runs that have their weights before all
+    others. Runs by which settings were chosen do not count.
 
     Raises:
         InputError: there is no such run (with the nearest id), or its folder is damaged.
@@ -238,8 +239,9 @@ def _has_every_step(spec: RunSpec, folder: Path) -> bool:
     return (folder / "history.jsonl").read_bytes().count(b"\n") == total - first
 
 
-def _merit(result: RunResult) -> tuple[int, float]:
-    return next(iter(result.metrics["splits"].values()))["n"], result.score()
+def _merit(result: RunResult) -> tuple[bool, int, float]:
+    rows = next(iter(result.metrics["splits"].values()))["n"]
+    return (result.path / "student").exists(), rows, result.score()
 
 
 def _open(folder: Path) -> RunResult | None:

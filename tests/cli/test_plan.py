@@ -86,9 +86,10 @@ def test_what_runs_share_is_counted_once(tiny_spec):
 
 def test_first_stages_are_shared_as_the_ids_of_runs_say(tiny_spec):
     specs = [
-        tiny_spec.replace(recipe=recipe, seed=seed, learning_rate=rate)
+        tiny_spec.replace(recipe=recipe, seed=seed, learning_rate=rate, save_weights=not seed)
         for recipe in plan.RECIPES for seed in (0, 1) for rate in (1e-4, 1e-3)
     ]  # fmt: skip
+    specs.append(specs[0].replace(save_weights=False))
     for one in specs:
         for other in specs:
             alike = one.stage1_id() == other.stage1_id()
@@ -100,6 +101,7 @@ def test_the_disk_that_is_needed_holds_a_checkpoint_too(tiny_spec, tmp_path):
     kept = sum(run.space for run in costs)
     assert kept < disk_needed([tiny_spec], tmp_path) <= 4 * kept
     assert disk_needed([], tmp_path) == 0
+    assert cost(tiny_spec.replace(save_weights=False)).disk < cost(tiny_spec).disk / 2
 
 
 def test_the_specs_of_a_profile_for_a_job_array(tmp_path, capsys):

@@ -8,17 +8,18 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from lrc_lib import RunSpec
-from lrc_lib.cli import child, execute, preflight
+from lrc_lib.cli import child, execute, kept, preflight
 from lrc_lib.cli.commands import build_parser, main
 from lrc_lib.cli.execute import Order, child_environment, execute_all
 from lrc_lib.cli.options import complete
-from lrc_lib.cli.reproduce import parameters
+from lrc_lib.cli.reproduce import parameters, say_if_in_fp32
 from lrc_lib.course.notebook import NOTEBOOKS, find_notebook, output_root
 from lrc_lib.errors import InputError, UnavailableError
 from lrc_lib.runs.profiles import load_profile
@@ -32,7 +33,7 @@ path = pathlib.Path(OUT) / "results" / (NAME + ".json")
 path.parent.mkdir(parents=True, exist_ok=True)
 record = {"schema": 1, "token": os.environ["LRC_TOKEN"], "python": sys.executable}
 record["headless"] = [os.environ["LRC_HEADLESS"], os.environ["MPLBACKEND"], sys.stdin.isatty()]
-record["provenance"] = {"peak_memory_mb": 123}
+record |= {"provenance": {"peak_memory_mb": 123}, "figures": []}
 path.write_text(json.dumps(record))
 """
 STALE = FINISH.replace('os.environ["LRC_TOKEN"]', '"of another run"')
@@ -82,7 +83,7 @@ def write_notebook(folder, name):
 
 def order(folder, out, name):
     source = write_notebook(folder, name)
-    return Order(name, source, {"OUT": str(out), "NAME": name}, SECONDS.get(name, 300))
+    return Order(name, source, {"OUT": str(out), "NAME": name}, SECONDS.get(name, 300), "inputs")
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,46 @@ def test_a_good_notebook_ran_in_this_interpreter_without_a_display(executed):
     assert record["headless"] == ["1", "agg", False]
     notebook = json.loads((out / "notebooks" / "good.ipynb").read_text())
     assert "papermill" not in json.dumps(notebook["metadata"])
+    assert (out / "notebooks" / "good.key").read_text()
     assert executions["good"].seconds > 0 and executions["good"].peak_mb == 123
+
+
+@pytest.mark.parametrize(
+    "changed",
+    ["", "source", "parameters", "inputs", "results/a.json", "notebooks/a.ipynb", "a.png"],
+)
+def test_whatever_changes_a_notebook_is_executed_again(tmp_path, monkeypatch, changed):
+    monkeypatch.setattr(execute, "execute", lambda *_: execute.Execution("a", "ok"))
+    for folder in ("results", "notebooks"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "results/a.json").write_text('{"figures": [{"file": "../a.png"}]}')
+    for name in ("notebooks/a.ipynb", "a.png", "source"):
+        (tmp_path / name).write_text("as it was")
+    before = Order("a", tmp_path / "source", {"SEEDS": 0}, 1, "0123")
+    kept.write_key(before, tmp_path)
+    given = {"inputs": {"inputs": "4567"}, "parameters": {"parameters": {"SEEDS": 1}}}
+    if (path := tmp_path / changed).is_file():
+        path.write_text(path.read_text().replace("as it was", "edited") + " ")
+    after = replace(before, **given.get(changed, {}))
+    done = execute_all([after], tmp_path, {}, 1, screen := Screen())["a"]
+    assert done.status == "ok" and done.message == ("" if changed else "kept, nothing changed")
+    assert screen.lines == (["start a", "done a "] if changed else ["kept a nothing changed"])
+    assert not kept.is_kept(replace(before, inputs=""), tmp_path)
+    (tmp_path / "a.png").unlink()
+    assert not kept.is_kept(before, tmp_path)
+
+
+def test_inputs_follow_from_facts_store_and_packages(tmp_path, monkeypatch):
+    def now(threads=1):
+        return kept.shared_inputs(tmp_path, {"threads": threads})
+
+    first = now()
+    assert now() == first != now(2)
+    (tmp_path / "runs/x").mkdir(parents=True)
+    (tmp_path / "runs/x/manifest.json").write_text("{}")
+    assert (second := now()) != first
+    monkeypatch.setattr(kept.importlib.metadata, "distributions", lambda: [])
+    assert now() != second
 
 
 def test_no_partial_file_is_left(executed):
@@ -287,6 +327,17 @@ def test_cuda_without_cuda_is_refused(tmp_path, capsys, monkeypatch):
     assert "sees no CUDA GPU" in capsys.readouterr().err
 
 
+def test_runs_that_the_store_has_in_fp32_only_are_named(learned, out, capsys):
+    spec = learned.spec.replace(precision="bf16")
+    say_if_in_fp32({"one": spec, "other": spec.replace(seed=77)}, out)
+    says = (
+        "The store holds 1 of these runs in fp32. They train again, in bf16; --set precision=fp32"
+    )
+    assert capsys.readouterr().out == f"{says} reads them.\n"
+    say_if_in_fp32({"one": learned.spec}, out)
+    assert not capsys.readouterr().out
+
+
 def test_an_output_folder_that_cannot_be_written_is_refused_first(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["reproduce", "--profile", "smoke", "--out", str(tmp_path / "file" / "out")]) == 2
@@ -325,10 +376,13 @@ def test_fresh_sets_runs_aside_and_loses_nothing(tmp_path):
     (tmp_path / "runs" / "a" / "student").mkdir(parents=True)
     (tmp_path / "runs" / "b").mkdir()
     (tmp_path / "cache" / "a-mean-1").mkdir(parents=True)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "a.key").write_text("")
     preflight.set_aside(tmp_path, {"a": None, "c": None})
     assert not (tmp_path / "runs" / "a").exists() and (tmp_path / "runs" / "b").exists()
     assert list(tmp_path.glob("set_aside/*/a/student"))
     assert not (tmp_path / "cache" / "a-mean-1").exists()
+    assert not (tmp_path / "notebooks" / "a.key").exists()
 
 
 def test_the_hub_is_needed_only_where_data_or_teacher_come_from_it(tmp_path):

@@ -54,13 +54,18 @@ def test_the_run_is_what_the_reader_does_by_hand(smoke):
     assert three["result"]["numbers"]["by_hand_difference"] < 1e-4
 
 
-def test_second_time_trains_nothing(smoke):
+def test_second_time_trains_nothing_and_executes_only_the_check_of_the_machine(smoke):
     out, summary = smoke
     before = {p: p.stat().st_mtime_ns for p in (out / "runs").glob("*/metrics.json")}
     assert len(before) == len(summary["runs"]) >= 9
-    done = reproduce_smoke(out, "--only", "04", "--offline")
+    done = reproduce_smoke(out, "--offline")
     assert done.returncode == 0, done.stdout + done.stderr
     again = json.loads((out / "results.json").read_text())
     assert {run["status"] for run in again["runs"].values()} == {"read"}
+    executed = [n["name"] for n in again["notebooks"] if not n["message"]]
+    assert executed == ["00_start_here"]
+    assert [n["result"] for n in again["notebooks"][1:]] == [
+        n["result"] for n in summary["notebooks"][1:]
+    ]
     after = {p: p.stat().st_mtime_ns for p in (out / "runs").glob("*/metrics.json")}
     assert after == before

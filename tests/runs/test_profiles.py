@@ -8,7 +8,7 @@ from lrc_lib import RunSpec, load_profile
 from lrc_lib.course.notebook import NOTEBOOKS
 from lrc_lib.errors import InputError
 from lrc_lib.runs.profiles import BEFORE_STUDENTS, PROFILES
-from lrc_lib.runs.spec import all_recipes
+from lrc_lib.runs.spec import KINDS
 from lrc_lib.schedule import RECIPES
 
 HEAD = 'title = "x"\ntasks = ["nli"]\nseeds = 2\n'
@@ -38,6 +38,16 @@ def test_every_profile_gives_specs_for_every_notebook(name):
             assert spec.recipe in RECIPES or spec.recipe == "teacher"
     needs = NOTEBOOKS["04_two_stage_distillation"].needs(profile)
     assert {spec.recipe for spec in needs} == {"lrc", "lrc_1", "finetune"}
+
+
+def test_weights_are_kept_for_the_first_seed_and_for_the_recipes_that_are_named(own):
+    profile = own(HEAD + 'weights = ["lrc"]\n')
+    saved = {(r, s) for r in ("lrc", "kd") for s in (0, 1) if profile.spec("", r, s).save_weights}
+    assert saved == {("lrc", 0), ("lrc", 1), ("kd", 0)}
+    assert profile.spec("", "teacher", 1).save_weights
+    assert own(HEAD).spec("", "kd", 1).save_weights
+    kept = own(HEAD + 'weights = ["lrc"]\n', settings="save_weights=true").spec("", "kd", 1)
+    assert kept.save_weights and kept.run_id() == profile.spec("", "kd", 1).run_id()
 
 
 @pytest.mark.parametrize(
@@ -132,7 +142,7 @@ def test_teacher_and_general_runs_are_those_that_students_depend_on():
     profile = load_profile("smoke")
     teacher, general = (profile.spec(recipe=recipe) for recipe in ("teacher", "general"))
     assert profile.spec().dependencies() == [teacher, general]
-    assert {*BEFORE_STUDENTS} == {*all_recipes()} - {*RECIPES}
+    assert BEFORE_STUDENTS == KINDS
 
 
 def test_an_own_folder_brings_its_task(tiny_data):

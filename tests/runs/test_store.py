@@ -53,6 +53,19 @@ def test_w_is_kept_for_runs_with_a_layer_loss_only(tiny_spec, out):
     assert finetune.projection() is None
 
 
+def test_a_run_without_weights_is_the_same_run_and_its_spec_brings_them_back(learned, tmp_path):
+    result = run(learned.spec.replace(save_weights=False), tmp_path, device="cpu")
+    assert result.id == learned.id and not (result.path / "student").exists()
+    assert (result.predictions()["logits"] == learned.predictions()["logits"]).all()
+    for asked in (result.student, result.tokenizer):
+        with pytest.raises(UnavailableError, match="`weights` in the profile.*lrc_lib run .*--out"):
+            asked()
+    assert find(learned.spec, tmp_path).metrics == learned.metrics
+    (result.path / MANIFEST).unlink()
+    spec = RunSpec.from_json((result.path / "spec.json").read_text())
+    assert run(spec, tmp_path, device="cpu").student().num_labels == 2
+
+
 def test_a_folder_without_a_manifest_is_not_a_run(learned, out, tmp_path):
     copy = tmp_path / "runs" / learned.id
     shutil.copytree(learned.path, copy)

@@ -19,7 +19,8 @@ from lrc_lib.schedule import RECIPES
 FOLDER = Path(__file__).parent
 PROFILES = ("smoke", "laptop", "study", "gpu", "paper")
 KEYS = dict.fromkeys(("title", "data", "dev_note"), "a text")
-KEYS |= {"tasks": "a list of texts", "own_seeds": "true or false"}
+KEYS |= dict.fromkeys(("tasks", "weights"), "a list of texts")
+KEYS |= {"own_seeds": "true or false"}
 KEYS |= dict.fromkeys(("seeds", "control_seeds"), "a whole number above 0")
 KEYS |= dict.fromkeys(("run", "task", "recipe", "recipes", "select"), "a table")
 BEFORE_STUDENTS = ("teacher", "general", "augmented")  # runs that students depend on
@@ -58,6 +59,9 @@ class Profile:
         own_seeds: whether each seed has a teacher and a general distillation of its own. Without
             it, all students share them, and no interval covers what another teacher would change.
         dev_note: what was chosen on dev rows, for every table of dev scores; "" if nothing was.
+        weights: the recipes whose students of all seeds keep their weights. The students of other
+            recipes keep them for the first seed only, and their scores, predictions and history for
+            all. () keeps all weights.
     """
 
     name: str
@@ -78,6 +82,7 @@ class Profile:
     control_seeds: int = 0
     own_seeds: bool = False
     dev_note: str = ""
+    weights: tuple[str, ...] = ()
 
     @property
     def main(self) -> str:
@@ -136,6 +141,8 @@ class Profile:
         task, student = task or self.tasks[0], student_of(recipe)
         built_in = get_task(task, self.data).source in BUILT_IN
         values = self.values | self.by_task.get(task, {}) | self.by_recipe.get(student, {})
+        if self.weights and student not in self.weights and seed != self.first_seed:
+            values |= {"save_weights": False}
         values |= self.settings | {"data": "" if built_in else self.data}
         first = {name: candidates[0] for name, candidates in self.select.items()}
         values |= self.chosen.get((task, student), first)
@@ -189,6 +196,7 @@ def load_profile(
         control_seeds=count or table.get("control_seeds", table["seeds"]),
         own_seeds=table.get("own_seeds", False),
         dev_note=table.get("dev_note", ""),
+        weights=_names(table.get("weights", []), f"weights {where}"),
         **_selection(table, own, where, device),
     )
 
@@ -281,6 +289,10 @@ def _recipes(lists: dict, task: str, where: str) -> tuple[str, ...]:
     recipes = lists.get(task, lists.get("default", ["lrc", "lrc_1", "finetune"]))
     if not isinstance(recipes, list) or not recipes:
         raise InputError(f"[recipes] {task} {where} must be a list of recipe names.")
+    return _names(recipes, where)
+
+
+def _names(recipes: list, where: str) -> tuple[str, ...]:
     _refuse_unknown(recipes, RECIPES, f"recipe {where}:")
     return tuple(recipes)
 
