@@ -342,7 +342,7 @@ def lesson_table() -> str:
 
 def study_table() -> str:
     """Study time, and what to read, notebook by notebook."""
-    head = ("notebook", "reading", "exercises", "must read: sections", "may wait: sections")
+    head = ("notebook", "reading", "exercises", "must read", "may wait")
     return _table(head, study_rows())
 
 

@@ -1,55 +1,45 @@
 """How long each notebook takes to study, what to read in it and what may wait; the sample report.
 
-The minutes are computed from the notebook: words at a pace for equations, a while for each cell of
-code or picture, and the minutes that its exercises name.
+The minutes are those that the notebook's header and its exercises name; the tests hold the header
+to its words, code and pictures.
 """
 
 import json
 import re
-import tomllib
-from pathlib import Path
 from typing import NamedTuple
 
 from lrc_lib.course.notebook import NOTEBOOKS, notebook_path
 from lrc_lib.results.kept import kept_table
 
-SECTIONS = Path(__file__).resolve().parents[1] / "docs" / "teaching" / "study.toml"
-WORDS_A_MINUTE, MINUTES_A_CELL = 100, 0.5
 SAMPLE = "COS-NCE helps"  # the claim of the sample report
 
 
 class Study(NamedTuple):
-    """Minutes of reading (rounded to 5) and of exercises; sections to read, and that may wait."""
+    """Minutes of reading and of exercises; what to read, and what may wait, in words."""
 
     reading: int
     exercises: int
-    must: list[int]
-    skip: list[int]
+    must: str
+    skip: str
 
 
 def study(name: str) -> Study:
-    """The `Study` of a notebook in `NOTEBOOKS`."""
+    """The `Study` of a notebook in `NOTEBOOKS`, from its header and its exercises."""
     cells = json.loads(notebook_path(name).read_text(encoding="utf-8"))["cells"]
     sources = ["".join(cell["source"]) for cell in cells]
-    is_exercise = [bool(re.match(r"### Exercise \d", text)) for text in sources]
-    first = is_exercise.index(True) if any(is_exercise) else len(cells)
-    words = sum(len(t.split()) for t, c in zip(sources[:first], cells, strict=False)
-                if c["cell_type"] == "markdown")  # fmt: skip
-    code = sum(cell["cell_type"] == "code" for cell in cells[:first])
+    told = dict(re.findall(r"^\| ([^|]+) \| (.*) \|$", sources[0], flags=re.M))
+    reading = int(re.search(r"about (\d+) minutes", told["Study time"])[1])
     minutes = sum(int(m[1]) for t in sources if (m := re.search(r"[●○]{3} \w+, (\d+) minutes", t)))
-    reading = 5 * round((words / WORDS_A_MINUTE + code * MINUTES_A_CELL) / 5)
-    chosen = tomllib.loads(SECTIONS.read_text(encoding="utf-8")).get(name[:2], {})
-    return Study(reading, minutes, chosen.get("must", []), chosen.get("skip", []))
+    return Study(reading, minutes, told["Must read"], told["May skip"])
 
 
 def study_rows() -> list[list[str]]:
-    """Notebook, minutes of reading and of exercises, sections to read, sections that may wait."""
+    """Notebook, minutes of reading and of exercises, what to read, what may wait."""
     rows = []
     for name in NOTEBOOKS:
         one = study(name)
-        must, skip = (", ".join(map(str, numbers)) for numbers in (one.must, one.skip))
         link = f"[{name[:2]}](../notebooks/{name}.ipynb)"
-        rows.append([link, f"{one.reading} min", f"{one.exercises} min", must, skip])
+        rows.append([link, f"{one.reading} min", f"{one.exercises} min", one.must, one.skip])
     return rows
 
 
