@@ -115,7 +115,7 @@ def augmented_rows(
         if not path.exists():
             write_parts(partial, record, {"rows": 0}, chunks)
             rename(partial, path)
-            record.unlink(missing_ok=True)
+        record.unlink(missing_ok=True)
     made, count = read_jsonl_rows(path, task), len(rows) * how.copies
     if len(made) != count:
         raise InputError(
