@@ -84,18 +84,28 @@ def distance_to_negative(positive: float, negative: float) -> Figure:
     return fig
 
 
-def curves(series, xlabel: str, ylabel: str) -> Figure:
+def curves(series, xlabel: str, ylabel: str, boundary=None) -> Figure:
     """One line per series, each with its own colour and line style.
 
     Args:
         series: {label: (x, y)}, at most 7.
+        boundary: x where stage 2 begins, drawn as a vertical line.
     """
     fig, ax = _axes(width=8)
     for (label, (x, y)), colour, line in zip(series.items(), COLOURS, LINES, strict=False):
         ax.plot(x, y, color=colour, ls=line, label=label)
+    if boundary is not None:
+        _mark(ax, boundary, "stage 2")
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.legend()
     return fig
+
+
+def _mark(ax, x, label):
+    """A dotted vertical line with its label at the top."""
+    ax.axvline(x, color=GREY, ls=":", lw=1.5)
+    place = ax.get_xaxis_transform()
+    ax.annotate(f" {label}", (x, 0.98), xycoords=place, color=GREY, va="top")
 
 
 def training_curves(history, titles, boundary=None, window=1) -> Figure:
@@ -115,9 +125,7 @@ def training_curves(history, titles, boundary=None, window=1) -> Figure:
         ax.plot(history["step"], values, color=colour, alpha=0.25, lw=0.8, ls="-")
         ax.plot(history["step"], mean, color=colour, ls="-")
         if boundary is not None:
-            ax.axvline(boundary, color=GREY, ls=":", lw=1.5)
-            where = {"xycoords": ax.get_xaxis_transform(), "color": GREY, "va": "top"}
-            ax.annotate(" stage 2", (boundary, 0.98), **where)
+            _mark(ax, boundary, "stage 2")
         ax.set(xlabel="step", title=title)
     return fig
 

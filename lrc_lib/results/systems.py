@@ -33,8 +33,8 @@ class Column(NamedTuple):
 
 
 def without_place(spec: RunSpec) -> RunSpec:
-    """The spec without the folder of its rows and without the size of its cache."""
-    return spec.replace(data="", cache_gb=0.0)
+    """The spec without what changes no score: where its rows lie, its cache, what is kept of it."""
+    return spec.replace(data="", cache_gb=0.0, save_weights=True)
 
 
 class Stored:
