@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import threading
 import time
 import traceback
 from collections import Counter
@@ -22,6 +21,7 @@ from joblib import cpu_count
 from lrc_lib.errors import LrcError
 from lrc_lib.runs.run import run
 from lrc_lib.runs.store import find
+from lrc_lib.runs.worker import begin
 
 
 @dataclass
@@ -224,7 +224,7 @@ class Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, *self.arguments), daemon=True)
+        self.process = context.Process(target=begin, args=(theirs, *self.arguments), daemon=True)
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent alone
         self.process.start()
         signal.signal(signal.SIGINT, before)
@@ -247,7 +247,6 @@ def work(connection, out: str, device: str, log: str) -> None:
     Sends ("step", step, total, line) during a run and ("trained", metrics) or ("failed", reason)
     at its end. What the process prints goes to the file `log`.
     """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(file, 1)
@@ -273,11 +272,6 @@ def work(connection, out: str, device: str, log: str) -> None:
             known = isinstance(error, (LrcError, OSError))
             reason = f"{error}" if known else f"{type(error).__name__}: {error} (see {log})"
             connection.send(("failed", reason))
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)  # whatever it does: its checkpoints are whole
 
 
 def headline(metrics: dict) -> str:

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ERRORS = {name: getattr(errno, name) for name in ("ENOSPC", "EIO", "EACCES")}
 WRITES = re.compile(r"open [wax+]|os.(mkdir|link|truncate)|shutil.copyfile|fsync")
 READERS = {  # what is made again, so that a cache is read
-    "cache/corpus": ["runs/general"],
+    "cache/corpus": ["runs/general-cos_nce"],
     "cache/augment": ["runs/opinions-augmented"],
     "cache/opinions-teacher-augment-tokens-2": ["runs/opinions-augmented"],
     "cache/opinions-teacher-tokens-2": ["cache/stage1", "runs/opinions-lrc_h"],
