@@ -39,7 +39,7 @@ def kept_table(profile: str, number: str, name: str) -> dict:
                 where = (
                     f"{results['seeds']} seed(s); {made['device_name']}, {precision}, torch "
                     f"{made['versions']['torch']}, commit {made['commit']}, {made['time'][:10]}; "
-                    f"{results['seconds'] / 60:.0f} min in all."
+                    f"its call took {results['seconds'] / 60:.0f} min."
                 )
                 return table | {"note": f"{table['note']} {where}".strip(), "made": where}
     return {}
