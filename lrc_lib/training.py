@@ -360,7 +360,7 @@ class Trainer:
         if self.group.rank or not self._shares() or (self.stage1 / MANIFEST).exists():
             return
         self._save(done)
-        with FileLock(f"{self.stage1}.lock"):
+        with FileLock(self.stage1 / "sharing.lock"):
             shutil.copy(self.folder / "history.jsonl", self.stage1)
             self._save(done, self.stage1)
             write_manifest(self.stage1)  # last: then everything is there

@@ -8,20 +8,15 @@ import multiprocessing
 import os
 import shutil
 import signal
-import time
-import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
 
-import torch
 from joblib import cpu_count
 
-from lrc_lib.errors import LrcError
-from lrc_lib.runs.run import run
 from lrc_lib.runs.store import find
-from lrc_lib.runs.worker import begin
+from lrc_lib.runs.worker import work
 
 
 @dataclass
@@ -224,7 +219,7 @@ class Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=begin, args=(theirs, *self.arguments), daemon=True)
+        self.process = context.Process(target=work, args=(theirs, *self.arguments), daemon=True)
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent alone
         self.process.start()
         signal.signal(signal.SIGINT, before)
@@ -239,39 +234,6 @@ class Worker:
                 "of memory: try --jobs 1, or --set batch_size=8."
             )
         return f"its process ended with code {code}; see {self.log}"
-
-
-def work(connection, out: str, device: str, log: str) -> None:
-    """The loop of a worker process: receives (spec, threads) until the parent closes the pipe.
-
-    Sends ("step", step, total, line) during a run and ("trained", metrics) or ("failed", reason)
-    at its end. What the process prints goes to the file `log`.
-    """
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    last = 0.0
-
-    def progress(spec, step, total, line):
-        nonlocal last
-        if line or time.monotonic() - last > 1:
-            last = time.monotonic()
-            connection.send(("step", step, total, line))
-
-    while True:
-        try:
-            spec, threads = connection.recv()
-        except (EOFError, OSError):  # the parent is gone
-            return
-        torch.set_num_threads(threads)
-        try:
-            connection.send(("trained", run(spec, out, device, progress).metrics))
-        except Exception as error:
-            traceback.print_exc()
-            known = isinstance(error, (LrcError, OSError))
-            reason = f"{error}" if known else f"{type(error).__name__}: {error} (see {log})"
-            connection.send(("failed", reason))
 
 
 def headline(metrics: dict) -> str:
