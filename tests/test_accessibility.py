@@ -99,10 +99,12 @@ def test_tables_in_outputs_have_headers_and_a_caption(smoke, name):
 
 
 def texts_of(svg):
-    """(colour, opacity) of every text of a figure; black where none is given."""
+    """(colour, opacity) of every text of a figure, and of a box behind it that is not white."""
     for group in ElementTree.parse(svg).iter(f"{SVG}g"):
         if re.fullmatch(r"text_\d+", group.get("id", "")):
-            styles = ";".join(g.get("style", "") for g in group.iter())
+            boxes = [g for g in group.iter(f"{SVG}g") if g.get("id", "").startswith("patch_")]
+            white = {path for box in boxes for path in box if "#ffffff" in path.get("style", "")}
+            styles = ";".join(g.get("style", "") for g in group.iter() if g not in white)
             colours = re.findall(r"fill: ?(#\w+)", styles) or ["#000000"]
             yield colours, re.findall(r"opacity: ?([\d.]+)", styles)
 
