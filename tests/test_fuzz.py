@@ -109,7 +109,7 @@ def toml(value) -> str:
 
 def survives(read, *arguments):
     """What the reader gives; None for an error of ours, which must be safe to print."""
-    tried[os.environ["PYTEST_CURRENT_TEST"].split("::")[1].split(" ")[0]] += 1
+    tried[os.environ["PYTEST_CURRENT_TEST"].split("::")[1].split(" ")[0].split("[")[0]] += 1
     start = time.process_time()
     try:
         return read(*arguments)

@@ -22,8 +22,9 @@ from lrc_lib.runs.store import default_out, finished, open_run
 
 
 def listed(folder) -> dict:
-    """{name: sha256} of the files that lie in a folder, its manifest left out."""
-    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    """{name: sha256} of the files that lie in a folder, its manifest and locks left out."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    paths = [path for path in paths if path.name != MANIFEST]
     digest = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
     return {name: hashlib.sha256(content).hexdigest() for name, content in digest.items()}
 
