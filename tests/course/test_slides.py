@@ -79,6 +79,8 @@ def test_the_background_deck_has_about_25_slides_with_questions_and_alt_texts():
     assert 22 <= kinds.count("slide") + kinds.count("subslide") <= 28
     assert kinds.count("fragment") >= 10
     assert all(not cell.get("outputs") for cell in deck.cells)
+    assert max(len(c.source.splitlines()) for c in deck.cells if c.cell_type == "code") <= 25
+    assert [c.metadata.get("tags") for c in deck.cells].count(["parameters"]) == 1
     space = {"display": lambda image: seen.append(image)}
     seen = []
     for cell in deck.cells:
