@@ -177,7 +177,17 @@ def combined(scores: np.ndarray, draws: np.ndarray, n: int):
         return np.sqrt(rows), np.maximum(n - 1.0, 1.0)
     own = draws.var(-1).sum(-1)
     rows = np.maximum(0, np.nan_to_num(count**2 * rows - own)) / (count * (count - 1))
-    seeds = scores.var(-1, ddof=1) / count
+    return of_parts(rows, scores.var(-1, ddof=1) / count, count, n)
+
+
+def of_parts(rows, seeds, count, n: int):
+    """(standard error, degrees of freedom) of `combined`, from the two parts of the variance.
+
+    Args:
+        rows, seeds: the variance of the mean that comes from the rows, and from the seeds.
+        count: number of seeds, >= 2.
+        n: number of dev rows.
+    """
     total = np.maximum(rows + seeds, 1e-300)
     freedom = total / np.maximum(seeds / (count - 1) + rows / max(n - 1, 1), 1e-300)
     return np.sqrt(rows + seeds), np.maximum(freedom, 1.0)

@@ -31,11 +31,11 @@ PICTURE, CONTROL = "claims.svg", "our control: "
 CARDS = {"00": "method", "01": "circle", "02": "headroom", "04": "parts", "05": "differences",
          "06": "fig5", "07": "auc", "08": "controls", "09": "claims"}  # fmt: skip
 CARD, COLOURS, A_ROW = (480, 300), 64, 5  # pixels and colours of a card; cards in a row
-CORE = {  # the core of Table 1: the paper's row, and ours in notebook 09's table
+CORE = {  # the core of Table 1: the paper's row, and our recipe
     "BERT-base (teacher)": "teacher",
-    "LRC-BERT": "LRC-BERT (lrc)",
-    "LRC-BERT₁": "LRC-BERT₁ (lrc_1)",
-    "fine-tuned student": "fine-tuned student (finetune)",
+    "LRC-BERT": "lrc",
+    "LRC-BERT₁": "lrc_1",
+    "fine-tuned student": "finetune",
 }
 PROFILES = ("smoke", "laptop", "study")  # of the table of costs
 MEASURED = ("study", "laptop")  # whose verdicts are shown, the first that there is
@@ -78,8 +78,15 @@ def _machine(results: dict) -> str:
 
 
 def cost_table() -> str:
-    """Notebook x profile: seconds to execute and peak memory, and what training took."""
-    profiles = {name: results for name in PROFILES if (results := load_results(name))}
+    """Notebook x profile: seconds to execute and peak memory, and what training took.
+
+    Only calls that trained all their runs are shown.
+    """
+    kept = {name: results for name in PROFILES if (results := load_results(name))}
+    profiles = {
+        name: results for name, results in kept.items()
+        if all(run.get("status") == "trained" for run in results["runs"].values())
+    }  # fmt: skip
     entries = [{n["name"]: n for n in results["notebooks"]} for results in profiles.values()]
     rows = [
         [name, *(f"{e[name]['seconds']:.0f} s, {e[name]['peak_mb']:.0f}" if name in e else None
@@ -157,17 +164,16 @@ def time_line() -> str:
 
 def core_table() -> str:
     """Four rows of Table 1: ours on dev where they were run, the paper's in parentheses."""
-    name, made = next(iter(glue_results().items()), ("", {"columns": ["system"], "rows": []}))
-    ours = {row[0]: dict(zip(made["columns"], row, strict=True)) for row in made["rows"]}
-    rows = []
-    for title, system in CORE.items():
-        theirs, mine = paper.TABLES[1].get(title, {}), ours.get(system, {})
-        cells = ((mine.get(column), theirs.get(column)) for column in paper.COLUMNS)
-        shown = ((_cell(a) if a else "", f"({b})" if b else "") for a, b in cells)
-        rows.append([title, *(" ".join(filter(None, pair)) for pair in shown)])
-    made_here = f"before them ours, dev. Profile `{name}`: {made.get('made')}"
+    found, rows = load_results("glue").get("rows", ()), []
+    ours = {(row["recipe"], row["column"]): row["text"] for row in reversed(found)}
+    for title, recipe in CORE.items():
+        theirs = paper.TABLES[1].get(title, {})
+        cells = ((ours.get((recipe, c), ""), theirs.get(c)) for c in paper.COLUMNS)
+        rows.append([title, *(f"{a} ({b})".strip() if b else a for a, b in cells)])
     note = "In parentheses: the paper's, GLUE's test server; " + (
-        made_here if name else f"ours are not measured yet. `{GPU}` measures them."
+        "before them ours, on dev: [what they rest on](docs/results.md#glue-table-1)."
+        if found
+        else f"ours are not measured yet. `{GPU}` measures them."
     )
     return f"{_table(['system', *paper.COLUMNS], rows)}\n\n{note}"
 

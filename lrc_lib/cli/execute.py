@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrc_lib.cli.kept import is_kept, write_key
 from lrc_lib.cli.options import OFFLINE
+from lrc_lib.cli.unchanged import is_kept, write_key
 from lrc_lib.course.notebook import ROOT, SCHEMA, write_json
 from lrc_lib.data.text import visible
 
@@ -46,7 +46,7 @@ class Execution:
 class Order:
     """One notebook to execute: `source` with `parameters`, for at most `seconds`.
 
-    `inputs` is a hash of all else that it reads, see `lrc_lib.cli.kept`; "": it is never kept.
+    `inputs` is a hash of all else that it reads, see `lrc_lib.cli.unchanged`; "": it is never kept.
     """
 
     name: str

@@ -7,10 +7,10 @@ from joblib import cpu_count
 
 from lrc_lib.cli import report
 from lrc_lib.cli.execute import Execution, Order, child_environment, execute_all
-from lrc_lib.cli.kept import ALWAYS, shared_inputs
 from lrc_lib.cli.plan import disk_needed, show_plan, to_train
 from lrc_lib.cli.preflight import check_space, claim, set_aside, uses_hub
 from lrc_lib.cli.terminal import Forecast, Screen, say
+from lrc_lib.cli.unchanged import ALWAYS, shared_inputs
 from lrc_lib.course.notebook import NOTEBOOKS, notebook_path, output_root
 from lrc_lib.runs import pool
 from lrc_lib.runs.device import default_jobs, resolve_device

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from lrc_lib.course.display import plain
 from lrc_lib.errors import unknown
+from lrc_lib.schedule import FEWER_NEGATIVES
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
 SCHEMA = 1  # of OUT/results/<notebook>.json
 SHORTEST_ALT = 20  # characters
-FEWER = (1, 3, 7)  # negatives in notebook 08, beside the paper's 15
 
 
 def _specs(profile, task, recipes, seeds=1):
@@ -57,7 +57,7 @@ def _controls(profile):
     found = _specs(profile, task, paired, count) + _specs(profile, task, alone, profile.seeds)
     for spec in [s for s in found if s.recipe == "lrc" and not s.selection_rows]:
         least = min(spec.batch_size, spec.general_batch_size) if "shuffled" in paired else 0
-        found += [spec.replace(negative_count=k) for k in FEWER if k < least]
+        found += [spec.replace(negative_count=k) for k in FEWER_NEGATIVES if k < least]
     return found
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[2] / "results"  # absent where the kit is a wheel
-GLUE_PROFILES = ("glue", "gpu", "paper")
+GLUE_PROFILES = ("gpu", "paper")
 
 
 def load_results(name: str, folder: Path | None = None) -> dict:
@@ -38,8 +38,7 @@ def kept_table(profile: str, number: str, name: str) -> dict:
                 precision = ", ".join(sorted({run["spec"]["precision"] for run in runs}))
                 where = (
                     f"{results['seeds']} seed(s); {made['device_name']}, {precision}, torch "
-                    f"{made['versions']['torch']}, commit {made['commit']}, {made['time'][:10]}; "
-                    f"its call took {results['seconds'] / 60:.0f} min."
+                    f"{made['versions']['torch']}, commit {made['commit']}, {made['time'][:10]}."
                 )
                 return table | {"note": f"{table['note']} {where}".strip(), "made": where}
     return {}

@@ -17,7 +17,16 @@ from pandas import DataFrame
 from scipy.stats import t
 
 from lrc_lib.data.tasks import Task
-from lrc_lib.evaluate import DRAWS, METRICS, collapse, combined, decide, resampled, row_counts
+from lrc_lib.evaluate import (
+    DRAWS,
+    METRICS,
+    collapse,
+    combined,
+    decide,
+    of_parts,
+    resampled,
+    row_counts,
+)
 from lrc_lib.schedule import RECIPES
 
 CORRELATIONS = ("matthews", "pearson", "spearman")  # never averaged with accuracy or F1
@@ -80,6 +89,20 @@ class Estimate:
         """The smallest difference that this many rows and seeds find in 8 of 10 repetitions."""
         both = t.ppf(1 - alpha / 2, self.freedom) + t.ppf(POWER, self.freedom)
         return self.error * float(both)
+
+    def seeds_to_find(self, difference: float, alpha: float = 0.05, most: int = 200) -> int | str:
+        """How many seeds find this difference, as `could_find` means it; "never" for over `most`.
+
+        The rows' part of the variance stays as it was measured, and the seeds' part is divided by
+        the other number of seeds.
+        """
+        of_one = self.scores.var(ddof=1)
+        of_rows = max(0.0, self.error**2 - of_one / self.seeds)
+        count = np.arange(2, most + 1)
+        error, freedom = of_parts(of_rows, of_one / count, count, self.n)
+        found = error * (t.ppf(1 - alpha / 2, freedom) + t.ppf(POWER, freedom))
+        fits = count[found <= difference]
+        return int(fits[0]) if len(fits) else "never"
 
     def text(self, digits: int = 1, sign: str = "", unit: str = "") -> str:
         """For example "+1.2 points (-0.4 to +2.7)", with sign="+" and unit=" points".

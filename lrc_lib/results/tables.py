@@ -1,28 +1,30 @@
 """The tables of notebooks 05, 08 and 09 as rows, from the systems of a profile.
 
-A cell that follows from no score is `...`. `lrc_lib.results.verify` holds the rows against the
-tables that are kept with the repository.
+`python -m lrc_lib verify` holds the rows against the tables that are kept with the repository.
 """
 
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.stats import t
 
 from lrc_lib import paper
 from lrc_lib.results.claims import Claim, compare, judge, kept_share, measured, steadier
 from lrc_lib.results.statistics import Estimate, mean_of
 from lrc_lib.results.systems import Systems
-from lrc_lib.schedule import RECIPES
+from lrc_lib.schedule import FEWER_NEGATIVES, RECIPES
 
 SHOWN = ("teacher", "lrc", "lrc_1", "distilbert", "bert_pkd", "bert_pkd_last", "tinybert", "bert_m",
          "finetune")  # fmt: skip
-ABLATED = ("lrc", "lrc_c", "lrc_c_last20", "lrc_s", "lrc_h", "lrc_2", "lrc_g", "lrc_1", "bert_m",
-           "finetune")  # fmt: skip
-SYSTEMS = {name: (RECIPES[name].summary, name, {}) for name in ABLATED}  # of notebook 05
-SYSTEMS["lrc, one-hot"] = ("the usual hard label", "lrc", {"hard_target": "one_hot"})
-READINGS = ("lrc_c", "lrc_c_last20", "lrc, one-hot")
-WORDS = {"supported": "better without it", "opposite": "worse without it"}  # of notebook 05
+WORDS = {  # of notebook 05, for the systems it compares
+    "lrc": "LRC-BERT", "lrc_c": "without COS-NCE", "lrc_c_last20": "without COS-NCE, last 20 %",
+    "lrc_s": "without soft loss", "lrc_h": "without hard loss", "lrc_2": "one stage",
+    "lrc_g": "without perturbation", "lrc_1": "without general distillation",
+    "bert_m": "MSE instead of COS-NCE", "finetune": "no teacher", "one-hot": "usual hard label",
+}  # fmt: skip
+SYSTEMS = {name: (name, {}) for name in WORDS}  # their recipes and settings
+SYSTEMS["one-hot"] = ("lrc", {"hard_target": "one_hot"})
+READINGS = ("lrc_c", "lrc_c_last20", "one-hot")
+SAID = {"supported": "better without it", "opposite": "worse without it"}  # of notebook 05
 
 
 def claims(systems: Systems, more: Iterable[Claim] = ()) -> list[Claim]:
@@ -35,33 +37,18 @@ def verdict(systems: Systems) -> list[list]:
 
 
 def seeds_needed(judged: Iterable[Claim]) -> list[list]:
-    """For each tested claim about points: how many seeds find the paper's effect, and 1 point.
-
-    The rows' part of the variance stays as it was measured, and the seeds' part is divided by
-    another number of seeds. Found means: in 8 of 10 repetitions, at the first step of Holm's
-    correction.
-    """
+    """For each tested claim about points: how many seeds find the paper's effect, and 1 point, at
+    the first step of Holm's correction."""
     points = [c for c in judged if c.measured and " points " in c.ours]
     tested = [c for c in points if c.measured.seeds > 1 and c.verdict != "not tested here"]
     rows = []
     for claim in tested:
         e, alpha = claim.measured, 0.05 / len(tested)
-        effect = claim.effect and _seeds(e, abs(claim.effect), alpha)
+        effect = claim.effect and e.seeds_to_find(abs(claim.effect), alpha)
         spread = round(e.scores.std(ddof=1), 2)
-        rows.append(
-            [claim.claim, claim.effect, spread, e.basis(), effect, _seeds(e, 1, alpha)],
-        )
+        one = e.seeds_to_find(1, alpha)
+        rows.append([claim.claim, claim.effect, spread, e.basis(), effect, one])
     return rows
-
-
-def _seeds(e: Estimate, difference: float, alpha: float, most: int = 200) -> int | str:
-    seeds = np.arange(2, most + 1)
-    of_seeds = e.scores.var(ddof=1) / seeds
-    of_rows = max(0, e.error**2 - e.scores.var(ddof=1) / e.seeds)
-    total = np.maximum(of_rows + of_seeds, 1e-12)
-    freedom = np.maximum(1, total / (of_seeds / (seeds - 1) + of_rows / (e.n - 1) + 1e-300))
-    found = total**0.5 * (t.ppf(1 - alpha / 2, freedom) + t.ppf(0.8, freedom))
-    return next((int(n) for n, x in zip(seeds, found, strict=True) if x <= difference), "never")
 
 
 def table1(systems: Systems) -> list[list]:
@@ -102,34 +89,37 @@ def _text(e: Estimate | None, sign: str = "") -> str | None:
     return e and e.text(sign=sign)
 
 
-def _gaps(systems: Systems) -> dict[tuple, Estimate]:
+def effects(systems: Systems) -> dict[tuple, Estimate]:
     """{(system, its column): points against `lrc`} of notebook 05."""
     pairs = {
-        (name, c): systems.pair(recipe, "lrc", c, **settings)
-        for name, (_, recipe, settings) in SYSTEMS.items()
-        for c in systems.columns
+        (name, column): systems.pair(recipe, "lrc", column, **settings)
+        for name, (recipe, settings) in SYSTEMS.items()
+        for column in systems.columns
         if name != "lrc"
     }
     return {key: pair[0] - pair[1] for key, pair in pairs.items() if pair}
 
 
+def verdicts(found: dict[tuple, Estimate]) -> dict[tuple, Claim]:
+    """The verdicts on `effects`, by the same keys; all of them are one family."""
+    rows = [measured(f"{WORDS[name]}, {c.title}", "", e) for (name, c), e in found.items()]
+    judged = {claim.claim: claim for claim in judge(rows)}
+    return {key: judged[row.claim] for key, row in zip(found, rows, strict=True)}
+
+
 def differences(systems: Systems) -> list[list]:
-    gaps = _gaps(systems)
-    judged = judge([measured(f"{name}/{c.title}", "", e) for (name, c), e in gaps.items()])
-    words = {
-        c.claim: f"{WORDS.get(c.verdict, c.verdict)}{'; ' * bool(c.reason)}{c.reason}"
-        for c in judged
-    }
-    return [
-        [name, SYSTEMS[name][0], c.title, _text(e, "+"), e.basis(), words[f"{name}/{c.title}"]]
-        for (name, c), e in gaps.items()
-    ]
+    found, rows = effects(systems), []
+    for (name, column), claim in verdicts(found).items():
+        e, words = found[name, column], SAID.get(claim.verdict, claim.verdict)
+        words += f"; {claim.reason}" * bool(claim.reason)
+        rows.append([WORDS[name], SYSTEMS[name][0], column.title, _text(e, "+"), e.basis(), words])
+    return rows
 
 
 def readings(systems: Systems) -> list[list]:
-    gaps = _gaps(systems)
-    found = ((name, c, gaps.get((name, c))) for c in systems.columns for name in READINGS)
-    return [[name, c.title, _text(e, "+"), e and e.basis()] for name, c, e in found]
+    every = effects(systems)
+    found = ((name, c, every.get((name, c))) for c in systems.columns for name in READINGS)
+    return [[WORDS[name], c.title, _text(e, "+"), e and e.basis()] for name, c, e in found]
 
 
 def table4(systems: Systems) -> list[list]:
@@ -144,11 +134,11 @@ def table4(systems: Systems) -> list[list]:
 def seeds(systems: Systems) -> list[list]:
     rows = []
     for column in systems.columns:
-        for name, (_, recipe, settings) in SYSTEMS.items():
+        for name, (recipe, settings) in SYSTEMS.items():
             e = systems.score(recipe, column, **settings)
             if e and e.seeds > 1:
                 spread = [round(x, 2) for x in (e.value, e.scores.std(ddof=1))]
-                rows.append([name, column.title, e.seeds, *spread])
+                rows.append([WORDS[name], column.title, e.seeds, *spread])
     return rows
 
 
@@ -161,18 +151,35 @@ def predictions(systems: Systems) -> list[list]:
     return [[c.claim, c.paper or "above 0", c.ours, c.verdict, c.reason] for c in judged]
 
 
-def controls(systems: Systems) -> list[list]:
-    """Notebook 08's controls, each a mean over the main task's columns."""
-    named = {f"K = {k}": ("lrc", {"negative_count": k}) for k in (1, 3, 7)}
-    named |= {name: (name, {}) for name in ("shuffled", "centred", "cosine", "kd")}
-    temperature = systems.profile.spec(systems.profile.main, "info_nce").info_nce_temperature
-    named[f"info_nce, τ = {temperature:g}"] = ("info_nce", {})
-    rows = []
-    for label, (recipe, settings) in named.items():
+def controls_of(temperatures: Iterable[float]) -> dict[str, tuple]:
+    """{words: (recipe, settings)} of notebook 08's controls, with InfoNCE at these temperatures."""
+    named = {f"COS-NCE with K = {k}": ("lrc", {"negative_count": k}) for k in FEWER_NEGATIVES}
+    named["negatives of another batch"] = ("shuffled", {})
+    named["centring, no negatives"] = ("centred", {})
+    named["plain cosine"] = ("cosine", {})
+    for x in temperatures:
+        named[f"InfoNCE, τ = {x:g}"] = ("info_nce", {"info_nce_temperature": x})
+    return named | {"labels only, no layers": ("kd", {})}
+
+
+def against_lrc(systems: Systems, named: dict[str, tuple]) -> dict[str, tuple]:
+    """{words: (score, points against `lrc`)} of those controls that were run, each a mean over the
+    main task's columns."""
+    found = {}
+    for words, (recipe, settings) in named.items():
         pairs = [systems.pair(recipe, "lrc", c, **settings) for c in _main(systems)]
-        score = mean_of([a for a, _ in pairs]) if all(pairs) else None
-        gap = mean_of([a - b for a, b in pairs]) if all(pairs) else None
-        rows.append([label, _text(score), _text(gap, "+"), gap and gap.basis(), ...])
+        if all(pairs):
+            found[words] = mean_of([a for a, _ in pairs]), mean_of([a - b for a, b in pairs])
+    return found
+
+
+def controls(systems: Systems, temperatures: Iterable[float] = ()) -> list[list]:
+    usual = systems.profile.spec(systems.profile.main, "info_nce").info_nce_temperature
+    named = controls_of(sorted({usual, *temperatures}))
+    found, rows = against_lrc(systems, named), []
+    for words, (recipe, _) in named.items():
+        score, gap = found.get(words, (None, None))
+        rows.append([words, recipe, _text(score), _text(gap, "+"), gap and gap.basis()])
     return rows
 
 

@@ -479,9 +479,9 @@ def save(net: Net, tokenizer, folder: Path, epochs: int, steps: int, weights=Tru
             save_projection(net.W, folder)
     except Exception as error:  # safetensors and tokenizers have their own for a full disk
         raise OSError(f"{error}") from error
-    for weights in (*folder.glob("*.safetensors"), *folder.glob("student/*.safetensors")):
+    for file in (*folder.glob("*.safetensors"), *folder.glob("student/*.safetensors")):
         # safetensors lets nobody else read them; a store may be shared, so as umask says
-        shutil.copymode(folder / "spec.json", weights)
+        shutil.copymode(folder / "spec.json", file)
     return {"steps": steps, "epochs": epochs, "parameters": count_parameters(net.model)}
 
 

@@ -133,9 +133,8 @@ class RunSpec:
     cache_gb: float = setting(1.0, STUDENTS, least=0, location=True)  # 0: no cache
     precision: str = setting("fp32", ALL, ("fp32", "tf32", "bf16"))
     compile: str = setting("off", ALL, ("off", "on"), location=True)
-    save_weights: bool = setting(
-        True, STUDENT, location=True
-    )  # the student's; else its scores only
+    # without it the student's weights are not kept, but its scores, predictions and history are
+    save_weights: bool = setting(True, STUDENT, location=True)
 
     def __post_init__(self):
         if self.recipe not in KINDS:

@@ -15,7 +15,7 @@ import nbformat
 import pytest
 
 from lrc_lib import RunSpec
-from lrc_lib.cli import child, execute, kept, preflight
+from lrc_lib.cli import child, execute, preflight, unchanged
 from lrc_lib.cli.commands import build_parser, main
 from lrc_lib.cli.execute import Order, child_environment, execute_all
 from lrc_lib.cli.options import complete
@@ -166,7 +166,7 @@ def test_whatever_changes_a_notebook_is_executed_again(tmp_path, monkeypatch, ch
     for name in ("notebooks/a.ipynb", "a.png", "source"):
         (tmp_path / name).write_text("as it was")
     before = Order("a", tmp_path / "source", {"SEEDS": 0}, 1, "0123")
-    kept.write_key(before, tmp_path)
+    unchanged.write_key(before, tmp_path)
     given = {"inputs": {"inputs": "4567"}, "parameters": {"parameters": {"SEEDS": 1}}}
     if (path := tmp_path / changed).is_file():
         path.write_text(path.read_text().replace("as it was", "edited") + " ")
@@ -174,21 +174,21 @@ def test_whatever_changes_a_notebook_is_executed_again(tmp_path, monkeypatch, ch
     done = execute_all([after], tmp_path, {}, 1, screen := Screen())["a"]
     assert done.status == "ok" and done.message == ("" if changed else "kept, nothing changed")
     assert screen.lines == (["start a", "done a "] if changed else ["kept a nothing changed"])
-    assert not kept.is_kept(replace(before, inputs=""), tmp_path)
+    assert not unchanged.is_kept(replace(before, inputs=""), tmp_path)
     (tmp_path / "a.png").unlink()
-    assert not kept.is_kept(before, tmp_path)
+    assert not unchanged.is_kept(before, tmp_path)
 
 
 def test_inputs_follow_from_facts_store_and_packages(tmp_path, monkeypatch):
     def now(threads=1):
-        return kept.shared_inputs(tmp_path, {"threads": threads})
+        return unchanged.shared_inputs(tmp_path, {"threads": threads})
 
     first = now()
     assert now() == first != now(2)
     (tmp_path / "runs/x").mkdir(parents=True)
     (tmp_path / "runs/x/manifest.json").write_text("{}")
     assert (second := now()) != first
-    monkeypatch.setattr(kept.importlib.metadata, "distributions", lambda: [])
+    monkeypatch.setattr(unchanged.importlib.metadata, "distributions", lambda: [])
     assert now() != second
 
 
