@@ -71,7 +71,7 @@ is half as wide, and the teacher is smaller. I stop after the profile's seeds, w
 correction over the table decides.
 
 **What it does not cover.** The runs are {seeds}, so another teacher is not in the interval. The
-learning rate was chosen on dev rows for the whole method, and then used without COS-NCE as well.
+learning rate of each system is the best of three; a larger one was not tried.
 
 **Why it may differ from the paper.** (1) Task and data: `--glue-dir DIR --task mrpc` would test
 that. (2) The teacher: `--set teacher=google-bert/bert-base-uncased` would.

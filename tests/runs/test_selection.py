@@ -82,7 +82,7 @@ def test_tables_say_on_which_rows_the_choice_was_made(chosen_profile, out):
     note = Systems(load_profile(chosen_profile), out).dev_note()
     assert "learning rate, on 40 training rows that were held out, not on these dev rows" in note
     assert Systems(load_profile("smoke"), out).dev_note() == ""
-    assert "chosen on dev rows" in Systems(load_profile("laptop"), out).dev_note()
+    assert "on held-out training rows" in Systems(load_profile("laptop"), out).dev_note()
     kept = Systems(load_profile("smoke", settings="keep=best"), out)
     assert "kept its best epoch of stage 2 on this dev set" in kept.dev_note()
 

@@ -58,7 +58,7 @@ class Profile:
         control_seeds: the number of seeds of notebook 08's recipes.
         own_seeds: whether each seed has a teacher and a general distillation of its own. Without
             it, all students share them, and no interval covers what another teacher would change.
-        dev_note: what was chosen on dev rows, for every table of dev scores; "" if nothing was.
+        dev_note: a note for every table of dev scores: how settings were chosen; "" for none.
         weights: the recipes whose students of all seeds keep their weights. The students of other
             recipes keep them for the first seed only, and their scores, predictions and history for
             all. () keeps all weights.
