@@ -94,8 +94,8 @@ RECIPES: dict[str, Recipe] = {
         # - BERT-PKD: (1 - a) L_CE + a L_DS + b L_PT, with a = 0.5 and temperature 5 of the released
         #   code's search (0.2, 0.5, 0.7 and 5, 10, 20). Its b, 10 to 1,000, weighs a mean over
         #   layers and width: 0.007 to 0.65 on our sum, with its 3-layer student. We take 1. From
-        #   scratch, on reviews, the student collapses at 1, at 0.26 and at 0.065: all its [CLS] take
-        #   the direction that the teacher's have in common. With b = 0 it learns.
+        #   scratch, on reviews, the student collapses at 1, 0.26 and 0.065: all its [CLS] take the
+        #   direction that the teacher's have in common. With b = 0 it learns.
         # - TinyBERT: the layers alone, then L_pred alone at temperature 1.
         Recipe(
             "distilbert", "DistilBERT", **_both((1, 5, 2)), **_RIVAL, layer_loss="distilbert",
