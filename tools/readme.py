@@ -311,7 +311,7 @@ def _precision() -> str:
         lines = _benchmark(path.stem)[1:]  # the facts, then the comparisons
         for line in lines[1:]:
             cells = (f"{line[name]:.1f}" for name in ("fp32", "bf16"))
-            gap = (f"{line[name]:+.1f}" for name in ("bf16 - fp32", "low", "high"))
+            gap = (f"{line[name]:+z.1f}" for name in ("bf16 - fp32", "low", "high"))
             rows.append(
                 [f"{line['task']} {line['split']}", line["system"], line["metric"], *cells]
                 + [line.get("collapsed") or "{} ({} to {})".format(*gap)]

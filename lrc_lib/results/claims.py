@@ -100,7 +100,7 @@ def _row(entry: dict, gains: dict, correlation: bool, kinds: int) -> Claim:
     effect, said = None, entry.get("where", "")
     if "effect" in entry:
         effect = paper.effect(**entry["effect"])
-        said = f"{effect:+.1f} points ({said})"
+        said = f"{effect:+z.1f} points ({said})"
     title = entry["claim"] + (" (correlations)" if correlation else " (accuracy, F1)") * (kinds > 1)
     value = statistics.mean_of(list(gains.values())) if gains else None
     where, margin = f"{', '.join(gains)} (dev)", entry.get("margin", 0.0)
@@ -141,7 +141,7 @@ def _judged(claim: Claim, adjusted: float | None, alpha: float) -> Claim:
     if np.isnan(value.error):
         reason = "too little for an interval"
     elif margin:
-        reason = f"90 % interval {low:+.1f} to {high:+.1f}, {value.seeds} of {EQUAL_SEEDS} seeds"
+        reason = f"90 % interval {low:+z.1f} to {high:+z.1f}, {value.seeds} of {EQUAL_SEEDS} seeds"
     return claim._replace(verdict="undecided", reason=reason)
 
 

@@ -109,7 +109,7 @@ class Estimate:
 
         It says so where the interval covers rows only, and where a run has collapsed.
         """
-        value, *ends = (f"{x:{sign}.{digits}f}" for x in (self.value, *self.ends()))
+        value, *ends = (f"{x:{sign}z.{digits}f}" for x in (self.value, *self.ends()))
         notes = ["too few for an interval" if np.isnan(self.error) else " to ".join(ends)]
         notes += ["steps only" if self.metric == "ratio" else "rows only"] * (self.seeds == 1)
         notes += [self.fallen()] * bool(self.collapsed)

@@ -200,3 +200,8 @@ def test_cases_follow_their_rule():
     assert cases(chosen, by, 3).tolist() == [1, 3, 2]  # ties by row number, row 4 is not chosen
     assert cases(chosen, by, 10).tolist() == [1, 3, 2, 0]
     assert cases(np.zeros(5, bool), by).tolist() == []
+
+
+def test_a_value_that_rounds_to_zero_has_no_minus():
+    assert made(-0.01, 1, 1).text(1).startswith("0.0 ")
+    assert made(-0.01, 1, 1).text(1, "+").startswith("+0.0 ")

@@ -42,7 +42,7 @@ def registered(answer, key: str, fields=()) -> str:
     _check_recipe(new) if key == "recipe" else _check_settings(new, fields)
     text = json.dumps([repr(new), points, entry["because"]])
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return f"Registered as {digest}: {points:+.1f} points. Any change gives another number."
+    return f"Registered as {digest}: {points:+z.1f} points. Any change gives another number."
 
 
 def _check_settings(settings, fields) -> None:
@@ -97,7 +97,7 @@ def trained(session, entry: dict, against: str = "lrc", task: str = "", **settin
     gap, points = mine - other, entry["points"]
     inside = "inside" if gap.low <= points <= gap.high else "outside"
     print(f"Yours {mine.text()}, {against} {other.text()}; {mine.metric}, {gap.basis()}.")
-    print(f"Difference {gap.text(sign='+')}. You predicted {points:+.1f}: {inside} the interval.")
+    print(f"Difference {gap.text(sign='+')}. You predicted {points:+z.1f}: {inside} the interval.")
     return result
 
 
