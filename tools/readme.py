@@ -135,11 +135,15 @@ def result_table() -> str:
         (row["claim"], row["paper"], row["ours"], f"{row['sign']} {row['verdict']}")
         for row in rows[:CLAIMS]
     ]
-    note = load_profile(name).dev_note
+    profile = load_profile(name)
+    note = profile.dev_note
+    if profile.select:
+        names = " and ".join(key.replace("_", " ") for key in profile.select)
+        note = f"Chosen on {profile.select_rows:,} held-out training rows: {names}. {note}"
     return (
         f"**{forest.counts(claims)}.** Points, unless a unit is given:\n\n"
         f"{_table(('claim', 'paper', 'ours, 95 % interval', 'verdict'), cells)}\n\n"
-        f"Profile `{name}`: {made['made']}{shared} {note}".rstrip()
+        f"{profile.title} {made['made']}{shared} {note}".rstrip()
     )
 
 

@@ -18,7 +18,7 @@ from lrc_lib.data.manifest import write_whole
 from lrc_lib.errors import InputError
 from lrc_lib.results.kept import FOLDER, load_results
 from lrc_lib.results.systems import Systems, without_place
-from lrc_lib.runs.profiles import load_profile
+from lrc_lib.runs.profiles import Profile, load_profile
 from lrc_lib.runs.spec import RunSpec
 from lrc_lib.runs.store import RunResult, open_run
 
@@ -53,7 +53,8 @@ class KeptRun:
 def pack_predictions(store, name: str, folder: Path = FOLDER) -> Path:
     """Writes `predictions/<name>.npz` for the runs in `<name>.json` of the folder of results.
 
-    Runs that a notebook trained beyond its profile's list are added to `<name>.json`.
+    Runs that a notebook trained beyond its profile's list, and those that chose the settings, are
+    added to `<name>.json`.
 
     Args:
         store: the folder that holds `runs/`, for example `out`.
@@ -64,7 +65,10 @@ def pack_predictions(store, name: str, folder: Path = FOLDER) -> Path:
     results = _results(name, folder)
     read = [notebook["result"] or {} for notebook in results.get("notebooks", ())]
     ids = dict.fromkeys([*results["runs"], *(run for r in read for run in r.get("runs", ()))])
-    runs = [open_run(run, store) for run in ids]
+    runs = {run: open_run(run, store) for run in ids}
+    chosen = Systems(_profile(name, results), store).choices() if "tasks" in results else ()
+    runs |= {run.id: run for c in chosen for of in c.runs.values() for run in of}
+    runs = list(runs.values())
     if more := [run for run in runs if run.id not in results["runs"]]:
         results["runs"] |= {run.id: entry(run) for run in more}
         text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
@@ -73,6 +77,14 @@ def pack_predictions(store, name: str, folder: Path = FOLDER) -> Path:
     path.parent.mkdir(exist_ok=True)
     np.savez_compressed(path, **_arrays(runs))
     return path
+
+
+def _profile(name: str, results: dict) -> Profile:
+    """The profile of a file of results, at the precision of its runs."""
+    precision = next(iter(results["runs"].values()))["spec"]["precision"]
+    settings = {"precision": precision} | results["settings"]
+    settings = [f"{key}={value}" for key, value in settings.items()]
+    return load_profile(name, settings, results["tasks"], "", results["seeds"])
 
 
 def entry(run: RunResult) -> dict:
@@ -162,11 +174,10 @@ class KeptSystems(Systems):
     def __init__(self, name: str, folder: Path = FOLDER):
         results, runs = _results(name, folder), kept_runs(name, folder)
         found = {without_place(run.spec): run for run in runs.values()}
-        settings = {"precision": next(iter(runs.values())).spec.precision} | results["settings"]
-        settings = [f"{key}={value}" for key, value in settings.items()]
-        profile = load_profile(name, settings, results["tasks"], "", results["seeds"])
-        self.specs = list(found)
-        super().__init__(profile, folder, lambda spec, out: found.get(without_place(spec)))
+        self.specs = [spec for spec in found if not spec.selection_rows]
+        super().__init__(
+            _profile(name, results), folder, lambda spec, out: found.get(without_place(spec))
+        )
 
     def _seeds(self, task: str, recipe: str) -> list[int]:
         of = (spec for spec in self.specs if (spec.task, spec.recipe) == (task, recipe))
