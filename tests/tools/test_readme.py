@@ -120,7 +120,8 @@ def test_verdicts_are_those_of_the_study_where_there_is_one(tmp_path, monkeypatc
     assert note in readme.result_table() and note in readme.full_tables()
     (tmp_path / "study.json").write_text(kept_json(tmp_path))
     short, whole, seeds = readme.result_table(), readme.full_tables(), readme.seeds_table()
-    assert "`study`" in short and "`study`" in seeds and note not in short + seeds
+    assert "Study: " in short and "held-out training rows" in short
+    assert "`study`" in seeds and note not in short + seeds
     assert short.count("| COS-NCE helps | +1 | +2.0 (+1.0 to +3.0) | ✓ supported |") == 12
     assert "14 claims: 14 supported" in short
     assert "5 seeds that share one | teacher. " not in whole and r"one \| teacher" in whole
