@@ -11,6 +11,8 @@ from argparse import ArgumentParser
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from lrc_lib import RunSpec, paper, run
 from lrc_lib.course.display import plain
 from lrc_lib.data.corpus import places_of
@@ -51,7 +53,8 @@ def take(store: Path, folder: Path = FOLDER) -> None:
     rows, counts = glue.entries(runs.values()), {t: in_train(data_of(s)) for t, s in specs.items()}
     head, cells = table(rows)
     learned = {r.id: x for r in runs.values() if (x := excess(r))}
-    said = [note for note in (*notes(rows, counts, learned), empty(rows)) if note]
+    said = (*notes(rows, counts, learned), choices(runs.values()), empty(rows))
+    said = [note for note in said if note]
     results = {
         "rows": rows,
         "in_train": counts,
@@ -136,12 +139,19 @@ def notes(found: list[dict], counts: dict, learned: dict) -> list[str]:
         texts = "; ".join(f"{column} {count}" for column, count in repeated.items())
         said.append(f"Dev rows whose texts are also a training row: {texts}.")
     students = [row for row in found if row["recipe"] != "teacher"]
-    settings = (row["settings"] | {"column": row["column"]} for row in students)
+    used: dict[str, dict] = {}  # column -> system -> its settings in words
+    for row in students:
+        s = row["settings"]
+        used.setdefault(row["column"], {})[row["system"]] = (
+            f"rate {s['learning_rate']:g}, batch {s['batch_size']}, {s['epochs']} epochs, "
+            f"{s['precision']}, length buckets {s['bucket']}"
+        )
     rates = _where(
-        (f"rate {s['learning_rate']:g}, batch {s['batch_size']}, {s['epochs']} epochs, "
-         f"{s['precision']}, length buckets {s['bucket']}", s["column"]) for s in settings
-    )  # fmt: skip
-    said.append(f"Students, all with the same settings unless a row names others: {rates}.")
+        (words, column if len({*of.values()}) == 1 else f"{column} {system}")
+        for column, of in used.items()
+        for system, words in of.items()
+    )
+    said.append(f"Students: {rates}.")
     falls = [
         f"{row['system']} on {row['column']} {learned[run][0]:.2f} to {learned[run][1]:.2f}"
         for row in students for run in list(row["runs"].values())[:1] if run in learned
@@ -165,6 +175,30 @@ def notes(found: list[dict], counts: dict, learned: dict) -> list[str]:
         )
     said.append(f"Differs from the paper: {_where(_differences(found))}.")
     return said
+
+
+def choices(runs: Iterable) -> str:
+    """What each rate scored on held-out training rows, a sentence for each task and split size.
+
+    The scores are the task's primary metric in percent, means over seeds.
+    """
+    scores: dict[tuple, dict] = {}
+    for spec, score in ((r.spec, r.score()) for r in runs if r.spec.kind == "student"):
+        if spec.selection_rows:
+            key = _title(spec.task), spec.selection_rows, spec.epochs
+            of = scores.setdefault(key, {}).setdefault(spec.recipe, {})
+            of.setdefault(spec.learning_rate, []).append(100 * score)
+    said = []
+    for (column, rows, epochs), found in scores.items():
+        tried = (
+            f"{recipe} {', '.join(f'{np.mean(of[rate]):.1f} at {rate:g}' for rate in sorted(of))}"
+            for recipe, of in found.items()
+        )
+        said.append(
+            f"Rates of {column} were compared on {rows:,} training rows that were held out, after "
+            f"{epochs} epochs, not on dev rows: {'; '.join(tried)}."
+        )
+    return " ".join(said)
 
 
 def _differences(found: list[dict]) -> Iterable[tuple[str, str]]:

@@ -3,12 +3,13 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import sentences
 
-from lrc_lib import paper, run
+from lrc_lib import RunSpec, paper, run
 from lrc_lib.cli.verify import verify
 from lrc_lib.data.rows import Row, TaskData, in_train
 from lrc_lib.data.tasks import TASKS
@@ -94,6 +95,17 @@ def test_the_table_has_the_paper_s_rows_ours_and_its_notes(kept):
     assert "MRPC: lrc" in missing and "CoLA: lrc_1" in missing and "CoLA: lrc," not in missing
     nothing = tool.markdown(kept / "nothing")
     assert "CoLA: lrc," in nothing and "tools/glue.py train sst-2 teacher --glue-dir" in nothing
+
+
+def test_the_rates_that_were_compared_are_named_with_their_scores():
+    spec = RunSpec(task="cola", recipe="kd", epochs=2, selection_rows=50)
+    tried = [(spec, 0.1), (spec.replace(seed=1), 0.2), (spec.replace(learning_rate=1e-3), 0.3)]
+    runs = [SimpleNamespace(spec=s, score=lambda x=x: x) for s, x in tried]
+    runs.append(SimpleNamespace(spec=spec.replace(selection_rows=0), score=lambda: 0.9))
+    said = tool.choices(runs)
+    assert "CoLA were compared on 50 training rows" in said and "after 2 epochs" in said
+    assert f"kd 15.0 at {spec.learning_rate:g}, 30.0 at 0.001." in said and "90" not in said
+    assert tool.choices(runs[-1:]) == ""
 
 
 def test_a_cell_is_trained_with_the_settings_of_the_others(kept, monkeypatch):
