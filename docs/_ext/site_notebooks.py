@@ -11,6 +11,7 @@ from nbformat.v4 import new_markdown_cell, new_output
 from sphinx.errors import ConfigError
 
 from lrc_lib.course.notebook import NOTEBOOKS
+from lrc_lib.course.session import STYLE
 
 FOLDED = {  # tag of a cell whose code is folded: the title of the fold
     "parameters": "Settings",
@@ -19,7 +20,7 @@ FOLDED = {  # tag of a cell whose code is folded: the title of the fold
     "setup": "Imports",
 }
 INSTEAD = {  # tag of a cell whose output needs a reader who runs it: what stands in its place
-    "interactive": "Sliders: open the notebook in JupyterLab. The figure above shows them at rest.",
+    "interactive": "Sliders: open the notebook in JupyterLab. The figure above shows positions.",
     "check": "Run the notebook to check an answer of yours.",
 }
 LAUNCH = {  # a name, and the address of a notebook of a repository there
@@ -119,7 +120,8 @@ def _prepare_cell(cell) -> None:
         cell.metadata["mystnb"] = {f"code_prompt_{what}": FOLDED[tag] for what in ("show", "hide")}
     for tag in set(tags) & INSTEAD.keys():
         text = f"<p><small>{INSTEAD[tag]}</small></p>"
-        cell.outputs = [new_output("display_data", {"text/html": text})]
+        buttons = [output for output in cell.outputs if "<fieldset" in str(output)]
+        cell.outputs = buttons or [new_output("display_data", {"text/html": text})]
     for output in cell.get("outputs", []):
         data = output.get("data", {})
         if "image/png" in data:
@@ -127,8 +129,7 @@ def _prepare_cell(cell) -> None:
                 data.pop("image/png"), output.metadata.get("image/png", {})
             )
         elif "text/html" in data:
-            text = re.sub(r"<style>.*?</style>\s*", "", data["text/html"], flags=re.S)
-            data["text/html"] = in_html(text)
+            data["text/html"] = in_html(data["text/html"].replace(STYLE, ""))  # site.css has it
 
 
 def _picture(png: str, about: dict) -> str:

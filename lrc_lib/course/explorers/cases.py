@@ -110,7 +110,7 @@ def explore_cases(rows: pd.DataFrame, wrong: dict):
         wrong: {system: (n,) bool} of two systems.
 
     Returns:
-        The widget, or None when headless; then one line says where the static figure is.
+        The widget; when headless, HTML with a button for each preset.
 
     Raises:
         InputError: no rows, or columns and mistakes that do not fit.
@@ -125,7 +125,9 @@ def explore_cases(rows: pd.DataFrame, wrong: dict):
         "page": ("page", 1, range(1, -(-len(rows) // PAGE) + 1)),
     }
     draw, below = (functools.partial(f, rows=rows, wrong=wrong) for f in (mistakes_at, page_of))
-    return explorer(draw, controls, below=below, panels=1)
+    places = {f"largest {name}": {"by": name} for name in found}
+    places |= {kind: {"kind": kind} for kind in list(kinds(wrong))[1:3]}
+    return explorer(draw, controls, places, below=below, panels=1)
 
 
 def draw_cases(rows: pd.DataFrame, wrong: dict):
