@@ -27,6 +27,7 @@ LAUNCH = {  # a name, and the address of a notebook of a repository there
     "Colab": "https://colab.research.google.com/github/{}/blob/main/notebooks/{}.ipynb",
     "Binder": "https://mybinder.org/v2/gh/{}/main?urlpath=lab/tree/notebooks/{}.ipynb",
 }
+BOX = re.compile(r"^(?=> \*\*(Paper|Our) )", re.M)  # where a box begins
 LINK = re.compile(r"\]\(([^()\s#]*)#((?:[^()\s]|\([^()\s]*\))+)\)")
 
 
@@ -113,7 +114,7 @@ def _notes(source: Path, path: Path, functions, repository: str):
 def _prepare_cell(cell) -> None:
     tags = cell.metadata.setdefault("tags", [])
     if cell.cell_type == "markdown":
-        cell.source = linked(cell.source)
+        cell.source = BOX.sub(lambda m: f"{{.{m[1].lower()}}}\n", linked(cell.source))
         return
     for tag in set(tags) & FOLDED.keys():
         tags.append("hide-input")
