@@ -137,4 +137,5 @@ def _picture(png: str, about: dict) -> str:
     """A figure inside the page. myst-nb would write a file next to the site, without alt text."""
     width = f' width="{about["width"]}"' if "width" in about else ""
     alt = html.escape(about.get("alt", ""))
-    return f'<img alt="{alt}"{width} src="data:image/png;base64,{png.strip()}">'
+    image = f'<img alt="{alt}"{width} src="data:image/png;base64,{png.strip()}">'
+    return f'<div class="wide">{image}</div>'

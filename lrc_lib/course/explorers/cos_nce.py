@@ -191,7 +191,8 @@ def animate_paths(paths: dict, teacher, negatives, alt: str) -> HTML:
     frames[0].save(gif, "GIF", save_all=True, append_images=frames[1:], **look)
     source = f"data:image/gif;base64,{base64.b64encode(gif.getvalue()).decode()}"
     image = f'<img src="{source}" alt="{escaped(alt)}" width="{96 * fig.get_figwidth():.0f}">'
-    return HTML(f"<details open><summary>Animation (close it to stop)</summary>{image}</details>")
+    fold = "<details open><summary>Animation (close it to stop)</summary>"
+    return HTML(f'{fold}<div class="wide">{image}</div></details>')
 
 
 def _paths(paths, teacher, negatives):

@@ -22,7 +22,7 @@ from lrc_lib.course.palette import BLUE
 
 CARD = "background:#fff;color:#111;border-radius:8px;padding:.6em;line-height:1.4"  # in dark, too
 CLICKED = """<style>
-fieldset.positions{display:flex;flex-wrap:wrap;gap:.3em 1.2em;border:1px solid #8888}
+fieldset.positions{display:flex;flex-wrap:wrap;gap:.3em 1.2em;border:1px solid #8888;min-width:0}
 .positions>div{display:none;order:1;flex:1 0 100%;overflow-x:auto}
 .positions>label:has(:checked)+div{display:block}
 </style>"""
