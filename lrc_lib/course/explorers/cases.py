@@ -82,7 +82,7 @@ def page_of(rows, wrong, by: str, order: str, kind: str, page: int) -> str:
     lines = [[int(i), *values] for i, values in zip(chosen, table.to_numpy(object), strict=True)]
     caption = f"{kind}, by {by}, {order}: {len(found)} rows, page {page} of {last}"
     html = table_html(names, lines, escaped(caption))
-    return STYLE + html.replace(" ✗ wrong<", ' <b style="color:#d9480f">✗ wrong</b><')
+    return STYLE + html.replace(" ✗ wrong<", " <mark>✗ wrong</mark><")
 
 
 def mistakes_at(axes, rows, wrong, by: str, **_) -> str:
