@@ -116,9 +116,11 @@ def _prepare_cell(cell) -> None:
     if cell.cell_type == "markdown":
         cell.source = BOX.sub(lambda m: f"{{.{m[1].lower()}}}\n", linked(cell.source))
         return
-    for tag in set(tags) & FOLDED.keys():
+    folds = [FOLDED[tag] for tag in tags if tag in FOLDED]
+    if folds or cell.metadata.get("jupyter", {}).get("source_hidden"):
+        title = folds[0] if folds else "Code"
         tags.append("hide-input")
-        cell.metadata["mystnb"] = {f"code_prompt_{what}": FOLDED[tag] for what in ("show", "hide")}
+        cell.metadata["mystnb"] = {f"code_prompt_{what}": title for what in ("show", "hide")}
     for tag in set(tags) & INSTEAD.keys():
         text = f"<p><small>{INSTEAD[tag]}</small></p>"
         buttons = [output for output in cell.outputs if "<fieldset" in str(output)]
