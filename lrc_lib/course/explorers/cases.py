@@ -127,7 +127,7 @@ def explore_cases(rows: pd.DataFrame, wrong: dict):
     draw, below = (functools.partial(f, rows=rows, wrong=wrong) for f in (mistakes_at, page_of))
     places = {f"largest {name}": {"by": name} for name in found}
     places |= {kind: {"kind": kind} for kind in list(kinds(wrong))[1:3]}
-    return explorer(draw, controls, places, below=below, panels=1)
+    return explorer(draw, controls, places, below=below, panels=1, presets=False)
 
 
 def draw_cases(rows: pd.DataFrame, wrong: dict):

@@ -75,7 +75,7 @@ def steps(low: float, high: float, step: float) -> list[float]:
     return [round(low + i * step, 6) for i in range(round((high - low) / step) + 1)]
 
 
-def explorer(draw, controls, places, used=None, below=None, panels=2, downhill=None):
+def explorer(draw, controls, places, used=None, below=None, panels=2, downhill=None, presets=True):
     """Sliders, buttons for choices and presets, and next to them the figure that they redraw.
 
     Args:
@@ -89,6 +89,7 @@ def explorer(draw, controls, places, used=None, below=None, panels=2, downhill=N
         panels: how many axes `draw` needs.
         downhill: a function of the values that returns the values one step on, or the same ones
             at the end. A button walks all the way.
+        presets: False where the controls reach all places by one click.
 
     Returns:
         A Box of a VBox with the controls and two HTML widgets: the figure, and what is below.
@@ -125,7 +126,8 @@ def explorer(draw, controls, places, used=None, below=None, panels=2, downhill=N
         busy.clear()
         redraw()
 
-    actions = {title: functools.partial(go_to, place) for title, place in places.items()}
+    shown = places if presets else {}
+    actions = {title: functools.partial(go_to, place) for title, place in shown.items()}
     if downhill:
         actions["roll downhill"] = lambda: _bottom(downhill, values(), go_to)
     actions["reset"] = functools.partial(go_to, {})
