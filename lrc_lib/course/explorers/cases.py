@@ -16,8 +16,9 @@ from lrc_lib.errors import InputError
 PAGE = 8  # rows
 PARTS = 10  # into which the sorted rows are divided
 ORDERS = ("largest first", "smallest first")
-STYLE = """<style>.lrc-explorer :is(th, td, caption) {text-align: left; vertical-align: top;
+STYLE = """<style>.lrc-explorer table :is(th, td, caption) {text-align: left; vertical-align: top;
 padding: .3em .6em; border-bottom: 1px solid #8886; line-height: 1.4}
+.lrc-explorer td:first-of-type {min-width: 16em} .lrc-explorer mark {white-space: nowrap}
 .lrc-explorer .widget-readout {min-width: fit-content}</style>"""
 
 
