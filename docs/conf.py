@@ -37,7 +37,7 @@ html_math_renderer = "mathml"
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}  # no widgets from a server of others
 nb_merge_streams = True
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["dollarmath", "attrs_block"]
 myst_heading_anchors = 3
 myst_update_mathjax = False
 

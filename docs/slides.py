@@ -55,7 +55,7 @@ def output_slides(cell):
     for output in cell.outputs:
         html = output.get("data", {}).get("text/html", "")
         what = "figure" if "image/png" in output.get("data", {}) else "finding"
-        if what == "figure" or html.startswith("<blockquote>"):
+        if what == "figure" or html.startswith("<blockquote"):
             yield slide(new_code_cell(outputs=[output]), kinds[what])
             kinds["finding"] = "fragment" if what == "figure" else "notes"
 

@@ -11,6 +11,7 @@ from nbformat.v4 import new_markdown_cell, new_output
 from sphinx.errors import ConfigError
 
 from lrc_lib.course.notebook import NOTEBOOKS
+from lrc_lib.course.session import STYLE
 
 FOLDED = {  # tag of a cell whose code is folded: the title of the fold
     "parameters": "Settings",
@@ -19,13 +20,14 @@ FOLDED = {  # tag of a cell whose code is folded: the title of the fold
     "setup": "Imports",
 }
 INSTEAD = {  # tag of a cell whose output needs a reader who runs it: what stands in its place
-    "interactive": "Sliders: open the notebook in JupyterLab. The figure above shows them at rest.",
+    "interactive": "Sliders: open the notebook in JupyterLab. The figure above shows positions.",
     "check": "Run the notebook to check an answer of yours.",
 }
 LAUNCH = {  # a name, and the address of a notebook of a repository there
     "Colab": "https://colab.research.google.com/github/{}/blob/main/notebooks/{}.ipynb",
     "Binder": "https://mybinder.org/v2/gh/{}/main?urlpath=lab/tree/notebooks/{}.ipynb",
 }
+BOX = re.compile(r"^(?=> \*\*(Paper|Our) )", re.M)  # where a box begins
 LINK = re.compile(r"\]\(([^()\s#]*)#((?:[^()\s]|\([^()\s]*\))+)\)")
 
 
@@ -112,14 +114,17 @@ def _notes(source: Path, path: Path, functions, repository: str):
 def _prepare_cell(cell) -> None:
     tags = cell.metadata.setdefault("tags", [])
     if cell.cell_type == "markdown":
-        cell.source = linked(cell.source)
+        cell.source = BOX.sub(lambda m: f"{{.{m[1].lower()}}}\n", linked(cell.source))
         return
-    for tag in set(tags) & FOLDED.keys():
+    folds = [FOLDED[tag] for tag in tags if tag in FOLDED]
+    if folds or cell.metadata.get("jupyter", {}).get("source_hidden"):
+        title = folds[0] if folds else "Code"
         tags.append("hide-input")
-        cell.metadata["mystnb"] = {f"code_prompt_{what}": FOLDED[tag] for what in ("show", "hide")}
+        cell.metadata["mystnb"] = {f"code_prompt_{what}": title for what in ("show", "hide")}
     for tag in set(tags) & INSTEAD.keys():
         text = f"<p><small>{INSTEAD[tag]}</small></p>"
-        cell.outputs = [new_output("display_data", {"text/html": text})]
+        buttons = [output for output in cell.outputs if "<fieldset" in str(output)]
+        cell.outputs = buttons or [new_output("display_data", {"text/html": text})]
     for output in cell.get("outputs", []):
         data = output.get("data", {})
         if "image/png" in data:
@@ -127,12 +132,12 @@ def _prepare_cell(cell) -> None:
                 data.pop("image/png"), output.metadata.get("image/png", {})
             )
         elif "text/html" in data:
-            text = re.sub(r"<style>.*?</style>\s*", "", data["text/html"], flags=re.S)
-            data["text/html"] = in_html(text)
+            data["text/html"] = in_html(data["text/html"].replace(STYLE, ""))  # site.css has it
 
 
 def _picture(png: str, about: dict) -> str:
     """A figure inside the page. myst-nb would write a file next to the site, without alt text."""
     width = f' width="{about["width"]}"' if "width" in about else ""
     alt = html.escape(about.get("alt", ""))
-    return f'<img alt="{alt}"{width} src="data:image/png;base64,{png.strip()}">'
+    image = f'<img alt="{alt}"{width} src="data:image/png;base64,{png.strip()}">'
+    return f'<div class="wide">{image}</div>'

@@ -104,8 +104,8 @@ def curves(series, xlabel: str, ylabel: str, boundary=None) -> Figure:
 def _mark(ax, x, label):
     """A dotted vertical line with its label at the top."""
     ax.axvline(x, color=GREY, ls=":", lw=1.5)
-    place = ax.get_xaxis_transform()
-    ax.annotate(f" {label}", (x, 0.98), xycoords=place, color=GREY, va="top")
+    look = {"color": GREY, "va": "top", "bbox": {"fc": "white", "ec": "none", "pad": 1}}
+    ax.text(x, 0.98, f" {label}", transform=ax.get_xaxis_transform(), **look)
 
 
 def training_curves(history, titles, boundary=None, window=1) -> Figure:
@@ -173,10 +173,10 @@ def interval_dots(frame, xlabel: str) -> Figure:
     columns = [c for c in ("value", "low", "high", "paper") if c in frame]
     numbers = frame[["label", *columns]].astype({c: float for c in columns})
     dots = {"data": numbers, "y": "label", "errorbar": None, "linestyle": "none", "ax": ax}
-    seaborn.pointplot(x="value", color=BLUE, label="here, with interval", **dots)
+    seaborn.pointplot(x="value", color=BLUE, ms=7, label="here, with interval", **dots)
     ax.hlines(numbers["label"], numbers["low"], numbers["high"], color=BLUE, lw=2)
     if "paper" in numbers and numbers["paper"].notna().any():
-        diamond = {"marker": "D", "color": VERMILION, "markerfacecolor": "none"}
+        diamond = {"marker": "D", "color": VERMILION, "markerfacecolor": "none", "ms": 9}
         seaborn.pointplot(x="paper", label="the paper's", **diamond, **dots)
     if "scores" in frame:
         each = frame["scores"].reset_index(drop=True).explode().dropna()
@@ -273,9 +273,10 @@ def flow(boxes, arrows) -> Figure:
         ends = np.array([boxes[start][:2], boxes[end][:2]])
         how = {"arrowstyle": "-|>", "ls": line, "color": BLUE, "lw": 1.6}
         how |= {"patchA": drawn[start], "patchB": drawn[end]}
-        ax.annotate("", ends[1], ends[0], arrowprops=how, zorder=1)
+        ax.annotate("", ends[1], ends[0], arrowprops=how, zorder=4)  # after the boxes it ends at
         paper = {"fc": "white", "ec": "none", "pad": 1}
-        ax.text(*ends.mean(0), label, color=ink(BLUE), fontsize=9, bbox=paper, **look)
+        above = look | {"zorder": 5, "bbox": paper}
+        ax.text(*ends.mean(0), label, color=ink(BLUE), fontsize=9, **above)
     xs, ys = zip(*((x, y) for x, y, _ in boxes.values()), strict=True)
     ax.set(xlim=(min(xs) - 0.5, max(xs) + 0.5), ylim=(min(ys) - 0.5, max(ys) + 0.5))
     ax.axis("off")

@@ -161,7 +161,8 @@ class Session:
         """Shows a computed sentence set apart, and records it for the report."""
         self._record["findings"].append(visible(sentence))
         self._show(
-            f"<blockquote><strong>Found here:</strong> {escaped(sentence)}</blockquote>",
+            f'<blockquote style="border-left-color:#0072B2"><strong>Found here:</strong> '
+            f"{escaped(sentence)}</blockquote>",
             f"Found here: {sentence}",
         )
 

@@ -138,6 +138,7 @@ def test_a_file_that_is_no_notebook_is_named(tmp_path, tmp_path_factory):
 def test_every_page_of_the_smoke_run_is_sound_in_a_browser(smoke, tmp_path_factory):
     errors, pages = build(smoke[0], tmp_path_factory)
     assert not errors and not any("Not executed" in page.text for page in pages.values())
+    assert sum(page.text.count("<fieldset") for page in pages.values()) == 5, "an explorer each"
     with browser_page() as page:
         found = {name: faults_of(page, made.path.as_uri()) for name, made in pages.items()}
         assert found.pop("search.html") == ["not one h1"]  # the theme's page

@@ -11,6 +11,7 @@ each notebook; `core` holds what they share, `variants` trains what a reader has
 import re
 
 from lrc_lib.course.check.core import Result
+from lrc_lib.course.check.ex_00 import ex_00_1
 from lrc_lib.course.check.ex_01 import ex_01_1, ex_01_2, ex_01_3, ex_01_4, ex_01_5, ex_01_6
 from lrc_lib.course.check.ex_02 import ex_02_1, ex_02_2, ex_02_3
 from lrc_lib.course.check.ex_03 import ex_03_1, ex_03_2, ex_03_3
@@ -27,7 +28,7 @@ from lrc_lib.course.check.ex_05 import ex_05_1, ex_05_2, ex_05_3
 from lrc_lib.course.check.ex_06 import ex_06_1, ex_06_2, ex_06_3
 from lrc_lib.course.check.ex_07 import ex_07_1, ex_07_2, ex_07_3, ex_07_4
 from lrc_lib.course.check.ex_08 import ex_08_1, ex_08_2, ex_08_3
-from lrc_lib.course.check.ex_09 import ex_09_1, ex_09_2, ex_09_3
+from lrc_lib.course.check.ex_09 import ex_09_1, ex_09_2, ex_09_3, ex_09_4
 from lrc_lib.course.check.problems import problem
 from lrc_lib.course.check.variants import trained
 

@@ -129,7 +129,7 @@ def ex_01_3(one_line):
 
 
 def _trained(teacher, weight, own=0.0):
-    """Where the loss with that weight is least in a batch; `own`: share of the row itself."""
+    """Where the loss with that weight is smallest in a batch; `own`: share of the row itself."""
     t = unit(teacher)
     others = (t.sum(0) - (1 - own) * t) / (len(t) - 1 + own)
     return (1 + weight) * t - weight * others

@@ -61,7 +61,7 @@ def ex_03_2(predicted_rise):
 
 
 def _gradient(student, teacher, labels, tau, gamma=3, target_tau=None, soft_tau=None, hard_tau=1):
-    """The gradient, rightly or with one of its numbers replaced."""
+    """The gradient, correctly or with one of its numbers replaced."""
     one_hot = F.one_hot(labels, student.shape[-1])
     target = one_hot if target_tau == 0 else (one_hot / (target_tau or tau)).softmax(-1)
     soft = ((student / tau).softmax(-1) - (teacher / tau).softmax(-1)) / (soft_tau or tau)

@@ -161,7 +161,7 @@ def _train(step):
 
 
 def _two_pass(kind=""):
-    """The two-pass step, done rightly or with one mistake."""
+    """The two-pass step, done correctly or with one mistake."""
 
     def step(embed, loss_of, tokens, optimizer):
         if kind != "stale gradients":
@@ -207,7 +207,7 @@ def ex_04_4(two_pass_step):
 
 
 def _settles(classes: int, loss_of) -> float:
-    """P(gold) where a loss of (n, classes) logits is least; the other classes share the rest."""
+    """P(gold) where a loss of (n, classes) logits is smallest; the other classes share the rest."""
     p = torch.linspace(0.001, 0.999, 9981, dtype=torch.float64)[:, None]
     logits = torch.cat([p, ((1 - p) / (classes - 1)).expand(-1, classes - 1)], dim=1).log()
     return float(p[loss_of(logits).argmin()])
@@ -239,7 +239,7 @@ def ex_04_5(cap):
         what = f"the probability of the gold class for {classes} classes at temperature {tau}"
         found = compare(cap, _cap, CAP, classes, tau, what=what, probe=probe, atol=1e-3)
         said.append(f"{probe(cap, classes, tau):.4f} and {found:.4f}")
-    return f"Predicted, and measured where the loss is least: {', '.join(said)}."
+    return f"Predicted, and measured where the loss is smallest: {', '.join(said)}."
 
 
 @exercise()

@@ -1,10 +1,11 @@
-"""Checks of notebooks/09_glue_results: averages, rules and luck."""
+"""Checks of notebooks/09_glue_results: averages, rules, luck and a better control."""
 
 import numpy as np
 from scipy.stats import binom
 
 from lrc_lib.course.check import core
 from lrc_lib.course.check.core import compare, exercise
+from lrc_lib.course.check.variants import registered
 
 
 def _of_means(student, teacher):
@@ -90,3 +91,12 @@ def ex_09_3(chance):
         what = f"the chance of {wins} of {columns}"
         compare(chance, _right, CHANCE, wins, columns, what=what, probe=core.array)
     return "Nine of nine is rare for coins, but the columns of a table are not independent coins."
+
+
+OF_THE_CONTROL = ("learning_rate", "epochs", "batch_size", "warmup", "schedule", "dropout")
+
+
+@exercise()
+def ex_09_4(my_control):
+    """A change to the training of `finetune`, with a prediction: settings to be trained."""
+    return registered(my_control, "settings", OF_THE_CONTROL)

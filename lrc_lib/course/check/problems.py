@@ -90,7 +90,7 @@ def _eq_4(rng):
 def _cap(rng):
     classes, tau = int(rng.integers(3, 9)), rng.integers(5, 20) / 10
     gold = math.exp(1 / tau)
-    text = f"The probability of the gold class at which Eq. (5) is least: {classes} classes, "
+    text = f"The probability of the gold class at which Eq. (5) is smallest: {classes} classes, "
     return f"{text}temperature {tau}.", gold / (gold + classes - 1), 2
 
 

@@ -1,11 +1,16 @@
 """Explorers: figures of a few numbers, static for the page and with sliders for JupyterLab.
 
 `draw_*` draws the static figure, `explore_*` the same figure under sliders. When headless
-(LRC_HEADLESS=1), `explore_*` builds no widget and prints one line.
+(LRC_HEADLESS=1), `explore_*` builds no widget: it returns HTML whose buttons show some positions.
 """
 
 from lrc_lib.course.explorers.cases import draw_cases, explore_cases
-from lrc_lib.course.explorers.cos_nce import draw_cos_nce, draw_paths, explore_cos_nce
+from lrc_lib.course.explorers.cos_nce import (
+    animate_paths,
+    draw_cos_nce,
+    draw_paths,
+    explore_cos_nce,
+)
 from lrc_lib.course.explorers.negatives import draw_negatives, explore_negatives
 from lrc_lib.course.explorers.perturbation import (
     draw_perturbation,
@@ -15,6 +20,7 @@ from lrc_lib.course.explorers.perturbation import (
 from lrc_lib.course.explorers.stages import draw_stages, explore_stages
 
 __all__ = [
+    "animate_paths",
     "draw_cases",
     "draw_cos_nce",
     "draw_negatives",

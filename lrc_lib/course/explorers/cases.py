@@ -16,8 +16,9 @@ from lrc_lib.errors import InputError
 PAGE = 8  # rows
 PARTS = 10  # into which the sorted rows are divided
 ORDERS = ("largest first", "smallest first")
-STYLE = """<style>.lrc-explorer :is(th, td, caption) {text-align: left; vertical-align: top;
+STYLE = """<style>.lrc-explorer table :is(th, td, caption) {text-align: left; vertical-align: top;
 padding: .3em .6em; border-bottom: 1px solid #8886; line-height: 1.4}
+.lrc-explorer td:first-of-type {min-width: 16em} .lrc-explorer mark {white-space: nowrap}
 .lrc-explorer .widget-readout {min-width: fit-content}</style>"""
 
 
@@ -82,7 +83,7 @@ def page_of(rows, wrong, by: str, order: str, kind: str, page: int) -> str:
     lines = [[int(i), *values] for i, values in zip(chosen, table.to_numpy(object), strict=True)]
     caption = f"{kind}, by {by}, {order}: {len(found)} rows, page {page} of {last}"
     html = table_html(names, lines, escaped(caption))
-    return STYLE + html.replace(" ✗ wrong<", ' <b style="color:#d9480f">✗ wrong</b><')
+    return STYLE + html.replace(" ✗ wrong<", " <mark>✗ wrong</mark><")
 
 
 def mistakes_at(axes, rows, wrong, by: str, **_) -> str:
@@ -110,7 +111,7 @@ def explore_cases(rows: pd.DataFrame, wrong: dict):
         wrong: {system: (n,) bool} of two systems.
 
     Returns:
-        The widget, or None when headless; then one line says where the static figure is.
+        The widget; when headless, HTML with a button for each preset.
 
     Raises:
         InputError: no rows, or columns and mistakes that do not fit.
@@ -125,7 +126,9 @@ def explore_cases(rows: pd.DataFrame, wrong: dict):
         "page": ("page", 1, range(1, -(-len(rows) // PAGE) + 1)),
     }
     draw, below = (functools.partial(f, rows=rows, wrong=wrong) for f in (mistakes_at, page_of))
-    return explorer(draw, controls, below=below, panels=1)
+    places = {f"largest {name}": {"by": name} for name in found}
+    places |= {kind: {"kind": kind} for kind in list(kinds(wrong))[1:3]}
+    return explorer(draw, controls, places, below=below, panels=1, presets=False)
 
 
 def draw_cases(rows: pd.DataFrame, wrong: dict):

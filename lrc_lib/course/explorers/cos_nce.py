@@ -4,19 +4,25 @@ Every loss is the library's own, on a handful of vectors. Taught in
 notebooks/01_cos_nce_geometry.
 """
 
+import base64
 import functools
+import io
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from IPython.display import HTML
 from matplotlib.figure import Figure
+from PIL import Image
 
+from lrc_lib.course.display import escaped
 from lrc_lib.course.explorers.sliders import explorer, positions, steps
 from lrc_lib.course.palette import BLACK, BLUE, GREEN, GREY, VERMILION
 from lrc_lib.losses import cos_nce
 
 CAMERA = 25  # degrees above the equator
 STEP = 5  # degrees, of a slider
+FRAMES = 40  # of an animation
 
 
 def fan(centre: float, spread: float, count: int = 15) -> np.ndarray:
@@ -162,21 +168,57 @@ def draw_paths(paths: dict, teacher, negatives) -> Figure:
 
     Taught in: notebooks/01_cos_nce_geometry.
     """
-    fig, camera = Figure(figsize=(9.6, 3.7), layout="constrained"), frame(15, CAMERA)
+    return _paths(paths, teacher, negatives)[0]
+
+
+def animate_paths(paths: dict, teacher, negatives, alt: str) -> HTML:
+    """The figure of `draw_paths` (same arguments) as a GIF: the students walk, over and over.
+
+    It stands in an open fold, which a reader closes to stop the motion. `alt` is its alt text.
+
+    Taught in: notebooks/01_cos_nce_geometry.
+    """
+    fig, walks = _paths(paths, teacher, negatives)
+    frames, steps = [], max(len(path) for _, path in paths.values())
+    for end in np.linspace(1, steps, FRAMES).astype(int):
+        for walk in walks:
+            walk(end)
+        png = io.BytesIO()
+        fig.savefig(png, format="png", dpi=80)
+        fig.set_layout_engine("none")  # the layout of the first frame stays
+        frames.append(Image.open(png).convert("P", palette=Image.Palette.ADAPTIVE, colors=64))
+    gif, look = io.BytesIO(), {"duration": [80] * (len(frames) - 1) + [2000], "loop": 0}
+    frames[0].save(gif, "GIF", save_all=True, append_images=frames[1:], **look)
+    source = f"data:image/gif;base64,{base64.b64encode(gif.getvalue()).decode()}"
+    image = f'<img src="{source}" alt="{escaped(alt)}" width="{96 * fig.get_figwidth():.0f}">'
+    fold = "<details open><summary>Animation (close it to stop)</summary>"
+    return HTML(f'{fold}<div class="wide">{image}</div></details>')
+
+
+def _paths(paths, teacher, negatives):
+    """The figure, and a function for each path that draws its first steps only."""
+    fig, camera, walks = Figure(figsize=(9.6, 3.7), layout="constrained"), frame(15, CAMERA), []
     vectors = {"optimum of COS-NCE": (optimum(teacher, negatives), GREEN, "-.", "D", 9)}
     vectors["teacher"] = (teacher, BLUE, "-", "o", 5.5)
     for ax, (title, (loss, path)) in zip(fig.subplots(1, len(paths)), paths.items(), strict=True):
         _draw_level_lines(ax, camera, loss)
         _draw_vectors(ax, camera, vectors, negatives)
-        for number, walk in enumerate(np.swapaxes(path, 0, 1)):
-            x, y, depth = camera @ walk.T
-            ax.plot(x, y, color=BLACK, ls=":", lw=1)  # dotted on the far side
-            label = None if number else "path of a student"
-            ax.plot(x, np.where(depth < 0, np.nan, y), color=BLACK, ls="-", label=label)
+        for walk in np.swapaxes(path, 0, 1):
+            x, y, depth = seen = camera @ walk.T
+            (whole,) = ax.plot(x, y, color=BLACK, ls=":", lw=1)  # dotted on the far side
+            (near,) = ax.plot(x, np.where(depth < 0, np.nan, y), color=BLACK, ls="-")
             ax.plot(x[0], y[0], "^", color=BLACK, mfc="white" if depth[0] < 0 else BLACK)
+            walks.append(functools.partial(_walk, whole, near, seen))
+        near.set_label("path of a student")
         ax.set_title(title, fontsize=9)
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return fig
+    return fig, walks
+
+
+def _walk(whole, near, seen, end):
+    x, y, depth = seen[:, :end]
+    whole.set_data(x, y)
+    near.set_data(x, np.where(depth < 0, np.nan, y))
 
 
 def _draw_level_lines(ax, camera, loss):
@@ -230,7 +272,7 @@ def explore_cos_nce():
     """Sliders over student, teacher and negatives, on a circle or a sphere. (Eqs. 1 and 2)
 
     Returns:
-        The widget, or None when headless; then one line says where the static figure is.
+        The widget; when headless, HTML with a button for each preset.
 
     Taught in: notebooks/01_cos_nce_geometry.
     """

@@ -115,7 +115,7 @@ def explore_negatives():
     """Sliders over K, spread, anisotropy and the temperature of InfoNCE.
 
     Returns:
-        The widget, or None when headless; then one line says where the static figure is.
+        The widget; when headless, HTML with a button for each preset.
 
     Taught in: notebooks/01_cos_nce_geometry.
     """

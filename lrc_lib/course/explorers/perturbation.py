@@ -116,7 +116,7 @@ def explore_perturbation(walks: Walks):
     """Sliders over epsilon and the norm's axis, on what `perturbation_walks` measured. (Eqs. 7, 8)
 
     Returns:
-        The widget, or None when headless; then one line says where the static figure is.
+        The widget; when headless, HTML with a button for each preset.
 
     Taught in: notebooks/04_two_stage_distillation.
     """

@@ -2,7 +2,8 @@
 
 Each explorer has one function `draw(axes, **values)`. It draws one position of the sliders on
 `axes` and returns what there is to see, in words. `positions` calls it for the static figure and
-`explorer` for the sliders, so both show the same. pyplot is not used: no figure stays open.
+`explorer` for the sliders, so both show the same. Where no kernel runs, as on the site, buttons in
+plain HTML show some of the positions. pyplot is not used: no figure stays open.
 """
 
 import base64
@@ -13,12 +14,18 @@ import textwrap
 
 import ipywidgets
 import numpy as np
+from IPython.display import HTML
 from matplotlib.figure import Figure
 
 from lrc_lib.course.display import escaped
 from lrc_lib.course.palette import BLUE
 
 CARD = "background:#fff;color:#111;border-radius:8px;padding:.6em;line-height:1.4"  # in dark, too
+CLICKED = """<style>
+fieldset.positions{display:flex;flex-wrap:wrap;gap:.3em 1.2em;border:1px solid #8888;min-width:0}
+.positions>div{display:none;order:1;flex:1 0 100%;overflow-x:auto}
+.positions>label:has(:checked)+div{display:block}
+</style>"""
 
 
 def positions(draw, places: dict[str, dict], panels: int = 2) -> Figure:
@@ -68,7 +75,7 @@ def steps(low: float, high: float, step: float) -> list[float]:
     return [round(low + i * step, 6) for i in range(round((high - low) / step) + 1)]
 
 
-def explorer(draw, controls, places=None, used=None, below=None, panels=2, downhill=None):
+def explorer(draw, controls, places, used=None, below=None, panels=2, downhill=None, presets=True):
     """Sliders, buttons for choices and presets, and next to them the figure that they redraw.
 
     Args:
@@ -82,15 +89,19 @@ def explorer(draw, controls, places=None, used=None, below=None, panels=2, downh
         panels: how many axes `draw` needs.
         downhill: a function of the values that returns the values one step on, or the same ones
             at the end. A button walks all the way.
+        presets: False where the controls reach all places by one click.
 
     Returns:
         A Box of a VBox with the controls and two HTML widgets: the figure, and what is below.
-        None when headless (LRC_HEADLESS=1), when nobody could move a slider; then it prints
-        one line.
+        When headless (LRC_HEADLESS=1), when nobody could move a slider, HTML with a button for
+        each preset instead.
     """
     if os.environ.get("LRC_HEADLESS"):
-        print("No sliders when headless: the static figure above shows some of their positions.")
-        return None
+        start = {name: first for name, (_, first, _) in controls.items()}
+        shown = {title: start | place for title, place in places.items()}
+        if downhill:
+            shown["rolled downhill"] = _bottom(downhill, start)
+        return HTML(_clickable(draw, shown, below, panels))
     moved, busy = {name: _control(*control) for name, control in controls.items()}, []
     picture = ipywidgets.HTML(layout={"flex": "3 1 32em", "min_width": "0"})
     more = ipywidgets.HTML(layout={"flex": "1 1 100%", "min_width": "0"})
@@ -115,12 +126,10 @@ def explorer(draw, controls, places=None, used=None, below=None, panels=2, downh
         busy.clear()
         redraw()
 
-    def walk():
-        while (there := downhill(**values())) != values():
-            go_to(there)
-
-    actions = {title: functools.partial(go_to, place) for title, place in (places or {}).items()}
-    actions |= {"roll downhill": walk} if downhill else {}
+    shown = places if presets else {}
+    actions = {title: functools.partial(go_to, place) for title, place in shown.items()}
+    if downhill:
+        actions["roll downhill"] = lambda: _bottom(downhill, values(), go_to)
     actions["reset"] = functools.partial(go_to, {})
     buttons = [ipywidgets.Button(description=t, layout={"width": "auto"}) for t in actions]
     for button, action in zip(buttons, actions.values(), strict=True):
@@ -144,12 +153,34 @@ def _control(name, first, values):
     return kind(options=options, value=first, description=name, **look)
 
 
+def _bottom(downhill, values: dict, see=lambda values: None) -> dict:
+    """The values where `downhill` ends; `see` is called at every step."""
+    while (there := downhill(**values)) != values:
+        see(values := there)
+    return values
+
+
 def picture_html(draw, values: dict, panels: int = 2) -> str:
     """One position as HTML: a white card with a PNG and the words of `draw`, its alt text too."""
+    return f'<div style="{CARD}">{_picture(draw, values, panels)}</div>'
+
+
+def _picture(draw, values, panels):
     fig, words = _positions(draw, {"": values}, panels, flat=True)
     png = io.BytesIO()
     fig.savefig(png, format="png", dpi=144)
     source = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
     size = f'width="{96 * fig.get_figwidth():.0f}" style="max-width:100%"'
     image = f'<img src="{source}" alt="{escaped(words)}" {size}>'
-    return f'<div style="{CARD}">{image}<p role="status">{escaped(words)}</p></div>'
+    return f'{image}<p role="status">{escaped(words)}</p>'
+
+
+def _clickable(draw, places, below, panels):
+    """A radio button for each place; plain CSS shows the picture of the one that is chosen."""
+    parts, group = [], f"explore-{next(iter(next(iter(places.values()))))}"
+    for title, values in places.items():
+        button = f'<input type="radio" name="{group}" {"" if parts else "checked"}>'
+        shown = _picture(draw, values, panels) + (below(**values) if below else "")
+        parts.append(f"<label>{button} {escaped(title)}</label><div>{shown}</div>")
+    legend = "<legend>Positions of the sliders</legend>"
+    return f'{CLICKED}<fieldset class="lrc-explorer positions">{legend}{"".join(parts)}</fieldset>'

@@ -93,7 +93,7 @@ def explore_stages(steps: int = MOST, boundary: float = 0.8, warmup: float = 0.1
         boundary, warmup: where the sliders start.
 
     Returns:
-        The widget, or None when headless; then one line says where the static figure is.
+        The widget; when headless, HTML with a button for each preset.
 
     Taught in: notebooks/04_two_stage_distillation.
     """
