@@ -14,7 +14,8 @@ import numpy as np
 
 from lrc_lib.data.manifest import write_whole
 from lrc_lib.results.kept import FOLDER
-from lrc_lib.results.predictions import known_results
+from lrc_lib.results.predictions import known_results, profile_of
+from lrc_lib.results.systems import Systems
 from lrc_lib.runs.store import RunResult, open_run
 
 CURVES = ("lrc", "lrc_g")  # the recipes whose clean loss in stage 2 is kept (Fig. 5)
@@ -23,7 +24,8 @@ CURVES = ("lrc", "lrc_g")  # the recipes whose clean loss in stage 2 is kept (Fi
 def pack_predictions(store, name: str, folder: Path = FOLDER) -> Path:
     """Writes `predictions/<name>.npz` for the runs in `<name>.json` of the folder of results.
 
-    Runs that a notebook trained beyond its profile's list are added to `<name>.json`.
+    Runs that a notebook trained beyond its profile's list, and those that chose the settings, are
+    added to `<name>.json`.
 
     Args:
         store: the folder that holds `runs/`, for example `out`.
@@ -34,7 +36,10 @@ def pack_predictions(store, name: str, folder: Path = FOLDER) -> Path:
     results = known_results(name, folder)
     read = [notebook["result"] or {} for notebook in results.get("notebooks", ())]
     ids = dict.fromkeys([*results["runs"], *(run for r in read for run in r.get("runs", ()))])
-    runs = [open_run(run, store) for run in ids]
+    runs = {run: open_run(run, store) for run in ids}
+    chosen = Systems(profile_of(name, results), store).choices() if "tasks" in results else ()
+    runs |= {run.id: run for c in chosen for of in c.runs.values() for run in of}
+    runs = list(runs.values())
     if more := [run for run in runs if run.id not in results["runs"]]:
         results["runs"] |= {run.id: entry(run) for run in more}
         text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"

@@ -14,7 +14,7 @@ from pandas import DataFrame
 from lrc_lib.errors import InputError
 from lrc_lib.results.kept import FOLDER, load_results
 from lrc_lib.results.systems import Systems, without_place
-from lrc_lib.runs.profiles import load_profile
+from lrc_lib.runs.profiles import Profile, load_profile
 from lrc_lib.runs.spec import RunSpec
 
 
@@ -44,10 +44,19 @@ class KeptRun:
 
 
 def known_results(name: str, folder: Path) -> dict:
+    """`<name>.json` of a folder of results, which must hold runs."""
     results = load_results(name, folder)
     if not results.get("runs"):
         raise InputError(f"'{Path(folder) / name}.json' holds no runs.")
     return results
+
+
+def profile_of(name: str, results: dict) -> Profile:
+    """The profile of a file of results, at the precision of its runs."""
+    precision = next(iter(results["runs"].values()))["spec"]["precision"]
+    settings = {"precision": precision} | results["settings"]
+    settings = [f"{key}={value}" for key, value in settings.items()]
+    return load_profile(name, settings, results["tasks"], "", results["seeds"])
 
 
 def kept_runs(name: str, folder: Path = FOLDER) -> dict[str, KeptRun]:
@@ -88,11 +97,10 @@ class KeptSystems(Systems):
     def __init__(self, name: str, folder: Path = FOLDER):
         results, runs = known_results(name, folder), kept_runs(name, folder)
         found = {without_place(run.spec): run for run in runs.values()}
-        settings = {"precision": next(iter(runs.values())).spec.precision} | results["settings"]
-        settings = [f"{key}={value}" for key, value in settings.items()]
-        profile = load_profile(name, settings, results["tasks"], "", results["seeds"])
-        self.specs = list(found)
-        super().__init__(profile, folder, lambda spec, out: found.get(without_place(spec)))
+        self.specs = [spec for spec in found if not spec.selection_rows]
+        super().__init__(
+            profile_of(name, results), folder, lambda spec, out: found.get(without_place(spec))
+        )
 
     def _seeds(self, task: str, recipe: str) -> list[int]:
         of = (spec for spec in self.specs if (spec.task, spec.recipe) == (task, recipe))
