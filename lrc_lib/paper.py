@@ -91,15 +91,12 @@ CITATION, DOI, ARXIV = _PAPER["citation"], _PAPER["doi"], _PAPER["arxiv"]
 _FIRST = _PAPER["table_1"]
 COLUMNS = tuple(_FIRST["columns"])
 METRICS = dict(zip(COLUMNS, _FIRST["metrics"], strict=True))
-TRAIN_THOUSANDS = dict(zip(COLUMNS, _FIRST["train_thousands"], strict=True))
 TABLES = {number: _rows(_PAPER[f"table_{number}"]) for number in (1, 2, 3, 4)}
 TABLE_1, TABLE_2, TABLE_3, TABLE_4 = TABLES.values()
 TABLE_1_AVERAGE, TABLE_1_MILLIONS = _FIRST["average"], _FIRST["parameters_millions"]
 TINYBERT_FINDINGS = _rows(_FIRST, "later")["TinyBERT"]
 TABLE_5 = tuple(Case(*row) for row in _PAPER["table_5"]["rows"])
-SPLITS = {number: _PAPER[f"table_{number}"]["split"] for number in (1, 3, 4, 5)}
 BERT_M_AVERAGE = _PAPER["text"]["bert_m_average"]
-FIGURES = {int(number): text for number, text in _PAPER["figures"].items()}
 HYPERPARAMETERS = {
     name: tuple(value) if isinstance(value, list) else value
     for name, value in _PAPER["hyperparameters"].items()

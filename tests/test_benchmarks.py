@@ -54,8 +54,8 @@ def steps_of(work, savings, pad_to=0, precision="fp32"):
     return [step(order[i : i + 16]) for i in (0, 16, 32)]
 
 
-@pytest.mark.parametrize("rung", range(len(SAVINGS) + 1))
-def test_every_rung_and_the_library_have_the_same_losses(work, rung):
+@pytest.mark.parametrize("rung", [0, len(SAVINGS) // 2, len(SAVINGS)])
+def test_rungs_and_the_library_have_the_same_losses(work, rung):
     names = [*SAVINGS][:rung]
     plain = steps_of(work, Savings(**dict.fromkeys(names, True)))
     job = work.job(LRC)
@@ -68,18 +68,17 @@ def test_every_rung_and_the_library_have_the_same_losses(work, rung):
     assert mine["perturbed"] > mine["loss"]
 
 
-@pytest.mark.parametrize("saving", ["", *SAVINGS])
-def test_the_library_less_a_saving_trains_the_same_student(work, monkeypatch, saving):
+def test_the_library_less_a_saving_trains_the_same_student(work, monkeypatch):
     monkeypatch.setattr(loops, "BUCKET", 0)  # another order would be another student
     made = []
     usual = Workload.job
     monkeypatch.setattr(
         Workload, "job", lambda *args, **how: made.append(usual(*args, **how)) or made[-1]
     )
-    for left_out in ("", saving):
+    for left_out in ("", *SAVINGS):
         ours(work, LRC, "fp32", left_out)()
-    with_it, without = (job.history()[-1]["perturbed"] for job in made)
-    assert without == pytest.approx(with_it, abs=5e-5)
+    with_it, *without = (job.history()[-1]["perturbed"] for job in made)
+    assert without == pytest.approx([with_it] * len(SAVINGS), abs=5e-5)
 
 
 def test_padding_to_a_fixed_length_changes_no_loss(work):

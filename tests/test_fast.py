@@ -110,18 +110,6 @@ def test_one_target_serves_both_passes_and_gives_the_least_loss():
     assert torch.equal(cos_nce_target(teacher + noise, mask), target)
 
 
-def test_ids_follow_what_changes_a_result(tiny_spec):
-    assert tiny_spec.replace(compile="on").run_id() == tiny_spec.run_id()
-    assert tiny_spec.replace(precision="fp32").run_id() == tiny_spec.run_id()
-    lowered = tiny_spec.replace(precision="bf16")
-    assert lowered.run_id() != tiny_spec.run_id()
-    for part in ("teacher_spec", "general_spec"):
-        assert getattr(lowered, part)().precision == "bf16"
-    for field in ("precision", "compile", "representation"):
-        with pytest.raises(InputError, match=field):
-            tiny_spec.replace(**{field: "pooled"})
-
-
 def test_a_precision_that_the_device_has_not_is_refused(tiny_spec, tmp_path, monkeypatch):
     cpu = torch.device("cpu")
     device.check_precision("fp32", cpu)

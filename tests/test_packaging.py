@@ -22,6 +22,7 @@ BROUGHT = {  # packages that a declared one needs itself
     "jinja2": "torch",
     "joblib": "scikit-learn",
     "nbformat": "papermill",
+    "platformdirs": "papermill",
     "tokenizers": "transformers",
 }
 INSTALL = "python -m pip install -c constraints.txt -e . && python reproduce.py"

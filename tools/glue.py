@@ -12,15 +12,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from predictions import entry, pack_predictions
 
 from lrc_lib import RunSpec, paper, run
 from lrc_lib.course.display import plain
 from lrc_lib.data.corpus import places_of
-from lrc_lib.data.rows import in_train
+from lrc_lib.data.rows import TaskData, text_key
 from lrc_lib.data.tasks import GLUE, TASKS
 from lrc_lib.results import glue
 from lrc_lib.results.kept import FOLDER, load_results
-from lrc_lib.results.predictions import entry, pack_predictions
 from lrc_lib.runs.card import PACKAGED
 from lrc_lib.runs.spec import data_of
 from lrc_lib.runs.store import default_out, finished
@@ -67,6 +67,14 @@ def take(store: Path, folder: Path = FOLDER) -> None:
         text = text.replace(place, Path(place).name)
     (folder / "glue.json").write_text(text + "\n", encoding="utf-8")
     pack_predictions(store, "glue", folder)
+
+
+def in_train(data: TaskData) -> dict[str, int]:
+    """{dev split: how many of its rows have the texts of a training row}, see `text_key`."""
+    known = {text_key(*row[:2]) for row in data.train}
+    return {
+        split: sum(text_key(*row[:2]) in known for row in rows) for split, rows in data.dev.items()
+    }
 
 
 def excess(run) -> list[float]:

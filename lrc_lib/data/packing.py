@@ -12,7 +12,6 @@ tokenizer and length. An interrupted packing continues after the last part that 
 import hashlib
 import itertools
 import json
-import shutil
 import time
 from pathlib import Path
 
@@ -20,8 +19,7 @@ import numpy as np
 
 from lrc_lib.data.batches import Encoded
 from lrc_lib.data.corpus import corpus_fingerprint, open_stream
-from lrc_lib.data.manifest import is_whole, rename, write_manifest
-from lrc_lib.data.resumable import sole_writer, write_parts
+from lrc_lib.data.resumable import whole_folder, write_parts
 from lrc_lib.errors import InputError
 
 PACK_FORMAT = 1  # raise it when the same text would give other windows
@@ -61,18 +59,14 @@ def pack(data: str, documents: int, tokenizer, length: int, cache: Path, report=
         )
     content = [PACK_FORMAT, corpus_fingerprint(data), documents, tokenizer_key(tokenizer), length]
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-    folder = cache / f"corpus-{key}"
-    partial = folder.with_name(f"{folder.name}.partial")
 
     def parts(state):
         return _parts(state, data, documents, tokenizer, length, report or (lambda *_: None))
 
-    with sole_writer(folder, partial, "the packed text"):
-        if not is_whole(folder):
-            shutil.rmtree(folder, ignore_errors=True)  # left without its manifest
-            write_parts(partial / IDS, partial / STATE, BEGIN, parts)
-            write_manifest(partial)
-            rename(partial, folder)
+    def make(partial):
+        write_parts(partial / IDS, partial / STATE, BEGIN, parts)
+
+    folder = whole_folder(cache / f"corpus-{key}", "the packed text", make)
     return _read(folder, tokenizer, length, documents)
 
 

@@ -8,13 +8,14 @@ file that lost some of these bytes, or has others in their place, is written aga
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 
-from lrc_lib.data.manifest import write_whole
+from lrc_lib.data.manifest import PARTIAL, is_whole, rename, write_manifest, write_whole
 from lrc_lib.errors import LrcError, UnavailableError
 
 
@@ -41,11 +42,21 @@ def sole_writer(target: Path, partial: Path, what: str):
         ) from error
 
 
+def whole_folder(folder: Path, what: str, make: Callable[[Path], object]) -> Path:
+    """A folder of the cache that agrees with its manifest. Where it is not there, `make` fills its
+    partial folder, perhaps after an interruption; see `sole_writer` for `what` and errors."""
+    partial = folder.with_name(folder.name + PARTIAL)
+    with sole_writer(folder, partial, what):
+        if not is_whole(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # left without its manifest
+            make(partial)
+            write_manifest(partial)
+            rename(partial, folder)
+    return folder
+
+
 def write_parts(
-    path: Path,
-    record: Path,
-    begin: dict,
-    parts: Callable[[dict], Iterator[tuple[bytes, dict]]],
+    path: Path, record: Path, begin: dict, parts: Callable[[dict], Iterator[tuple[bytes, dict]]]
 ) -> dict:
     """Appends parts to a file until there are no more, and skips those that it has already.
 

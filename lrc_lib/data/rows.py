@@ -102,11 +102,3 @@ def check_rows(rows: Sequence[Row], task: Task, where: str) -> None:
             problem = f"has the score {label!r}, not a finite number"
         if problem:
             raise InputError(f"{where}, row {number}, {problem}.")
-
-
-def in_train(data: TaskData) -> dict[str, int]:
-    """{dev split: how many of its rows have the texts of a training row}, see `text_key`."""
-    known = {text_key(*row[:2]) for row in data.train}
-    return {
-        split: sum(text_key(*row[:2]) in known for row in rows) for split, rows in data.dev.items()
-    }

@@ -6,7 +6,6 @@ Long texts are split into passages of whole sentences. Texts of dev and test spl
 import itertools
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from lrc_lib.data import glue_dir, nli, reviews, wiki
@@ -22,9 +21,7 @@ MOST_WORDS = 90  # of one sentence; it fills 128 tokens
 SENTENCE_END = re.compile(r"""(?:(?<=[.!?])|(?<=[.!?]["')\]”’]))\s+(?![a-z])""")
 
 
-def load_texts(
-    data: str = "reviews", rows: int = 0, exclude: Iterable[str] = ()
-) -> tuple[tuple[str, ...], str]:
+def load_texts(data: str = "reviews", rows: int = 0) -> tuple[tuple[str, ...], str]:
     """Unlabelled texts for general distillation: the passages of `load_documents`, end to end.
 
     Args, Raises: see there.
@@ -32,13 +29,11 @@ def load_texts(
     Returns:
         The passages, and sentences that say where they come from.
     """
-    documents, source = load_documents(data, rows, exclude)
+    documents, source = load_documents(data, rows)
     return tuple(itertools.chain(*documents)), source
 
 
-def load_documents(
-    data: str = "reviews", rows: int = 0, exclude: Iterable[str] = ()
-) -> tuple[tuple[tuple[str, ...], ...], str]:
+def load_documents(data: str = "reviews", rows: int = 0) -> tuple[tuple[tuple[str, ...], ...], str]:
     """Unlabelled documents for general distillation, each a tuple of passages.
 
     A text of at most `WORDS` words is one passage, and so is each text of "reviews" and "nli".
@@ -53,10 +48,8 @@ def load_documents(
             English Wikipedia); "glue=DIR" (the training texts of all tasks in a folder in the
             classic glue_data layout); a .txt file, or a folder of them, with one text a line.
             With "glue=DIR", every text, sentence or passage of any source that is a text of a dev
-            or test file in DIR is left out.
+            or test file in DIR is left out; case, space and marks do not count.
         rows: 0 for all, else the size of a fixed sample of the documents.
-        exclude: further texts to leave out, e.g. of a dev set. For all that is left out, case,
-            space and marks do not count.
 
     Returns:
         The documents, and sentences that say where they come from.
@@ -65,7 +58,7 @@ def load_documents(
         InputError: no such file or folder, not UTF-8 (file and line), fewer than 2 passages.
         UnavailableError: built-in texts could not be fetched.
     """
-    barred = {text_key(text) for text in exclude} | held_out(data)
+    barred = held_out(data)
     documents, sources, seen, left_out = [], [], set(), 0
     for place in split_places(data) or [data]:
         texts, source = read_place(place)

@@ -130,12 +130,9 @@ def read_glove(path) -> WordVectors:
 def _parsed(line: str, width: int, where: str) -> tuple[str, list[float]]:
     """(word, numbers) of a line. A word may hold spaces, as some in GloVe's largest file do."""
     word, *fields = line.rsplit(" ", width)
-    parts = word.split(" ")[1:]
-    try:
-        vector = [float(field) for field in fields]
-    except ValueError:
-        vector = []
-    if len(vector) < max(width, 2) or not math.isfinite(sum(vector)) or any(map(_is_number, parts)):
+    vector = _numbers(fields)
+    more = any(_numbers([part]) for part in word.split(" ")[1:])
+    if len(vector) < max(width, 2) or not math.isfinite(sum(vector)) or more:
         raise InputError(
             f"{where}: expected a word and {max(width, 2)} finite numbers, separated by spaces, as "
             f"many as in line 1; found {line!r:.60}."
@@ -143,9 +140,9 @@ def _parsed(line: str, width: int, where: str) -> tuple[str, list[float]]:
     return word, vector
 
 
-def _is_number(text: str) -> bool:
+def _numbers(fields) -> list[float]:
+    """The fields as numbers; [] if one is none."""
     try:
-        float(text)
-        return True
+        return [float(field) for field in fields]
     except ValueError:
-        return False
+        return []

@@ -169,7 +169,7 @@ def differences(run, task: Task) -> list[str]:
     spec, metrics = run.spec, run.metrics
     recipe = RECIPES.get(spec.recipe)  # None for a teacher
     teacher = Path(spec.teacher).name if Path(spec.teacher).is_absolute() else spec.teacher
-    shape = (spec.student_layers, spec.student_hidden, spec.student_intermediate)
+    shape = spec.student_shape
     augmented = task.name in ("rte", "cola") and not spec.augment
     places = (Path(place.removeprefix("glue=")).name for place in places_of(spec.general_data))
     holds = {

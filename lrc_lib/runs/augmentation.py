@@ -5,7 +5,6 @@
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from pathlib import Path
 from lrc_lib.data.augmentation import MaskedLM, augment
 from lrc_lib.data.files import read_jsonl_rows, to_line
 from lrc_lib.data.fingerprints import file_fingerprint, model_fingerprint
-from lrc_lib.data.manifest import is_whole, rename, write_manifest
-from lrc_lib.data.resumable import sole_writer, write_parts
+from lrc_lib.data.manifest import rename
+from lrc_lib.data.resumable import sole_writer, whole_folder, write_parts
 from lrc_lib.data.rows import Row, fingerprint
 from lrc_lib.data.tasks import Task
 from lrc_lib.data.vectors import PieceVectors, read_glove
@@ -128,15 +127,12 @@ def kept_rows(
     rows: Sequence[Row], task: Task, how: Augmentation, cache: Path, device="cpu", report=None
 ) -> tuple[Row, ...]:
     """`augmented_rows` from a folder of the cache, checked against its manifest, or made now."""
-    folder = cache / f"augment-{how.key(rows)}"
-    partial = folder.with_name(f"{folder.name}.partial")
-    with sole_writer(folder, partial, "the augmented rows"):
-        if not is_whole(folder):
-            shutil.rmtree(folder, ignore_errors=True)  # left without its manifest
-            partial.mkdir(exist_ok=True)
-            augmented_rows(rows, task, how, partial / ROWS, device, report)
-            write_manifest(partial)
-            rename(partial, folder)
+
+    def make(partial):
+        partial.mkdir(exist_ok=True)
+        augmented_rows(rows, task, how, partial / ROWS, device, report)
+
+    folder = whole_folder(cache / f"augment-{how.key(rows)}", "the augmented rows", make)
     return read_jsonl_rows(folder / ROWS, task)
 
 

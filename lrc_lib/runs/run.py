@@ -21,6 +21,7 @@ import torch
 from filelock import FileLock
 from safetensors import SafetensorError
 
+from lrc_lib import models
 from lrc_lib.data.batches import encode
 from lrc_lib.data.fingerprints import model_fingerprint
 from lrc_lib.data.manifest import PARTIAL, write_whole
@@ -28,42 +29,16 @@ from lrc_lib.distil import Net, build_net
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.evaluate import compute_metrics, constant_metrics, predict, row_keys
 from lrc_lib.losses import LAYER_LOSSES
-from lrc_lib.models import (
-    Projection,
-    build_student,
-    check_scores,
-    count_parameters,
-    layer_pairs,
-    load_encoder_classifier,
-    load_tokenizer,
-    local_config,
-    most_tokens,
-    quiet_transformers,
-    start_from_teacher,
-)
 from lrc_lib.runs.augmentation import kept_rows
 from lrc_lib.runs.card import model_card
 from lrc_lib.runs.compilation import compiled
-from lrc_lib.runs.device import (
-    autocast,
-    check_precision,
-    matmuls,
-    memory_advice,
-    resolve_device,
-)
+from lrc_lib.runs.device import autocast, check_precision, matmuls, memory_advice, resolve_device
 from lrc_lib.runs.dropout import cheap_dropout
 from lrc_lib.runs.processes import check_processes, current
 from lrc_lib.runs.progress import default_progress
 from lrc_lib.runs.provenance import peak_memory_mb, provenance
 from lrc_lib.runs.spec import RunSpec, data_of, usable_length
-from lrc_lib.runs.store import (
-    RunResult,
-    default_out,
-    find,
-    publish,
-    run_folder,
-    save_projection,
-)
+from lrc_lib.runs.store import RunResult, default_out, find, publish, run_folder, save_projection
 from lrc_lib.runs.unlabelled import unlabelled_rows
 from lrc_lib.schedule import Recipe, get_recipe
 from lrc_lib.teacher import (
@@ -133,7 +108,7 @@ def run(
 
 def check_length(spec: RunSpec) -> None:
     """Refuse rows longer than the teacher (as far as it is here) or the student takes."""
-    most, length = most_tokens(local_config(spec.teacher)), usable_length(spec)
+    most, length = models.most_tokens(models.local_config(spec.teacher)), usable_length(spec)
     if length > most:
         name = "general_max_length" if spec.kind == "general" else "max_length"
         raise InputError(
@@ -147,9 +122,8 @@ def _make(spec: RunSpec, out: Path, folder: Path, device: str, progress) -> None
     group, started = current(), time.perf_counter()
     device = resolve_device(device)
     check_precision(spec.precision, device)
-    report = functools.partial(progress or default_progress(), spec)
-    if group.rank:
-        report = _silent  # process 0 reports and writes for all
+    loud = functools.partial(progress or default_progress(), spec)
+    report = (lambda *_: None) if group.rank else loud  # process 0 reports and writes for all
     whole = spec.replace(save_weights=True)  # who runs this spec again gets them
     write_whole(folder / "spec.json", whole.to_json())
     devices = [device] if device.type == "cuda" else []
@@ -167,10 +141,6 @@ def _make(spec: RunSpec, out: Path, folder: Path, device: str, progress) -> None
         (folder / "student" / "README.md").write_text(card, encoding="utf-8")
 
 
-def _silent(step: int, total: int, line: str) -> None:
-    pass
-
-
 # ---- one function per kind of run; each returns the run's metrics
 
 
@@ -179,10 +149,12 @@ def fine_tune_teacher(spec: RunSpec, out: Path, folder: Path, device, report) ->
 
     A teacher that fails its check is kept, with the reason, but no student will learn from it.
     """
-    tokenizer = load_tokenizer(spec.teacher)
+    tokenizer = models.load_tokenizer(spec.teacher)
     data, rows, dev = task_rows(spec, tokenizer)
     task = data.task
-    model = load_encoder_classifier(spec.teacher, task.num_labels, head=not spec.teacher_epochs)
+    model = models.load_encoder_classifier(
+        spec.teacher, task.num_labels, head=not spec.teacher_epochs
+    )
     check_fits(model, tokenizer, rows, spec)
     regression = task.kind == "regression"
     net = build_net(model, FINE_TUNE, regression=regression, hard_target="one_hot")
@@ -206,9 +178,9 @@ def fine_tune_teacher(spec: RunSpec, out: Path, folder: Path, device, report) ->
 
 def distil_general(spec: RunSpec, out: Path, folder: Path, device, report) -> dict:
     """Distil the layers on unlabelled text, alpha only, from the teacher as it was pre-trained."""
-    tokenizer = load_tokenizer(spec.teacher)
+    tokenizer = models.load_tokenizer(spec.teacher)
     rows, facts = unlabelled_rows(spec, tokenizer, out / "cache", report)
-    model = load_encoder_classifier(spec.teacher, 2)
+    model = models.load_encoder_classifier(spec.teacher, 2)
     check_fits(model, tokenizer, rows, spec)
     torch.manual_seed(spec.general_seed)
     recipe = replace(LAYERS_ONLY, layer_loss=spec.general_loss)
@@ -244,7 +216,7 @@ def distil_augmented(spec: RunSpec, out: Path, folder: Path, device, report) -> 
     """
     fine_tuned, how, data = fit_teacher(spec, out), spec.augmentation, data_of(spec)
     texts = kept_rows(data.train, data.task, how, out / "cache", device, report)
-    tokenizer = load_tokenizer(spec.teacher)
+    tokenizer = models.load_tokenizer(spec.teacher)
     rows = encode(texts, tokenizer, usable_length(spec))
     torch.manual_seed(spec.general_seed)
     recipe = replace(LAYERS_ONLY, layer_loss=spec.general_loss)
@@ -268,7 +240,7 @@ def distil(spec: RunSpec, out: Path, folder: Path, device, report) -> dict:
     """Train one student of a task by its recipe, from its teacher and its start."""
     recipe, teacher, extra = get_recipe(spec.recipe), no_teacher, {}
     fine_tuned = fit_teacher(spec, out) if recipe.uses_teacher else None
-    tokenizer = load_tokenizer(spec.teacher)
+    tokenizer = models.load_tokenizer(spec.teacher)
     data, rows, dev = task_rows(spec, tokenizer)
     regression = data.task.kind == "regression"
     student = new_student(spec, tokenizer, data.task.num_labels)
@@ -278,7 +250,7 @@ def distil(spec: RunSpec, out: Path, folder: Path, device, report) -> dict:
         cache = out / "cache" / fine_tuned.id
         teacher, extra["cache"] = taught_by(model, spec, net, rows, device, cache, spec.cache_gb)
         if recipe.teacher_layers:
-            extra["start"] = start_from_teacher(student, model, recipe.teacher_layers)
+            extra["start"] = models.start_from_teacher(student, model, recipe.teacher_layers)
     else:
         net = build_net(student, recipe, regression=regression, hard_target="one_hot")
     start = start_from(spec, net, out)
@@ -321,21 +293,14 @@ def task_rows(spec: RunSpec, tokenizer):
 
 def new_student(spec: RunSpec, tokenizer, num_labels: int):
     """A student of the spec's shape with random weights."""
-    return build_student(
-        spec.student_layers,
-        spec.student_hidden,
-        spec.student_intermediate,
-        spec.student_heads,
-        len(tokenizer),
-        num_labels,
-        spec.dropout,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    shape = (*spec.student_shape, spec.student_heads)
+    pad = tokenizer.pad_token_id
+    return models.build_student(*shape, len(tokenizer), num_labels, spec.dropout, pad_token_id=pad)
 
 
-def new_projection(spec: RunSpec, teacher_width: int, pairs) -> Projection:
+def new_projection(spec: RunSpec, teacher_width: int, pairs) -> models.Projection:
     """A fresh W of the spec's kind."""
-    return Projection(
+    return models.Projection(
         spec.student_hidden, teacher_width, len(pairs), spec.projection, spec.projection_bias
     )
 
@@ -348,30 +313,22 @@ def student_net(spec: RunSpec, recipe: Recipe, student, teacher, regression=Fals
     """
     config, kind = teacher.config, LAYER_LOSSES[recipe.layer_loss]
     mapping = kind.layer_map or spec.layer_map
-    pairs = kind.pairs(layer_pairs(spec.student_layers, config.num_hidden_layers, mapping))
+    pairs = kind.pairs(models.layer_pairs(spec.student_layers, config.num_hidden_layers, mapping))
     layered = recipe.stage1[0] or recipe.stage2[0]
     if layered and not pairs:
         raise InputError(f"{recipe.title} compares no layer of a student of this depth and map.")
     if kind.attentions:
-        check_scores(student, teacher)
+        models.check_scores(student, teacher)
     if current().processes > 1 and (recipe.layer_loss == "info_nce" or spec.negative_count):
         raise InputError("InfoNCE and negative_count need one process that has the whole batch.")
     return build_net(
-        student,
-        recipe,
-        W=new_projection(spec, config.hidden_size, pairs) if layered else None,
-        pairs=pairs,
-        regression=regression,
-        representation=spec.representation,
-        layer_reduction=spec.layer_reduction,
-        temperature=spec.temperature,
-        hard_target=spec.hard_target,
-        norm=spec.perturb_norm,
-        epsilon=spec.epsilon,
-        info_nce_temperature=spec.info_nce_temperature,
-        negative_count=spec.negative_count,
+        student, recipe, W=new_projection(spec, config.hidden_size, pairs) if layered else None,
+        pairs=pairs, regression=regression, representation=spec.representation,
+        layer_reduction=spec.layer_reduction, temperature=spec.temperature,
+        hard_target=spec.hard_target, norm=spec.perturb_norm, epsilon=spec.epsilon,
+        info_nce_temperature=spec.info_nce_temperature, negative_count=spec.negative_count,
         group=current() if spec.negatives == "batch" else None,
-    )
+    )  # fmt: skip
 
 
 def fit_teacher(spec: RunSpec, out: Path) -> RunResult:
@@ -472,7 +429,7 @@ def save(net: Net, tokenizer, folder: Path, epochs: int, steps: int, weights=Tru
     """Write model, tokenizer (both only with `weights`) and W; returns what is added to metrics."""
     try:
         if weights:
-            with quiet_transformers():
+            with models.quiet_transformers():
                 net.model.cpu().save_pretrained(folder / "student")
                 tokenizer.save_pretrained(folder / "student")
         if net.W is not None:
@@ -482,7 +439,7 @@ def save(net: Net, tokenizer, folder: Path, epochs: int, steps: int, weights=Tru
     for file in (*folder.glob("*.safetensors"), *folder.glob("student/*.safetensors")):
         # safetensors lets nobody else read them; a store may be shared, so as umask says
         shutil.copymode(folder / "spec.json", file)
-    return {"steps": steps, "epochs": epochs, "parameters": count_parameters(net.model)}
+    return {"steps": steps, "epochs": epochs, "parameters": models.count_parameters(net.model)}
 
 
 def train_as(spec: RunSpec, net: Net, teacher, trainer: Trainer) -> None:

@@ -167,6 +167,11 @@ class RunSpec:
         return self.recipe if self.recipe in KINDS else "student"
 
     @property
+    def student_shape(self) -> tuple[int, int, int]:
+        """(layers, width, feed-forward width) of the student."""
+        return self.student_layers, self.student_hidden, self.student_intermediate
+
+    @property
     def packed(self) -> bool:
         """Whether general distillation reads full windows, see `lrc_lib.data.packing`; Wikipedia
         always does."""

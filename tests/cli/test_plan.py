@@ -6,11 +6,10 @@ import time
 import pytest
 from transformers import BertConfig, MPNetConfig
 
-from lrc_lib import RunSpec, load_profile, run
+from lrc_lib import RunSpec, run
 from lrc_lib.cli import plan
 from lrc_lib.cli.commands import main
 from lrc_lib.cli.plan import cost, disk_needed, encoder_flops, once, run_rows, teacher_sizes
-from lrc_lib.course.notebook import NOTEBOOKS
 from lrc_lib.errors import InputError
 from lrc_lib.runs import device
 
@@ -48,10 +47,9 @@ def test_a_teacher_s_sizes_come_from_its_config_or_are_known(tmp_path, tiny_teac
         assert teacher_sizes(unknown) == plan.BERT_BASE
 
 
-def test_steps_are_those_that_a_run_takes_and_tokens_those_that_it_reads(tiny_spec, out):
+def test_steps_are_those_that_a_run_takes(tiny_spec, out):
     for spec in (tiny_spec, tiny_spec.teacher_spec(), tiny_spec.general_spec()):
         assert cost(spec).steps == run(spec, out, "cpu").metrics["steps"]
-    assert cost(tiny_spec).tokens == cost(tiny_spec.replace(recipe="finetune")).tokens
 
 
 def test_what_a_recipe_leaves_out_is_not_counted(tiny_spec):
@@ -90,10 +88,9 @@ def test_first_stages_are_shared_as_the_ids_of_runs_say(tiny_spec):
         for recipe in plan.RECIPES for seed in (0, 1) for rate in (1e-4, 1e-3)
     ]  # fmt: skip
     specs.append(specs[0].replace(save_weights=False))
-    for one in specs:
-        for other in specs:
-            alike = one.stage1_id() == other.stage1_id()
-            assert alike == (plan._stage1(one) == plan._stage1(other)), (one, other)
+    pairs = {(spec.stage1_id(), plan._stage1(spec)) for spec in specs}
+    ids, parts = zip(*pairs, strict=True)
+    assert len(set(ids)) == len(set(parts)) == len(pairs) > 9  # one to one
 
 
 def test_the_disk_that_is_needed_holds_a_checkpoint_too(tiny_spec, tmp_path):
@@ -118,17 +115,6 @@ def test_the_specs_of_a_profile_for_a_job_array(tmp_path, capsys):
     assert {spec.seed for spec in specs if spec.kind == "student"} == {0, 1}
     assert main([*command, "--specs", str(folder)]) == 2
     assert "not empty" in capsys.readouterr().err
-
-
-def test_a_plan_needs_no_data_of_glue_and_no_network(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(plan, "calibrate", lambda *_: (1e9, 1e9))
-    monkeypatch.setattr(plan, "is_done", lambda *_: False)
-    profile = load_profile("paper", settings="general_data=nli", tasks="rte, cola")
-    plan.show_plan([NOTEBOOKS["09_glue_results"]], profile, tmp_path)
-    said = capsys.readouterr().out
-    assert "13,950" in said and "48,060" in said  # steps at the paper's epochs
-    assert "Nothing was trained" in said and not (tmp_path / "runs").exists()
-    assert "GPU" not in said
 
 
 def test_the_speed_is_measured_and_scales_with_nothing_but_time(tiny_spec):

@@ -32,6 +32,7 @@ def test_a_log_gets_a_line_at_the_start_and_at_the_end(capsys):
 def test_verbose_prints_what_a_run_reports(capsys):
     with Screen(verbose=True) as screen:
         use(screen)
+        assert screen.end("a kept notebook", "kept") == 0
     assert "       a run: epoch 1: loss 0.5\n" in capsys.readouterr().out
 
 
@@ -41,7 +42,7 @@ def test_a_terminal_gets_a_bar_with_steps(monkeypatch):
         use(screen)
         screen.start("a notebook")  # tells no steps; its bar goes with the screen
     said = sys.stdout.getvalue()
-    assert "3/10" in said and "a notebook" in said and "start" not in said
+    assert "| 3/10 00:00<" in said and "a notebook 00:00" in said and "start" not in said
     assert "done   a run  0 s  accuracy 0.9\n" in said
 
 
@@ -50,19 +51,6 @@ def test_a_log_says_how_much_of_the_whole_is_done(capsys):
         screen.forecast = Forecast([("a run", 1.0), ("another", 1.0)], notebooks=2)
         use(screen)
     assert "0.9  [1 of 2 runs, 0 of 2 notebooks, about 30 s left]" in capsys.readouterr().out
-
-
-def test_time_left_is_named_as_such_once_it_is_known(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    screen = Screen()
-    screen.start("a run")
-    now[0] = 3.0
-    screen.step("a run", 100, 400)  # it began at a checkpoint
-    assert screen._times("a run", 100, 400) == "3 s"
-    now[0] = 13.0
-    assert screen._times("a run", 200, 400) == "13 s · about 20 s left"
-    assert screen._times("a notebook", 0, None) == "0 s"
 
 
 def test_the_forecast_weighs_runs_by_their_work():
@@ -80,7 +68,9 @@ def test_the_forecast_weighs_runs_by_their_work():
     forecast.end("a run", 1.0)
     forecast.end("00_start_here", 40.0)
     assert str(forecast) == "3 of 3 runs, 1 of 4 notebooks, about 60 s left"
-    for name in "abc":
+    forecast.end("kept", 0.0)
+    assert str(forecast) == "3 of 3 runs, 2 of 4 notebooks, about 40 s left"
+    for name in "ab":
         forecast.end(name, 40.0)
     assert str(forecast) == "3 of 3 runs, 4 of 4 notebooks"
     assert str(Forecast()) == ""

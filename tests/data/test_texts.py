@@ -28,8 +28,6 @@ def test_texts_of_a_file_and_of_a_folder(tmp_path):
     found, source = load_texts(str(tmp_path))
     assert found == ("one", "two <b>", "three") and "3 texts from 2 file(s)" in source
     assert len(load_texts(str(tmp_path), rows=2)[0]) == 2
-    kept, source = load_texts(str(tmp_path), exclude=["ONE!"])
-    assert kept == ("two <b>", "three") and "1 texts of dev or test sets" in source
 
 
 @pytest.mark.parametrize(

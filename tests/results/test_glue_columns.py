@@ -11,13 +11,14 @@ from conftest import sentences
 
 from lrc_lib import RunSpec, paper, run
 from lrc_lib.cli.verify import verify
-from lrc_lib.data.rows import Row, TaskData, in_train
+from lrc_lib.data.rows import Row, TaskData
 from lrc_lib.data.tasks import TASKS
 from lrc_lib.errors import InputError
-from lrc_lib.results.predictions import _small, kept_runs
+from lrc_lib.results.predictions import kept_runs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 import glue as tool  # noqa: E402
+from predictions import _small  # noqa: E402
 
 
 def write_cola(folder):
@@ -163,4 +164,4 @@ def test_rounded_logits_keep_every_answer():
 def test_dev_rows_that_are_training_rows_are_counted_by_their_texts():
     rows = (Row("A b.", "c", 0), Row("a  B", "C!", 1), Row("a b", "d", 0))
     data = TaskData(TASKS["rte"], rows[:1], {"dev": rows}, "", "")
-    assert in_train(data) == {"dev": 2}
+    assert tool.in_train(data) == {"dev": 2}

@@ -11,7 +11,6 @@ from word_pieces import random_model, word_piece
 from lrc_lib import RunSpec, load_profile, run
 from lrc_lib.cli.commands import main
 from lrc_lib.cli.plan import all_specs, cost
-from lrc_lib.cli.preflight import uses_hub
 from lrc_lib.cli.submission import choose_runs
 from lrc_lib.data import Row, get_task, load_task_data
 from lrc_lib.data.files import read_jsonl_rows, to_line
@@ -200,12 +199,6 @@ def test_the_plan_counts_the_augmented_run_and_the_masked_lm():
     with_masked_lm, without = cost(spec), cost(spec.replace(augment_mlm=""))
     assert with_masked_lm.teacher > without.teacher and "20 copies" in without.note
     assert not profile.spec("mrpc").augment and not load_profile("laptop").spec().augment
-
-
-def test_preflight_looks_at_the_masked_lm(tmp_path):
-    assert not uses_hub([RunSpec(augment=2), RunSpec(augment_mlm="some/model")])
-    assert uses_hub([RunSpec(augment=2, augment_mlm="some/model")])
-    assert not uses_hub([RunSpec(augment=2, augment_mlm=str(tmp_path))])
 
 
 def test_the_command_writes_rows_that_the_kit_can_read(tiny_data, tiny_teacher, tmp_path, capsys):

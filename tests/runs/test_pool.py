@@ -60,13 +60,6 @@ def test_threads_depend_only_on_the_runs_asked_for(monkeypatch):
         assert threads_by_run(needs, jobs=1, cores=4) == dict.fromkeys(needs, threads)
 
 
-def test_a_run_uses_the_threads_that_the_user_set(tiny_spec, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", str((os.cpu_count() or 1) + 1))
-    spec = tiny_spec.replace(recipe="finetune", epochs=1)
-    train_all(close_over([spec]), tmp_path, "cpu", 1, Screen())
-    assert find(spec, tmp_path).provenance["threads"] == (os.cpu_count() or 1) + 1
-
-
 @pytest.mark.skipif(os.name == "nt", reason="its OpenMP does not show what it read")
 @pytest.mark.parametrize("asked, used", [("", "PASSIVE"), ("ACTIVE", "ACTIVE")])
 def test_waiting_threads_sleep_unless_the_user_wants_them_to_spin(asked, used):
@@ -77,24 +70,15 @@ def test_waiting_threads_sleep_unless_the_user_wants_them_to_spin(asked, used):
     assert re.findall(r"OMP_WAIT_POLICY\s*=\s*'(\w+)'", said)[:1] == [used]
 
 
-def test_runs_are_trained_side_by_side_and_then_read(tiny_spec, out):
-    specs = close_over([tiny_spec, tiny_spec.replace(recipe="lrc_1")])
-    screen = Screen()
-    outcomes = train_all(specs, out, "cpu", 2, screen)
-    assert list(outcomes) == list(specs)
-    for key, spec in specs.items():
-        assert outcomes[key].status in ("trained", "read"), outcomes[key].message
-        assert outcomes[key].metrics == find(spec, out).metrics
-    again = Screen()
-    outcomes = train_all(specs, out, "cpu", 2, again)
-    assert {outcome.status for outcome in outcomes.values()} == {"read"} and not again.lines
-
-
-def test_recipes_that_differ_in_stage_2_only_train_stage_1_once(tiny_spec, out, tmp_path):
+def test_runs_are_trained_side_by_side_with_one_first_stage_and_then_read(tiny_spec, out, tmp_path):
+    """Recipes that differ in stage 2 only share the first stage."""
     students = [tiny_spec.replace(recipe=recipe) for recipe in ("lrc_g", "lrc", "lrc_s", "lrc_h")]
     specs, screen = close_over(students), Screen()
     outcomes = train_all(specs, tmp_path, "cpu", 2, screen)
-    assert {outcome.status for outcome in outcomes.values()} == {"trained"}
+    assert list(outcomes) == list(specs)
+    for key, spec in specs.items():
+        assert outcomes[key].status == "trained", outcomes[key].message
+        assert outcomes[key].metrics == find(spec, tmp_path).metrics
     for spec in students:
         alone = run(spec, out, device="cpu")
         ours, theirs = alone.student().state_dict(), find(spec, tmp_path).student().state_dict()
@@ -102,9 +86,12 @@ def test_recipes_that_differ_in_stage_2_only_train_stage_1_once(tiny_spec, out, 
     ends_of_epochs = {step for name, step, _ in screen.steps if "/lrc_s" in name}
     assert ends_of_epochs == {20}  # the first epoch, 10 steps, was another's
     assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+    outcomes = train_all(specs, tmp_path, "cpu", 2, again := Screen())
+    assert {outcome.status for outcome in outcomes.values()} == {"read"} and not again.lines
 
 
-def test_a_failed_run_fails_those_that_need_it_and_no_other(tiny_spec, tmp_path):
+def test_a_failed_run_fails_those_that_need_it_and_no_other(tiny_spec, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads := str((os.cpu_count() or 1) + 1))
     bad = tiny_spec.replace(teacher_lr=1e30)
     specs = close_over([bad, bad.replace(recipe="finetune")])
     answers, screen = tmp_path / "cache" / f"{bad.teacher_spec().run_id()}-mean", Screen()
@@ -116,6 +103,8 @@ def test_a_failed_run_fails_those_that_need_it_and_no_other(tiny_spec, tmp_path)
     }  # fmt: skip
     assert "not finite" in outcomes["teacher"].message and answers.exists()
     assert "which failed" in outcomes["lrc"].message
+    control = find(outcomes["finetune"].spec, tmp_path)
+    assert control.provenance["threads"] == int(threads)  # as the user set them
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")

@@ -176,7 +176,6 @@ def test_ids_hold_what_is_used_not_how_it_was_written(tiny_spec):
     assert spelled != tiny_spec and spelled.run_id() == tiny_spec.run_id()
     assert tiny_spec.replace(epochs=0).run_id() == tiny_spec.replace(epochs=task.epochs).run_id()
     assert tiny_spec.replace(selection_rows=20).run_id() != tiny_spec.run_id()
-    assert tiny_spec.replace(compile="on", cache_gb=3.0).run_id() == tiny_spec.run_id()
 
 
 def test_rows_to_choose_on_come_from_the_training_rows(tiny_spec, tmp_path):
@@ -215,9 +214,8 @@ def test_every_field_says_where_it_belongs_and_keeps_its_bounds(name):
 def test_json_holds_all_fields_and_reads_back(tiny_spec):
     values = json.loads(tiny_spec.to_json())
     assert set(values) == set(FIELDS) and list(values) == sorted(values)
-    assert RunSpec.from_json(json.dumps({"task": "rte"})) == dataclasses.replace(
-        RunSpec(), task="rte"
-    )
+    assert RunSpec.from_json(tiny_spec.to_json()) == tiny_spec
+    assert RunSpec.from_json('{"task": "rte"}') == dataclasses.replace(RunSpec(), task="rte")
 
 
 def test_nothing_in_a_store_is_unpickled(tiny_spec, out, tmp_path, capsys):
