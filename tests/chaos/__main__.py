@@ -79,6 +79,8 @@ def main() -> int:
     path, command = options.results, shlex.join(["python", "-m", "tests.chaos", *sys.argv[1:]])
     with tempfile.TemporaryDirectory(prefix="chaos-") as place:
         lab = faults.Lab(Path(place), options.seed, options.smoke)
+        if set(wanted) - {"calls"}:
+            lab.make()
         shares = sum(PARTS[name][3] for name in wanted)
         for name in wanted:
             part, many, few, share = PARTS[name]

@@ -40,6 +40,11 @@ class Lab:
     def __init__(self, place: Path, seed: int = 0, smoke: Path | None = None):
         self.place, self.random, self.work = place, random.Random(seed), Workload(place / "in")
         self.smoke = smoke  # a finished store of the profile smoke, or None
+        self.trials = 0
+
+    def make(self) -> None:
+        """Calls the workload undisturbed: what is compared with."""
+        place = self.place
         self.other = Workload(place / "in", seed=1)  # has all other digits
         self.other(place / "foreign")  # in this process: what it imports is here when it forks
         self.expected: list[dict] = [{}]  # what is in the store after n steps
@@ -51,7 +56,6 @@ class Lab:
         assert Child(lambda: self.work(place / "again"), place / "said").end() == 0
         self.seconds = time.perf_counter() - began
         assert content(place / "again") == self.expected[-1], "the workload differs by itself"
-        self.trials = 0
 
     def fresh(self, like: str = "") -> Path:
         """An empty store, or a copy of one; the store of the trial before is deleted."""
