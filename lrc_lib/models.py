@@ -128,11 +128,11 @@ def load_encoder_classifier(teacher: str, num_labels: int, head: bool = False) -
 def local_config(teacher: str):
     """The transformers config of a teacher; None if it is not on this machine: nothing is fetched.
 
-    It is None for a package, too.
+    It is None for a package, too, and for a config that cannot be read, which loading will name.
     """
     try:
         return AutoConfig.from_pretrained(teacher, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError):
+    except Exception:  # transformers raises many kinds
         return None
 
 
@@ -144,7 +144,7 @@ def most_tokens(config) -> int:
     """
     positions = getattr(config, "max_position_embeddings", POSITIONS)
     if getattr(config, "model_type", "") in SHIFTED.split():
-        positions -= config.pad_token_id + 1
+        positions -= (config.pad_token_id or 0) + 1
     return min(positions, POSITIONS) if positions > 0 else POSITIONS
 
 

@@ -4,6 +4,7 @@ A case is a good file with pieces cut out and hostile ones put in, or values of 
 right names. The long version: LRC_FUZZ=10000 python -m pytest tests/test_fuzz.py (cases a reader).
 """
 
+import ast
 import io
 import json
 import math
@@ -16,20 +17,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from chaos.record import keep, made_with
 from glue_files import write_glue
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save
 
 from lrc_lib import RunSpec, load_profile
 from lrc_lib.cli import report
-from lrc_lib.cli.execute import Execution
+from lrc_lib.cli.execute import Execution, Order
+from lrc_lib.cli.merge import _examine
+from lrc_lib.cli.unchanged import is_kept
+from lrc_lib.cli.verify import verify
 from lrc_lib.data import corpus, files, glue_dir, load_task_data, own_task
 from lrc_lib.data.manifest import MANIFEST, fault, sealed, write_manifest
+from lrc_lib.data.resumable import _begun, write_parts
 from lrc_lib.data.rows import check_rows
 from lrc_lib.data.tasks import GLUE, TASKS
 from lrc_lib.data.texts import load_documents
 from lrc_lib.data.vectors import read_glove
 from lrc_lib.errors import MOST_BYTES, InputError, LrcError, UnavailableError
+from lrc_lib.models import POSITIONS, layer_pairs, local_config, most_tokens
 from lrc_lib.runs.profiles import KEYS
 from lrc_lib.runs.spec import FIELDS
 from lrc_lib.runs.store import RunResult, finished
@@ -148,14 +157,13 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def counted():
-    """After a long session the number of calls of each reader is in results/reliability.json."""
+def counted(request):
+    """After a long session without a failure, results/reliability.json has the calls of readers."""
     yield
-    if "LRC_FUZZ" in os.environ:
-        path = Path(__file__).resolve().parents[1] / "results" / "reliability.json"
-        kept = json.loads(path.read_text()) if path.exists() else {}
-        kept["fuzz"] = kept.get("fuzz", {}) | tried
-        path.write_text(json.dumps(kept, indent=1) + "\n")
+    if "LRC_FUZZ" in os.environ and not request.session.testsfailed:
+        made = made_with(f"LRC_FUZZ={CASES} python -m pytest tests/test_fuzz.py")
+        for name, cases in tried.items():
+            keep(name, {"cases": cases, "made": made}, among="fuzz")
 
 
 def test_a_message_is_one_short_line_without_control_characters(tmp_path):
@@ -387,20 +395,25 @@ def test_runs(folder):
 def test_results_of_notebooks(folder):
     out, names = folder / "kept", ("01_cos_nce_geometry", "05_ablations")
     (out / "results").mkdir(parents=True)
+    (out / "notebooks").mkdir()
     record = {"schema": report.SCHEMA, "parameters": {}, "findings": ["1 < 2"], "tables": []}
     record |= {"figures": [], "numbers": {}, "provenance": {"time": "now", "versions": {}}}
     good, profile = json.dumps(sealed(record)).encode(), load_profile("smoke")
-    executions = {names[0]: Execution(names[0], "ok")}
+    executions, order = {names[0]: Execution(names[0], "ok")}, Order(names[1], Path(), {}, 1, "x")
     (out / "results" / f"{names[0]}.json").write_bytes(good)
+    pages = {}
 
     @fuzz
     @example(good)
     @given(damaged(good) | VALUES.map(json.dumps).map(str.encode))
     def check(content):
         (out / "results" / f"{names[1]}.json").write_bytes(content)
+        (out / "notebooks" / f"{names[1]}.key").write_bytes(content[:64])
+        assert survives(is_kept, order, out) is False
         summary = survives(report.collect, profile, {}, executions, out, 1.0)
-        assert len(summary["notebooks"]) == 1 + (json.loads(good) == read_json(content))
-        assert survives(report.render, summary, out)
+        count = len(summary["notebooks"])
+        assert count == 1 + (json.loads(good) == read_json(content))
+        assert pages.setdefault(count, count in pages or survives(report.render, summary, out))
 
     check()
 
@@ -410,6 +423,137 @@ def read_json(content: bytes):
         return json.loads(content)
     except (ValueError, RecursionError):
         return None
+
+
+def test_kept_results(folder):
+    """What `python -m lrc_lib verify --results DIR` reads."""
+    arrays, place = io.BytesIO(), folder / "kept-results"
+    (place / "predictions").mkdir(parents=True)
+    of_dev = {"split": "dev", "ids": ["a"], "logits": [np.eye(2)], "labels": [0, 1], "keys": ["a"]}
+    np.savez(arrays, **{f"0/{name}": np.array(part) for name, part in of_dev.items()})
+    metrics = {"splits": {"dev": {"accuracy": 1.0, "n": 2}}, "constant": {"dev": {"accuracy": 0.5}}}
+    run = {"spec": {"task": "nli"}, "metrics": metrics | {"primary": "accuracy"}, "provenance": {}}
+    good = {
+        "x.json": json.dumps({"runs": {"a": run}}).encode(),
+        "predictions/x.npz": arrays.getvalue(),
+    }
+
+    @fuzz
+    @example(good)
+    @given(
+        st.fixed_dictionaries({name: damaged(content) for name, content in good.items()})
+        | VALUES.map(
+            lambda v: good | {"x.json": json.dumps({"runs": {"a": run | {"metrics": v}}}).encode()}
+        )
+    )
+    def check(files):
+        for name, content in files.items():
+            (place / name).write_bytes(content)
+        found = survives(verify, place)
+        assert files != good or all(cell.agrees for cell in found[0]) and len(found[0]) == 3
+        survives(lambda: [cell.agrees for cell in (found or [()])[0]])
+
+    check()
+
+
+def test_runs_of_strangers(folder):
+    """What `merge` takes from another store, whose manifests are right; and weights."""
+    place = folder / "nli-lrc-s0-0123456789"
+    place.mkdir()
+    places = ("data", "teacher", "task", "general_data", "augment_glove")
+    spec = RunSpec(task="nli", train_rows=3, dev_rows=3)
+    given_specs = tables(places).map(lambda values: json.dumps({"task": "nli"} | values).encode())
+    good = save({"maps.0.weight": torch.zeros(4, spec.student_hidden)})
+    (place / "metrics.json").write_text('{"splits": {}}')
+
+    @fuzz
+    @example(spec.to_json().encode(), good)
+    @given(damaged(spec.to_json().encode()) | given_specs, damaged(good))
+    def check(text, weights):
+        (place / "spec.json").write_bytes(text)
+        (place / "projection.safetensors").write_bytes(weights)
+        found = survives(RunResult(spec, place).projection)
+        assert found or weights != good
+        write_manifest(place)
+        assert isinstance(survives(_examine, place, False), RunSpec | str)
+
+    check()
+
+
+def test_records_of_files_that_are_written_in_parts(folder):
+    path, record, begin = folder / "parts", folder / "parts.state", {"texts": 0}
+    write_parts(path, record, begin, lambda state: iter([(b"one", {"texts": 1})]))
+    good = record.read_bytes()
+
+    @fuzz
+    @example(good)
+    @given(damaged(good) | tables(["bytes", "sha256", "texts"]).map(json.dumps).map(str.encode))
+    def check(content):
+        record.write_bytes(content)
+        state, _ = survives(_begun, path, record, begin)
+        whole = {"texts": 1, "bytes": 3}
+        assert state == (whole if read_json(content) == json.loads(good) else begin | {"bytes": 0})
+
+    check()
+
+
+def test_configs_of_teachers(folder):
+    good = b'{"model_type": "bert", "max_position_embeddings": 64, "pad_token_id": 0}'
+    names = ["model_type", "max_position_embeddings", "pad_token_id", "auto_map", "hidden_size"]
+    some = tables(names).map(lambda values: json.dumps({"model_type": "roberta"} | values).encode())
+
+    @fuzz
+    @example(good)
+    @given(damaged(good) | some)
+    def check(content):
+        (folder / "config.json").write_bytes(content)
+        config = survives(local_config, str(folder))
+        assert content != good or config.max_position_embeddings == 64
+        assert 0 < survives(most_tokens, config) <= POSITIONS
+
+    check()
+
+
+@fuzz
+@example("3,6")
+@given(st.lists(WORDS | NUMBERS.map(str), max_size=3).map(",".join))
+def test_layer_maps(text):
+    assert survives(layer_pairs, 2, 6, text) or text != "3,6"
+
+
+PARSERS = "loads load memmap load_file reader from_json from_pretrained".split()
+READERS = {  # the test that feeds a function hostile input, or why none does: the functions
+    "test_own_files": "tables._read_csv tables._read_jsonl",
+    "test_task_toml": "tables.read_toml",
+    "test_kept_rows": "files.read_jsonl_rows",
+    "test_specs": "handlers.run_one spec.from_json",
+    "test_runs": "store._json store.predictions",
+    "test_manifests_and_stored_specs": "manifest.fault",
+    "test_results_of_notebooks": "execute.read_json unchanged._key",
+    "test_kept_results": "kept.load_results predictions.kept_runs",
+    "test_runs_of_strangers": "merge._examine store.projection",
+    "test_records_of_files_that_are_written_in_parts": "resumable._begun",
+    "test_configs_of_teachers": "models.local_config",
+    "it reads files of the kit": "commands.show_list edition.make_edition edition.quiz "
+    "child.parameter_names notebook.code_lines glue_dir._read_formats",
+    "it reads what this process has made": "report._run packing.tokenizer_key predictions.entry "
+    "store.publish store._has_every_step card.model_card",
+    "a hash is checked first, see tests/chaos": "wiki.read_texts packing._read teacher.__init__ "
+    "training._load_whole models.load_saved store.tokenizer",
+    "each exception becomes an InputError": "models._pretrained",
+}
+
+
+def test_every_function_that_parses_is_fed_hostile_input_or_has_a_reason():
+    found = set()
+    for path in Path(report.__file__).parents[1].rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            called = (node.func for node in ast.walk(function) if isinstance(node, ast.Call))
+            if any(getattr(n, "attr", getattr(n, "id", "")) in PARSERS for n in called):
+                found.add(f"{path.stem}.{function.name}")
+    assert found == {name for names in READERS.values() for name in names.split()}
+    assert all(name in globals() for name in READERS if name.startswith("test_"))
 
 
 def test_glove(folder):

@@ -26,7 +26,7 @@ traceback is shown, and nothing half-written is left behind. In Python these are
 
 A line that begins with `damaged:` is no error: a file was not what had been written, its folder was
 set aside under the name `….damaged`, and what it held is made again. `python -m tests.chaos` tries
-this for every kind of file; the counts are in `results/reliability.json`.
+this for every kind of file; [Reliability](reliability.md) has the counts.
 
 All messages follow, in the order of the code; `…` stands for what depends on the case.
 `python tools/errors.py` writes this page.

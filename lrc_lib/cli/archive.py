@@ -7,12 +7,12 @@ with a table of sizes, and SHA256SUMS, which `sha256sum -c` reads.
 import hashlib
 import os
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 
 import torch
 
+from lrc_lib.data.manifest import rename, scratch
 from lrc_lib.errors import InputError
 from lrc_lib.models import quiet_transformers
 from lrc_lib.results.variants import Variant, half, variants
@@ -52,23 +52,22 @@ def pack(result: RunResult, path) -> list[Variant]:
         raise InputError(f"'{path}' is there already. Give another --out FILE.")
     model, found = result.student(), variants(result)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as place:
-            folder = shutil.copytree(result.path / "student", Path(place) / result.id)
+        with scratch(path) as place:
+            folder = shutil.copytree(result.path / "student", place / result.id)
             with quiet_transformers():
-                half(model).save_pretrained(Path(place) / "half", variant="fp16")
-            os.replace(Path(place) / "half" / HALF, folder / HALF)
+                half(model).save_pretrained(place / "half", variant="fp16")
+            os.replace(place / "half" / HALF, folder / HALF)
             card = folder / "README.md"
             table = sizes(found, result)
             card.write_text(card.read_text(encoding="utf-8") + table, encoding="utf-8")
             files = sorted(folder.iterdir())
             sums = (f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.name}\n" for f in files)
             (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
-            made = Path(place) / "made.zip"
+            made = place / "made.zip"
             with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
                 for file in sorted(folder.iterdir()):
                     archive.write(file, f"{result.id}/{file.name}")
-            os.replace(made, path)
+            rename(made, path)
     except OSError as error:
         raise InputError(f"Cannot write '{path}': {error}.") from None
     return found

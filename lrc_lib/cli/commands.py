@@ -16,6 +16,7 @@ examples:
   python reproduce.py --only 04,05 --set epochs=2 --seeds 3
 """
 
+import errno
 import os
 import sys
 import tomllib
@@ -34,11 +35,12 @@ from lrc_lib.cli.options import (
 from lrc_lib.course.edition import EDITIONS, make_edition
 from lrc_lib.course.notebook import NOTEBOOKS
 from lrc_lib.data.tasks import TASKS
-from lrc_lib.errors import LrcError
+from lrc_lib.errors import LrcError, UnavailableError
 from lrc_lib.runs.profiles import FOLDER, PROFILES
 from lrc_lib.schedule import RECIPES
 
 INTERRUPTED = 130
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # full, or broken
 RUN_HELP = "a run id, a run folder, or a task name for its best run by dev score"
 PLAN_HELP = "show what it would cost here; train nothing"
 WHOLE = [PROFILE, DATA, SETTINGS, PLACE]
@@ -184,6 +186,16 @@ def main(arguments=None) -> int:
     except LrcError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        where = f"'{error.filename}': " if error.filename else ""
+        print(
+            f"error: {where}{error.strerror}. What was finished is kept; make room, and the same "
+            "command continues.",
+            file=sys.stderr,
+        )
+        return UnavailableError.exit_code
     except KeyboardInterrupt:
         print("\ninterrupted; the same command continues from here", file=sys.stderr)
         return INTERRUPTED

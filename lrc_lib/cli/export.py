@@ -7,7 +7,6 @@ file. Both need the extra `export`. A file whose logits are not the student's is
 import importlib.util
 import logging
 import os
-import tempfile
 import types
 import warnings
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 
 from lrc_lib.data.batches import Encoded, collate, encode
+from lrc_lib.data.manifest import scratch
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.evaluate import latency, predict
 from lrc_lib.runs.spec import data_of
@@ -96,9 +96,8 @@ def export(result: RunResult, folder) -> Export:
     rows = next(iter(data.dev.values()))[:ROWS]
     encoded = encode(rows, tokenizer, result.spec.max_length or data.task.max_length)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as place:
-            made = Path(place) / "export"
+        with scratch(folder) as place:
+            made = place / "export"
             made.mkdir()
             write_onnx(model, encoded, made / "model.onnx")
             model.config.save_pretrained(made)

@@ -13,7 +13,7 @@ from lrc_lib.cli.execute import Execution, read_json
 from lrc_lib.cli.terminal import duration, say, show_table
 from lrc_lib.course.notebook import NOTEBOOKS, SCHEMA, publish, write_json
 from lrc_lib.data.manifest import sealed
-from lrc_lib.errors import LrcError, UnavailableError
+from lrc_lib.errors import LrcError
 from lrc_lib.runs.pool import headline
 from lrc_lib.runs.store import find
 
@@ -76,14 +76,8 @@ def write(summary: dict, out: Path) -> None:
     Raises:
         UnavailableError: the disk refuses, e.g. because it is full.
     """
-    try:
-        write_json(out / "results.json", summary)
-        publish(out / "report.html", render(summary, out).encode("utf-8", errors="replace"))
-    except OSError as error:
-        raise UnavailableError(
-            f"Cannot write the report to '{out}': {error}. What was trained and executed is kept; "
-            "make room, and the same command writes the report."
-        ) from error
+    write_json(out / "results.json", summary)
+    publish(out / "report.html", render(summary, out).encode("utf-8", errors="replace"))
 
 
 def show(summary: dict, out: Path) -> int:

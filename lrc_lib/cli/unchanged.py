@@ -28,7 +28,8 @@ def shared_inputs(out: Path, facts: dict) -> str:
 def is_kept(order, out: Path) -> bool:
     """Whether the executed copy of an `Order` and its results are there, and nothing changed."""
     file = out / "notebooks" / f"{order.name}.key"
-    return file.exists() and file.read_text(encoding="utf-8") == _key(order, out) != ""
+    key = _key(order, out)
+    return key != "" and file.exists() and file.read_bytes() == key.encode()
 
 
 def write_key(order, out: Path) -> None:
@@ -44,7 +45,7 @@ def _key(order, out: Path) -> str:
         figures = json.loads(record.read_text(encoding="utf-8"))["figures"]
         files = [order.source, executed, record, *(record.parent / f["file"] for f in figures)]
         return order.inputs and _digest(json.dumps([order.inputs, order.parameters]), files)
-    except (OSError, ValueError, LookupError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return ""
 
 

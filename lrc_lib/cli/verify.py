@@ -14,6 +14,7 @@ from typing import NamedTuple
 from lrc_lib.course.display import plain
 from lrc_lib.course.notebook import ROOT
 from lrc_lib.data.tasks import Task
+from lrc_lib.errors import InputError, LrcError
 from lrc_lib.evaluate import compute_metrics, constant_metrics
 from lrc_lib.results import glue
 from lrc_lib.results.kept import FOLDER, load_results
@@ -31,7 +32,8 @@ class Cell(NamedTuple):
     @property
     def agrees(self) -> bool:
         """Texts are equal; numbers are equal to six digits, more than is printed anywhere."""
-        numbers = all(isinstance(x, float | int) for x in (self.kept, self.made))
+        both = (self.kept, self.made)
+        numbers = all(isinstance(x, float | int) and abs(x) < 1e300 for x in both)
         if numbers:
             return math.isclose(self.kept, self.made, rel_tol=1e-6, abs_tol=1e-9)
         return self.made is ... or self.kept == self.made
@@ -41,13 +43,18 @@ def verify(folder=FOLDER) -> tuple[list[Cell], list[str]]:
     """(cells, names of the results whose predictions are not kept) of a folder of results.
 
     Raises:
-        InputError: predictions that cannot be read.
+        InputError: results or predictions that cannot be read.
     """
     cells, without = [], []
     for path in sorted(Path(folder).glob("*.json")):
         if not load_results(path.stem, path.parent).get("runs"):
             continue
-        found = list(_cells(path.stem, path.parent))
+        try:
+            found = list(_cells(path.stem, path.parent))
+        except LrcError:
+            raise
+        except Exception as error:  # whatever a file of results may hold
+            raise InputError(f"'{path}' is not a file of results: {error!r}.") from error
         cells += found
         without += [] if found else [path.stem]
     if Path(folder).resolve() == FOLDER.resolve():

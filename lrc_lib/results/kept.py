@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from lrc_lib.errors import InputError
+
 FOLDER = Path(__file__).resolve().parents[2] / "results"  # absent where the kit is a wheel
 GLUE_PROFILES = ("gpu", "paper")
 
@@ -11,9 +13,15 @@ def load_results(name: str, folder: Path | None = None) -> dict:
     """`results/<name>.json`, the results.json of one `reproduce.py` call; {} for none.
 
     `folder` is another folder of results.
+
+    Raises:
+        InputError: it cannot be read.
     """
     path = (folder or FOLDER) / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        return dict(json.loads(path.read_bytes())) if path.exists() else {}
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"'{path}' is not a file of results: {error}.") from None
 
 
 def glue_results() -> dict[str, dict]:

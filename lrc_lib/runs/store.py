@@ -113,24 +113,26 @@ class RunResult:
 
     def student(self):
         """The trained model (a transformers classifier) in eval mode, on the CPU."""
-        return load_saved(self._part("student/model.safetensors").parent)
+        with self._reading("student/model.safetensors") as path:
+            return load_saved(path.parent)
 
     def tokenizer(self):
         """The tokenizer that was saved with the model."""
-        return AutoTokenizer.from_pretrained(self._part("student"), trust_remote_code=False)
+        with self._reading("student") as path:
+            return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
 
     def projection(self) -> Projection | None:
         """The trained W, on the CPU; None for a run without layer loss."""
-        path, spec = self.path / "projection.safetensors", self.spec
-        if not path.exists():
+        spec, name = self.spec, "projection.safetensors"
+        if not (self.path / name).exists():
             return None
-        state = load_file(path)
-        width, layers = state["maps.0.weight"].shape[0], sum(k.endswith("weight") for k in state)
-        projection = Projection(
-            spec.student_hidden, width, layers, spec.projection, spec.projection_bias
-        )
-        projection.load_state_dict(state)
-        return projection
+        with self._reading(name) as path:
+            state = load_file(path)
+            width, count = state["maps.0.weight"].shape[0], sum(k.endswith("weight") for k in state)
+            shape = (spec.student_hidden, width, count, spec.projection, spec.projection_bias)
+            projection = Projection(*shape)
+            projection.load_state_dict(state)
+            return projection
 
 
 def save_projection(projection: Projection, folder: Path) -> None:

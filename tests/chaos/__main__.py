@@ -1,16 +1,13 @@
-"""python -m tests.chaos [--minutes 20] [--only kills,damages] [--store FOLDER]
+"""python -m tests.chaos [--minutes 20] [--only kills,damages] [--store FOLDER] [--smoke FOLDER]
 
 Disturbs a small workload in every way that a computer can, and compares what comes out, bit for
 bit, with what an undisturbed workload gives. Writes results/reliability.json. For Linux.
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import shlex
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,33 +20,20 @@ from lrc_lib.course.notebook import NOTEBOOKS  # noqa: E402
 from lrc_lib.data.manifest import MANIFEST, _sha256  # noqa: E402
 from lrc_lib.runs.profiles import load_profile  # noqa: E402
 from lrc_lib.runs.store import run_folder  # noqa: E402
-from tests.chaos import faults  # noqa: E402
+from tests.chaos import calls, faults  # noqa: E402
+from tests.chaos.record import RESULTS, keep, made_with, problems  # noqa: E402
 
-RESULTS = faults.ROOT / "results" / "reliability.json"
 PARTS = {  # trials, trials of a small version, share of the time
     "kills": (faults.kills, 200, 6, 0.25),
     "operations": (faults.operations, 150, 10, 0.25),
     "damages": (faults.damages, 9999, 45, 0.3),
     "full_disks": (faults.full_disks, 20, 3, 0.05),
     "contention": (faults.contention, 10, 1, 0.05),
+    "commands": (calls.commands, 60, 3, 0.05),
+    "calls": (calls.calls, 40, 0, 0.2),
     "orphans": (faults.orphans, 6, 0, 0.05),
     "long_process": (faults.long_process, 200, 0, 0.05),
 }
-
-
-def made_with() -> dict:
-    """Versions, machine, commit, command."""
-    packages = ("torch", "transformers", "datasets", "numpy", "safetensors", "filelock")
-    git = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    commit = subprocess.run(git, cwd=faults.ROOT, capture_output=True, text=True).stdout.strip()
-    return {
-        "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "command": shlex.join(["python", "-m", "tests.chaos", *sys.argv[1:]]),
-        "commit": commit,
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-    }
 
 
 def checking(store: Path) -> dict:
@@ -85,16 +69,18 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--only", default=",".join(PARTS))
     parser.add_argument("--store", type=Path, help="a finished store of the profile laptop")
+    parser.add_argument("--smoke", type=Path, help="a finished store of the profile smoke, to copy")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--small", action="store_true", help="a few trials of each kind")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     seconds = 36_000 if options.small else 60 * options.minutes
     wanted = [name for name in options.only.split(",") if name]
-    path = options.results
-    kept = json.loads(path.read_text()) if path.exists() else {}
+    path, command = options.results, shlex.join(["python", "-m", "tests.chaos", *sys.argv[1:]])
     with tempfile.TemporaryDirectory(prefix="chaos-") as place:
-        lab = faults.Lab(Path(place), options.seed)
+        lab = faults.Lab(Path(place), options.seed, options.smoke)
+        if set(wanted) - {"calls"}:
+            lab.make()
         shares = sum(PARTS[name][3] for name in wanted)
         for name in wanted:
             part, many, few, share = PARTS[name]
@@ -103,20 +89,18 @@ def main() -> int:
                 continue
             began = time.monotonic()
             found = part(lab, least, began + seconds * share / shares)
-            kept[name] = found | {"seconds": time.monotonic() - began, "made": made_with()}
-            _say(name, kept, path)
+            found |= {"seconds": time.monotonic() - began, "made": made_with(command)}
+            _keep(name, found, path)
         if options.store:
-            kept["checking"] = checking(options.store) | {"made": made_with()}
-            _say("checking", kept, path)
-    return int(any(entry.get("problems") for entry in kept.values()))
+            _keep("checking", checking(options.store) | {"made": made_with(command)}, path)
+    return int(bool(problems(json.loads(path.read_text()))))
 
 
-def _say(name: str, kept: dict, path: Path) -> None:
-    entry = kept[name]
+def _keep(name: str, found: dict, path: Path) -> None:
     print(
-        f"{name}: {len(entry['problems'])} problem(s)", *entry["problems"], sep="\n  ", flush=True
+        f"{name}: {len(found['problems'])} problem(s)", *found["problems"], sep="\n  ", flush=True
     )
-    path.write_text(json.dumps(kept, indent=1) + "\n")
+    keep(name, found, path)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ import torch
 
 from lrc_lib import run
 from lrc_lib.data.manifest import ASIDE, DAMAGED, MANIFEST
+from tests.chaos.record import ROOT
 from tests.chaos.workload import Child, Workload, content, faults, kind_of, quietly, watch
 
-ROOT = Path(__file__).resolve().parents[2]
 ERRORS = {name: getattr(errno, name) for name in ("ENOSPC", "EIO", "EACCES")}
 WRITES = re.compile(r"open [wax+]|os.(mkdir|link|truncate)|shutil.copyfile|fsync")
 READERS = {  # what is made again, so that a cache is read
@@ -37,8 +37,14 @@ READERS = {  # what is made again, so that a cache is read
 class Lab:
     """A place for trials, the workload, and what it gives when nothing disturbs it."""
 
-    def __init__(self, place: Path, seed: int = 0):
+    def __init__(self, place: Path, seed: int = 0, smoke: Path | None = None):
         self.place, self.random, self.work = place, random.Random(seed), Workload(place / "in")
+        self.smoke = smoke  # a finished store of the profile smoke, or None
+        self.trials = 0
+
+    def make(self) -> None:
+        """Calls the workload undisturbed: what is compared with."""
+        place = self.place
         self.other = Workload(place / "in", seed=1)  # has all other digits
         self.other(place / "foreign")  # in this process: what it imports is here when it forks
         self.expected: list[dict] = [{}]  # what is in the store after n steps
@@ -50,7 +56,6 @@ class Lab:
         assert Child(lambda: self.work(place / "again"), place / "said").end() == 0
         self.seconds = time.perf_counter() - began
         assert content(place / "again") == self.expected[-1], "the workload differs by itself"
-        self.trials = 0
 
     def fresh(self, like: str = "") -> Path:
         """An empty store, or a copy of one; the store of the trial before is deleted."""
@@ -128,18 +133,24 @@ def checkpoint_steps(out: Path) -> dict[str, int]:
     return found
 
 
-def operations_of(lab: Lab, step: int) -> dict[str, list[int]]:
-    """{name of a file operation: its numbers} in a step of the workload."""
-    out, names = lab.fresh(f"steps-{step}" if step else ""), lab.place / "operations"
+def recorded(lab: Lab, out: Path, work) -> list[str]:
+    """The names of the file operations of `work()` in a folder."""
+    names = lab.place / "operations"
 
     def record():
         with names.open("w") as file:
             watch(out, lambda number, name: print(name, file=file, flush=True))
-            lab.work(out, step)
+            work()
 
-    assert lab.child(record).end() == 0, lab.said()
+    assert lab.child(record).end(3600) == 0, lab.said()
+    return names.read_text().splitlines()
+
+
+def operations_of(lab: Lab, step: int) -> dict[str, list[int]]:
+    """{name of a file operation: its numbers} in a step of the workload."""
+    out = lab.fresh(f"steps-{step}" if step else "")
     by_name: dict[str, list[int]] = {}
-    for number, name in enumerate(names.read_text().splitlines()):
+    for number, name in enumerate(recorded(lab, out, functools.partial(lab.work, out, step))):
         by_name.setdefault(name, []).append(number)
     return by_name
 

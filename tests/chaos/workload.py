@@ -131,7 +131,7 @@ class Child:
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
 
-    def end(self, within: float = 120) -> int:
+    def end(self, within: float = 600) -> int:
         """Its exit code, -9 where it was killed; it is killed where it takes too long."""
         while True:
             pid, status = os.waitpid(self.pid, os.WNOHANG)

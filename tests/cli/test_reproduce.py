@@ -1,5 +1,6 @@
 """`reproduce`: its command line, how notebooks are executed and judged, and how it ends."""
 
+import errno
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from lrc_lib import RunSpec
 from lrc_lib.cli import child, execute, preflight, unchanged
 from lrc_lib.cli.commands import build_parser, main
 from lrc_lib.cli.execute import Order, child_environment, execute_all
+from lrc_lib.cli.handlers import HANDLERS
 from lrc_lib.cli.options import complete
 from lrc_lib.cli.reproduce import parameters, say_if_in_fp32
 from lrc_lib.course.notebook import NOTEBOOKS, find_notebook
@@ -341,6 +344,18 @@ def test_a_full_disk_is_refused_before_training(tmp_path, monkeypatch):
     preflight.check_space(tmp_path, 50e6)
     with pytest.raises(UnavailableError, match="0.30 GB free, but about 0.40 GB"):
         preflight.check_space(tmp_path, 200e6)
+
+
+@pytest.mark.parametrize("number, code", [(errno.ENOSPC, 3), (errno.EIO, 3), (errno.ENOENT, None)])
+def test_a_disk_that_refuses_anywhere_gives_one_sentence(number, code, monkeypatch, capsys):
+    def refuse(options):
+        raise OSError(number, os.strerror(number), "/a/b")
+
+    monkeypatch.setitem(HANDLERS, "merge", refuse)
+    with nullcontext() if code else pytest.raises(FileNotFoundError):
+        assert main(["merge", "x", "--into", "y"]) == code
+    said = capsys.readouterr().err
+    assert not code or said.startswith(f"error: '/a/b': {os.strerror(number)}. What was finished")
 
 
 @pytest.mark.parametrize("word", ["04", "4", "04_two_stage_distillation.ipynb"])

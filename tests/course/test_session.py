@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from lrc_lib.cli.report import write as write_report
 from lrc_lib.course import notebook
 from lrc_lib.course import session as session_module
-from lrc_lib.errors import InputError
+from lrc_lib.errors import InputError, UnavailableError
 
 HOSTILE = "<script>alert(1)</script>\x00"
 NAME = "04_two_stage_distillation"
@@ -184,18 +185,21 @@ def test_finish_writes_where_the_numbers_come_from(session, tmp_path, monkeypatc
     assert "torch" in capsys.readouterr().out
 
 
-def test_a_failed_write_leaves_the_earlier_file(tmp_path, monkeypatch):
-    path = tmp_path / "a.json"
-    notebook.write_json(path, {"a": 1})
+def test_a_full_disk_is_one_sentence_and_leaves_the_earlier_file(session, tmp_path, monkeypatch):
+    session.finish()
+    before, report = result(tmp_path), {"notebooks": [], "runs": {}}
 
-    def full(*_, **__):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    with pytest.raises(OSError):
-        notebook.write_json(path, {"a": 2})
-    monkeypatch.undo()
-    assert json.loads(path.read_text()) == {"a": 1}
+    monkeypatch.setattr("os.fsync", full)
+    session.finding("It is not written.")
+    says = "^Cannot write '.*json': No space left on device. .* the same command continues.$"
+    for write in (session.finish, lambda: write_report(report, tmp_path)):
+        with pytest.raises(UnavailableError, match=says):
+            write()
+    assert result(tmp_path) == before and not list(tmp_path.rglob(".*partial"))
+    assert not list(tmp_path.glob("re*.*"))  # neither results.json nor report.html
 
 
 def test_it_works_from_any_folder_and_finds_the_output_of_the_environment(tmp_path, tiny_profile):
