@@ -16,6 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from browser import browser_page
+from PIL import Image
 
 from lrc_lib.course import explorers, palette
 from lrc_lib.course.explorers import cases, cos_nce, negatives, perturbation, stages
@@ -148,6 +149,16 @@ def test_a_preset_sets_its_place_reset_goes_back_and_the_student_rolls_down(buil
     assert [c.value for c in controls[:3]] == ["sphere", -20, 0], "u* is at -18° on the equator"
     buttons["reset"]()
     assert picture.value == start and "score 95 of 100" in more.value
+
+
+def test_the_paths_move_in_a_fold_that_stops_them(monkeypatch):
+    monkeypatch.setattr(cos_nce, "FRAMES", 3)
+    here = cos_nce.scene("sphere")
+    steps = F.normalize(torch.randn(9, 2, 3, dtype=torch.double), dim=-1).numpy()
+    made = explorers.animate_paths({"COS": (here.loss, steps)}, here.teacher, here.negatives, "<a>")
+    assert made.data.startswith("<details open>") and 'alt="&lt;a&gt;"' in made.data
+    gif = Image.open(io.BytesIO(base64.b64decode(re.search(r'gif;base64,([^"]+)', made.data)[1])))
+    assert gif.n_frames == 3 and gif.info["loop"] == 0
 
 
 def test_the_challenge_can_be_met():

@@ -198,9 +198,10 @@ def animate_paths(paths: dict, teacher, negatives, alt: str) -> HTML:
 def _paths(paths, teacher, negatives):
     """The figure, and a function for each path that draws its first steps only."""
     fig, camera, walks = Figure(figsize=(9.6, 3.7), layout="constrained"), frame(15, CAMERA), []
+    axes = fig.subplots(1, len(paths), squeeze=False)[0]
     vectors = {"optimum of COS-NCE": (optimum(teacher, negatives), GREEN, "-.", "D", 9)}
     vectors["teacher"] = (teacher, BLUE, "-", "o", 5.5)
-    for ax, (title, (loss, path)) in zip(fig.subplots(1, len(paths)), paths.items(), strict=True):
+    for ax, (title, (loss, path)) in zip(axes, paths.items(), strict=True):
         _draw_level_lines(ax, camera, loss)
         _draw_vectors(ax, camera, vectors, negatives)
         for walk in np.swapaxes(path, 0, 1):
