@@ -116,7 +116,8 @@ def disturbances(kept: dict) -> str:
             if part:
                 facts = (said, tried(part), ended(part), str(len(part["problems"])))
                 lines.append(f"| {' | '.join(facts)} | {part['made']['commit']} |")
-    return "\n".join(lines)
+    notes = [f"- {WHAT[name]}: {e['note']}" for name, e in kept.items() if e.get("note")]
+    return "\n".join([*lines, *[""][: len(notes)], *notes])
 
 
 def readers(kept: dict) -> str:
