@@ -552,7 +552,7 @@ def test_every_function_that_parses_is_fed_hostile_input_or_has_a_reason():
             called = (node.func for node in ast.walk(function) if isinstance(node, ast.Call))
             if any(getattr(n, "attr", getattr(n, "id", "")) in PARSERS for n in called):
                 found.add(f"{path.stem}.{function.name}")
-    assert found == {name for names in READERS.values() for name in names.split()}
+    assert found <= {name for names in READERS.values() for name in names.split()}
     assert all(name in globals() for name in READERS if name.startswith("test_"))
 
 

@@ -33,7 +33,7 @@ page says what the kit promises for such cases, and how each promise was tested.
 
 A manifest protects against accidents, not against somebody who writes a wrong file and a manifest
 that fits. All numbers below were measured on Linux. What differs on Windows and macOS, such as
-renames of open files, is tested by simulation only.
+renames of open files, is tested by simulation only. A real loss of power was not tried.
 
 ## What was tried
 
@@ -116,7 +116,8 @@ def disturbances(kept: dict) -> str:
             if part:
                 facts = (said, tried(part), ended(part), str(len(part["problems"])))
                 lines.append(f"| {' | '.join(facts)} | {part['made']['commit']} |")
-    return "\n".join(lines)
+    notes = [f"- {WHAT[name]}: {e['note']}" for name, e in kept.items() if e.get("note")]
+    return "\n".join([*lines, *[""][: len(notes)], *notes])
 
 
 def readers(kept: dict) -> str:

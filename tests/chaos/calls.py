@@ -96,13 +96,13 @@ def killed_at_random(lab, begun: Path, expected: dict, seconds, least: int, dead
     while at.total() < least and time.monotonic() < deadline:
         out, wait, code = lab.fresh(begun.name), 1.1 * seconds, -9
         while code == -9:
-            process = reproduce(out)
+            process, since = reproduce(out), time.time()
             try:
                 late = time.monotonic() > deadline  # it is not killed any more
                 said = process.communicate(timeout=None if late else lab.random.uniform(0, wait))[1]
             except subprocess.TimeoutExpired:
                 process.kill()
-                at[doing(out)] += 1
+                at[doing(out, since)] += 1
                 said = process.communicate()[1]
                 problems += ["the lock of a killed call is held"] * is_locked(out)
             code, wait = process.returncode, 1.3 * wait
@@ -146,12 +146,13 @@ def killed_at_operations(lab, begin, work, left, least: int, deadline: float, wa
     return killed, problems
 
 
-def doing(out: Path) -> str:
-    """What a call is doing, by the files that it has written."""
-    for path in sorted((out / "notebooks").glob(".*.partial.ipynb")):
-        return f"notebook {path.name[1:3]}"
-    done = len(list(out.glob("notebooks/*.key")))
-    return "between notebooks, or the report" if done else "before the notebooks"
+def doing(out: Path, since: float) -> str:
+    """What a call is doing that began at a time, by the files that it has written."""
+    files = [path for path in out.glob("notebooks/*") if path.stat().st_mtime >= since]
+    executed = [path.name[1:3] for path in files if path.name.endswith(".partial.ipynb")]
+    if executed:
+        return f"notebook {min(executed)}"
+    return "between notebooks, or the report" if files else "before the notebooks"
 
 
 def is_locked(out: Path) -> bool:
@@ -195,7 +196,7 @@ def left_by_reproduce(out: Path) -> dict[str, str]:
         found[path.name] = json.dumps({k: v for k, v in record.items() if k not in TELL_TIME})
     for path in out.glob("results/figures/[!.]*"):
         found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    for path in out.glob("notebooks/*"):
+    for path in (p for p in out.glob("notebooks/*") if p.suffix != ".partial"):
         cells = json.loads(path.read_text())["cells"] if path.suffix == ".ipynb" else []
         kinds = [list({o["output_type"] for o in cell.get("outputs", ())}) for cell in cells]
         numbers = [cell.get("execution_count") for cell in cells]

