@@ -28,7 +28,7 @@ page says what the kit promises for such cases, and how each promise was tested.
 - **Nothing from a store is executed.** Weights are safetensors, and checkpoints are read without
   pickled objects. `merge` takes a stranger's runs only if manifest, spec and id agree.
 - **One call at a time** works in an output folder; others are refused with a sentence. Calls of
-  `python -m lrc_lib run` wait for each other, run by run.
+  `python -m lrc_lib run SPEC.json` wait for each other, run by run.
 - **No process is left behind.** Workers, notebooks and kernels end with the call that started them.
 
 A manifest protects against accidents, not against somebody who writes a wrong file and a manifest

@@ -52,7 +52,8 @@ def lab(tmp_path_factory):
     """The address of a notebook in a server of its own, with a kernel of this interpreter."""
     folder = tmp_path_factory.mktemp("lab")
     here = os.path.dirname(__file__)
-    search = os.pathsep.join([str(ROOT), here, os.environ.get("PYTHONPATH", "")])
+    tests = os.path.dirname(here)
+    search = os.pathsep.join([str(ROOT), here, tests, os.environ.get("PYTHONPATH", "")])
     kernel = folder / "data" / "kernels" / "this-python"
     kernel.mkdir(parents=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
