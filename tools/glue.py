@@ -21,6 +21,7 @@ from lrc_lib.data.rows import TaskData, text_key
 from lrc_lib.data.tasks import GLUE, TASKS
 from lrc_lib.results import glue
 from lrc_lib.results.kept import FOLDER, load_results
+from lrc_lib.results.statistics import estimate
 from lrc_lib.runs.card import PACKAGED
 from lrc_lib.runs.spec import data_of
 from lrc_lib.runs.store import default_out, finished
@@ -53,7 +54,8 @@ def take(store: Path, folder: Path = FOLDER) -> None:
     rows, counts = glue.entries(runs.values()), {t: in_train(data_of(s)) for t, s in specs.items()}
     head, cells = table(rows)
     learned = {r.id: x for r in runs.values() if (x := excess(r))}
-    said = (*notes(rows, counts, learned), choices(runs.values()), empty(rows))
+    found = runs.values()
+    said = (*notes(rows, counts, learned), against_control(found), choices(found), empty(rows))
     said = [note for note in said if note]
     results = {
         "rows": rows,
@@ -179,10 +181,37 @@ def notes(found: list[dict], counts: dict, learned: dict) -> list[str]:
             f"{general['epochs']} epoch(s). The paper reads Wikipedia once, about "
             f"{WORDS_OF_WIKIPEDIA / 1e9:g} billion words (the English one, as BERT's authors "
             f"counted; {TOKENS_A_WORD} tokens each): about "
-            f"{WORDS_OF_WIKIPEDIA * TOKENS_A_WORD / tokens:,.0f} times as much. {general['source']}"
+            f"{times_the_papers(tokens)} times as much. {general['source']}"
         )
     said.append(f"Differs from the paper: {_where(_differences(found))}.")
     return said
+
+
+def against_control(runs: Iterable) -> str:
+    """`lrc` minus `finetune` on the same dev rows, a sentence for each column that has both."""
+    of: dict[tuple, dict] = {}
+    for result in runs:
+        spec = result.spec
+        if spec.recipe in ("lrc", "finetune") and spec.task in GLUE and not spec.selection_rows:
+            of.setdefault((spec.task, spec.recipe), {})[spec.seed] = result
+    said = []
+    for task in dict.fromkeys(task for task, _ in of):
+        both = [of.get((task, recipe), {}) for recipe in ("lrc", "finetune")]
+        seeds = both[0].keys() & both[1].keys()
+        for split in TASKS[task].dev_splits if seeds else ():
+            lrc, control = (
+                estimate({s: r[s] for s in sorted(seeds)}, TASKS[task], split) for r in both
+            )
+            said.append(
+                f"lrc minus finetune on {TASKS[task].paper_columns[split]}: "
+                f"{(lrc - control).text(sign='+', unit=' points')}."
+            )
+    return " ".join(said)
+
+
+def times_the_papers(tokens: float) -> str:
+    """How many times as much text the paper's student read: "665"."""
+    return f"{WORDS_OF_WIKIPEDIA * TOKENS_A_WORD / tokens:,.0f}"
 
 
 def choices(runs: Iterable) -> str:

@@ -174,11 +174,17 @@ def core_table() -> str:
         theirs = paper.TABLES[1].get(title, {})
         cells = ((ours.get((recipe, c), ""), theirs.get(c)) for c in paper.COLUMNS)
         rows.append([title, *(f"{a} ({b})".strip() if b else a for a, b in cells)])
-    note = "In parentheses: the paper's, GLUE's test server; " + (
-        "before them ours, on dev: [what they rest on](docs/results.md#glue-table-1)."
-        if found
-        else f"ours are not measured yet. `{GPU}` measures them."
-    )
+    note = "In parentheses: the paper's, GLUE's test server; "
+    if not found:
+        note += f"ours are not measured yet. `{GPU}` measures them."
+    else:
+        note += "before them ours, on dev: [what they rest on](docs/results.md#glue-table-1)."
+        read = {row["general"]["tokens_seen"] for row in found if row["general"]}
+        for tokens in sorted(read):
+            note += (
+                f" Before the task, our LRC-BERT read {tokens / 1e6:.1f} million tokens; the "
+                f"paper's read about {glue.times_the_papers(tokens)} times as many."
+            )
     return f"{_table(['system', *paper.COLUMNS], rows)}\n\n{note}"
 
 

@@ -89,6 +89,7 @@ def test_the_table_has_the_paper_s_rows_ours_and_its_notes(kept):
         "million tokens seen",
         "2.5 billion words",
         "rate 0.002",
+        "lrc minus finetune on CoLA: ",
         "not augm",
     ):
         assert part in page, part

@@ -103,10 +103,12 @@ def test_kept_results_are_shown_with_where_they_are_from(tmp_path, monkeypatch):
     for part in ("3 seed(s)", "a card, bf16", "commit abc", "2030-01-02", "Ours: dev."):
         assert part in said
     assert str(tmp_path) not in (tmp_path / "results" / "gpu.json").read_text()
-    row = {"recipe": "lrc", "column": "RTE", "text": "61.5 (60.1 to 62.9)"}
+    general = {"tokens_seen": 5_000_000}
+    row = {"recipe": "lrc", "column": "RTE", "text": "61.5 (60.1 to 62.9)", "general": general}
     (tmp_path / "results" / "glue.json").write_text(json.dumps({"rows": [row]}))
     core = readme.core_table()
     assert "| 61.5 (60.1 to 62.9) (63.1) |" in core and "on dev" in core
+    assert "read 5.0 million tokens" in core and "about 650 times" in core
     assert readme.refreshed("no block") == "no block"
 
 
