@@ -15,8 +15,9 @@ TABLES = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = TABLES["project"]
 ASKED_FOR = "jupyterlab torch transformers datasets matplotlib seaborn papermill ipywidgets".split()
 IMPORTED_AS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}  # where the two names differ
-BROUGHT = {  # packages that a declared one needs itself
+BROUGHT = {  # packages that a declared one brings
     "IPython": "ipywidgets",
+    "PIL": "matplotlib",
     "cycler": "matplotlib",
     "jupyter_client": "papermill",
     "jinja2": "torch",
