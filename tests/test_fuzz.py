@@ -420,7 +420,7 @@ def test_results_of_notebooks(folder):
 
 def read_json(content: bytes):
     try:
-        return json.loads(content)
+        return json.loads(content.decode())  # the kit reads no byte order mark
     except (ValueError, RecursionError):
         return None
 

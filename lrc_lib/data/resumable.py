@@ -99,7 +99,15 @@ def _begun(path: Path, record: Path, begin: dict):
                 left -= len(block)
         if state.pop("sha256") == _seal(digest, state):
             return state, digest
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ):
         pass
     return {**begin, "bytes": 0}, hashlib.sha256()
 
