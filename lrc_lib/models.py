@@ -5,6 +5,7 @@ Both models are transformers' own; nothing here re-implements BERT.
 
 import copy
 import functools
+import os
 from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +48,7 @@ def teacher_folder(teacher: str) -> Path:
     """
     if teacher.startswith(PACKAGE_PREFIX):
         return package_model(teacher.removeprefix(PACKAGE_PREFIX))
-    if Path(teacher).is_dir():
+    if os.path.isdir(teacher):
         return Path(teacher)
     if teacher.count("/") != 1 or teacher.startswith((".", "/", "~")):
         raise InputError(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lrc_lib.errors import InputError
+from lrc_lib.errors import InputError, LrcError
 from lrc_lib.models import (
     Projection,
     attention_scores,
@@ -226,3 +226,8 @@ def test_devices():
     assert resolve_device("cpu").type == "cpu"
     with pytest.raises(InputError, match="auto, cpu, cuda or mps"):
         resolve_device("gpu")
+
+
+def test_a_teacher_whose_name_is_longer_than_any_file_s_is_refused():
+    with pytest.raises(LrcError):
+        load_tokenizer("x" * 300)

@@ -137,7 +137,7 @@ def _examine(folder: Path, weights: bool) -> RunSpec | str:
         return "not readable, or of another format"
     its_own = folder.name.rpartition("-")[0] == spec.label
     try:
-        if HUB_ID.fullmatch(spec.teacher) or Path(spec.teacher).is_dir():
+        if HUB_ID.fullmatch(spec.teacher) or os.path.isdir(spec.teacher):
             its_own = spec.run_id() == folder.name
     except LrcError:  # its data are not here
         pass

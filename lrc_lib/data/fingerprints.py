@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 from pathlib import Path
 
 from lrc_lib.errors import InputError
@@ -10,7 +11,7 @@ from lrc_lib.errors import InputError
 @functools.lru_cache(maxsize=32)
 def model_fingerprint(model: str) -> str:
     """The name of a model; for a folder, 16 hex digits of its configuration and weights."""
-    if not Path(model).is_dir():
+    if not os.path.isdir(model):
         return model
     digest = hashlib.sha256()
     for path in sorted(Path(model).iterdir()):

@@ -7,6 +7,7 @@ of this machine but its last part.
 
 import html
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,7 +115,7 @@ def _scores(result) -> Iterator[Score]:
 
 
 def _header(spec, metrics: dict, name: str, scores: list[Score]) -> ModelCardData:
-    on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", spec.teacher) and not Path(spec.teacher).is_dir()
+    on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", spec.teacher) and not os.path.isdir(spec.teacher)
     glue = "nyu-mll/glue" if spec.task in GLUE else None
     return ModelCardData(
         language="en" if spec.task in TASKS else None,
