@@ -80,11 +80,12 @@ def _arrays(runs: Iterable[RunResult]) -> dict[str, np.ndarray]:
 def _small(logits: np.ndarray) -> np.ndarray:
     """Logits (R, n, C) as float16 with every row's class; as they are for scores and infinities.
 
-    Where rounding would tie a row's two best logits, the best one is rounded up.
+    Each row is moved so that its first logit is 0, which changes no answer and no probability; the
+    zeros take no room in the file. Where rounding would tie a row's two best logits, the best one is rounded up.
     """
     best = logits.argmax(-1)[..., None]
-    with np.errstate(over="ignore"):
-        half = logits.astype(np.float16)
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = (logits - logits[..., :1]).astype(np.float16)
     tied = half.argmax(-1)[..., None] != best
     top = np.take_along_axis(half, best, -1)
     np.put_along_axis(half, best, np.where(tied, np.nextafter(top, np.float16(np.inf)), top), -1)

@@ -30,7 +30,7 @@ class KeptRun:
     loss: np.ndarray
 
     def predictions(self, split: str = "") -> dict[str, np.ndarray]:
-        """As `RunResult.predictions`; the logits may have been rounded to float16."""
+        """As `RunResult.predictions`; the logits may be rounded to float16, with the first at 0."""
         return self.dev[split or next(iter(self.metrics["splits"]))]
 
     def score(self) -> float:
