@@ -46,14 +46,14 @@ class Execution:
 class Order:
     """One notebook to execute: `source` with `parameters`, for at most `seconds`.
 
-    `inputs` is a hash of all else that it reads, see `lrc_lib.cli.unchanged`; "": it is never kept.
+    `inputs` is a hash of all else that it reads, see `lrc_lib.cli.unchanged`.
     """
 
     name: str
     source: Path
     parameters: dict
     seconds: float
-    inputs: str = ""
+    inputs: str
 
 
 def child_environment(threads: int, offline: bool) -> dict[str, str]:

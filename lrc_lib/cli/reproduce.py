@@ -10,7 +10,7 @@ from lrc_lib.cli.execute import Execution, Order, child_environment, execute_all
 from lrc_lib.cli.plan import disk_needed, show_plan, to_train
 from lrc_lib.cli.preflight import check_space, claim, set_aside, uses_hub
 from lrc_lib.cli.terminal import Forecast, Screen, say
-from lrc_lib.cli.unchanged import ALWAYS, shared_inputs
+from lrc_lib.cli.unchanged import shared_inputs
 from lrc_lib.course.notebook import NOTEBOOKS, notebook_path, output_root
 from lrc_lib.runs import pool
 from lrc_lib.runs.device import default_jobs, resolve_device
@@ -71,8 +71,7 @@ def reproduce(options, notebooks, out: Path, device, jobs: int) -> int:
         orders = [
             Order(
                 notebook.name, notebook_path(notebook.name), parameters(options, out),
-                60 * (options.minutes or notebook.minutes),
-                "" if notebook.name == ALWAYS else inputs,
+                60 * (options.minutes or notebook.minutes), inputs,
             )
             for notebook in wanted
         ]  # fmt: skip

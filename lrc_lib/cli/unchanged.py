@@ -13,8 +13,6 @@ from lrc_lib.course.notebook import PACKAGE
 from lrc_lib.data.manifest import MANIFEST
 from lrc_lib.results.kept import FOLDER
 
-ALWAYS = "00_start_here"  # is always executed: it looks at this machine as it is now
-
 
 def shared_inputs(out: Path, facts: dict) -> str:
     """A hash of what every notebook may read: the library's code, results that came with the
@@ -38,13 +36,13 @@ def write_key(order, out: Path) -> None:
 
 
 def _key(order, out: Path) -> str:
-    """A hash of all that a notebook reads and of all that its execution left in `out`; "" where it
-    is never kept, or where something that it left is missing."""
+    """A hash of all that a notebook reads and of all that its execution left in `out`; "" where
+    something that it left is missing."""
     executed, record = (out / f"notebooks/{order.name}.ipynb", out / f"results/{order.name}.json")
     try:
         figures = json.loads(record.read_text(encoding="utf-8"))["figures"]
         files = [order.source, executed, record, *(record.parent / f["file"] for f in figures)]
-        return order.inputs and _digest(json.dumps([order.inputs, order.parameters]), files)
+        return _digest(json.dumps([order.inputs, order.parameters]), files)
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return ""
 

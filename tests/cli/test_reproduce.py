@@ -216,7 +216,8 @@ def test_a_notebook_ends_with_the_process_that_executes_it(tmp_path, how):
     notebook, alive = order(tmp_path, tmp_path, "lives"), tmp_path / "alive"
     code = (
         "import os, threading; from pathlib import Path; from lrc_lib.cli.execute import *\n"
-        f"order = Order('lives', Path({str(notebook.source)!r}), {notebook.parameters!r}, 900)\n"
+        f"source, parameters = Path({str(notebook.source)!r}), {notebook.parameters!r}\n"
+        "order = Order('lives', source, parameters, 900, '')\n"
         f"execute(order, Path({str(tmp_path)!r}), dict(os.environ), threading.Event())"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
