@@ -319,10 +319,10 @@ class Trainer:
         answers = self.teacher(rows, batch, self.weights(line["step"]))
         if of_teacher := not_finite(answers, [n for _, n in self.net.pairs]):
             cause = f"{of_teacher} from {self.teacher.source}"
-        elif line["step"] == 0:
-            cause = "weights or labels that are not numbers from the start"
         elif bad == ["perturbed"]:
             cause = "a perturbation (epsilon) that is too large"
+        elif line["step"] == 0:
+            cause = "weights or labels that are not numbers from the start"
         return (
             f"The loss is not finite at step {line['step']} ({', '.join(bad)}); rows of the batch: "
             f"{[int(i) for i in rows]}. Likely cause: {cause}. Nothing was published; the "
