@@ -9,21 +9,24 @@ MOST_BYTES = 2048  # of a message
 MOST_OPTIONS = 30  # that an error lists
 
 
-class LrcError(Exception):
-    """Anything the user can mend. Subclasses set the exit code.
+def one_line(text) -> str:
+    """`text`, which may quote a file, as one line of at most `MOST_BYTES` bytes of UTF-8.
 
-    A message may quote a file. It is shown as one line of at most `MOST_BYTES` bytes of UTF-8, with
-    control characters and lone surrogates as Python writes them, e.g. ``\\x1b``.
+    Control characters and lone surrogates are shown as Python writes them, e.g. ``\\x1b``.
     """
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text)).encode()
+    if len(shown) > MOST_BYTES:  # what is wrong comes first, what to do about it last
+        shown = shown[: MOST_BYTES // 2] + b" [...] " + shown[-MOST_BYTES // 4 :]
+    return shown.decode(errors="ignore")
+
+
+class LrcError(Exception):
+    """Anything the user can mend. It is shown by `one_line`. Subclasses set the exit code."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        text = (c if c.isprintable() else ascii(c)[1:-1] for c in super().__str__())
-        shown = "".join(text).encode()
-        if len(shown) > MOST_BYTES:  # what is wrong comes first, what to do about it last
-            shown = shown[: MOST_BYTES // 2] + b" [...] " + shown[-MOST_BYTES // 4 :]
-        return shown.decode(errors="ignore")
+        return one_line(super().__str__())
 
 
 class InputError(LrcError, ValueError):

@@ -6,6 +6,7 @@ Both models are transformers' own; nothing here re-implements BERT.
 import copy
 import functools
 import os
+import re
 from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
@@ -101,7 +103,7 @@ def load_tokenizer(teacher: str):
 
 
 def load_encoder_classifier(teacher: str, num_labels: int, head: bool = False) -> nn.Module:
-    """The teacher's encoder with a classification head, in eval mode.
+    """The teacher's encoder with a classification head, in float32 and eval mode.
 
     Args:
         teacher: see `teacher_folder`.
@@ -109,21 +111,35 @@ def load_encoder_classifier(teacher: str, num_labels: int, head: bool = False) -
         head: whether the head must be the teacher's own; else it may be a fresh one.
 
     Raises:
-        InputError, UnavailableError: it cannot be loaded, or lacks weights (only those of a pooler
-            may be missing).
+        InputError, UnavailableError: it cannot be loaded, is no encoder, has other layers than its
+            config says, or lacks weights (only those of a pooler may be missing).
     """
     options = dict(num_labels=num_labels, ignore_mismatched_sizes=True, output_loading_info=True)
     model, info = _pretrained(AutoModelForSequenceClassification, teacher, "teacher", **options)
+    kind = model.config.model_type
+    if type(model.config) not in MODEL_FOR_MASKED_LM_MAPPING or model.config.is_encoder_decoder:
+        raise InputError(
+            f"'{teacher}' is a {kind}. A teacher must be an encoder that reads all tokens at once, "
+            "such as google-bert/bert-base-uncased."
+        )
     absent = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
     needed = "" if head else model.base_model_prefix + "."
     if absent := [n for n in absent if n.startswith(needed) and ".pooler." not in n]:
         raise InputError(
-            f"'{teacher}' lacks {len(absent)} weights of a {model.config.model_type} with "
+            f"'{teacher}' lacks {len(absent)} weights of a {kind} with "
             f"{num_labels} output(s), or has them in another shape, such as {min(absent)}. It also "
             f"holds {min(info['unexpected_keys'], default='nothing else')}. Give a folder that "
             "model.save_pretrained(FOLDER) wrote."
         )
-    return model.eval()
+    numbers = (re.search(r"\blayers?\.(\d+)\.", name) for name in info["unexpected_keys"])
+    layers = max((int(found[1]) + 1 for found in numbers if found), default=0)
+    if layers > model.config.num_hidden_layers:
+        raise InputError(
+            f"'{teacher}' holds weights of {layers} layers, its config.json says "
+            f"{model.config.num_hidden_layers}. Give a folder that model.save_pretrained(FOLDER) "
+            "wrote."
+        )
+    return model.float().eval()  # a folder of half the size is trained in full precision
 
 
 def local_config(teacher: str):
@@ -145,7 +161,7 @@ def most_tokens(config) -> int:
     """
     positions = getattr(config, "max_position_embeddings", POSITIONS)
     if getattr(config, "model_type", "") in SHIFTED.split():
-        positions -= (config.pad_token_id or 0) + 1
+        positions -= max(config.pad_token_id or 0, 1) + 1  # MPNet's is always 1
     return min(positions, POSITIONS) if positions > 0 else POSITIONS
 
 

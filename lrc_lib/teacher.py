@@ -110,7 +110,7 @@ class CachedTeacher:
 
     def __init__(self, folder: Path, live: LiveTeacher, device="cpu"):
         self.live, self.states, device = live, None, torch.device(device)
-        self.source = f"the cache '{folder}'"
+        self.source = f"the cache '{folder}' (delete this folder, and it is made again)"
         self.whole = live.representation not in ("mean", "cls")  # a vector for each token
         self.logits = torch.from_numpy(np.load(folder / "logits.npy")).to(device)  # (n, C) float32
         self.offsets = np.load(folder / "offsets.npy")  # (n + 1,)

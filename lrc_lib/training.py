@@ -10,7 +10,6 @@ import json
 import math
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
@@ -24,7 +23,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from lrc_lib.data.batches import Encoded, collate, epoch_order, steps_per_epoch
-from lrc_lib.data.manifest import MANIFEST, is_whole, rename, write_manifest
+from lrc_lib.data.manifest import MANIFEST, is_whole, rename, say_damaged, write_manifest
 from lrc_lib.distil import Losses, Net, step_losses
 from lrc_lib.errors import InputError, TrainingError
 from lrc_lib.models import trim_vocabulary
@@ -319,10 +318,10 @@ class Trainer:
         answers = self.teacher(rows, batch, self.weights(line["step"]))
         if of_teacher := not_finite(answers, [n for _, n in self.net.pairs]):
             cause = f"{of_teacher} from {self.teacher.source}"
-        elif line["step"] == 0:
-            cause = "weights or labels that are not numbers from the start"
         elif bad == ["perturbed"]:
             cause = "a perturbation (epsilon) that is too large"
+        elif line["step"] == 0:
+            cause = "weights or labels that are not numbers from the start"
         return (
             f"The loss is not finite at step {line['step']} ({', '.join(bad)}); rows of the batch: "
             f"{[int(i) for i in rows]}. Likely cause: {cause}. Nothing was published; the "
@@ -388,10 +387,11 @@ class Trainer:
                 return self._own_state(path, history)
             except Exception as error:  # whatever a damaged file makes of itself
                 rename(path, path.with_suffix(".damaged"))
-                print(
-                    f"damaged: the checkpoint in '{self.folder}' cannot be used ({error}). It is "
-                    "set aside, and the run starts anew.", file=sys.stderr, flush=True
-                )  # fmt: skip
+                reason = str(error).split(". ")[0]  # torch adds advice that is not safe
+                say_damaged(
+                    f"the checkpoint in '{self.folder}' cannot be used ({reason}). It is set "
+                    "aside, and the run starts anew."
+                )
         for left in (path, history, self.folder / "best.pt"):
             left.unlink(missing_ok=True)
         if self.stage1 is None or not is_whole(self.stage1):

@@ -347,12 +347,28 @@ def test_jobs_by_device(monkeypatch):
     assert default_jobs(torch.device("cuda")) == 1
 
 
-def test_memory_is_the_machine_s_or_that_of_its_container(monkeypatch):
-    assert 1e8 < device.memory() < 1e14
-    monkeypatch.setattr(device.Path, "read_text", lambda path: "max" if "." in path.name else "")
-    whole = device.memory()
-    monkeypatch.setattr(device.Path, "read_text", lambda path: "1000000\n")
-    assert device.memory() == 1e6 < whole
+LIMITS = {  # /proc/self/cgroup, a file below /sys/fs/cgroup with a limit, the others' content
+    "a container, version 2": ("0::/", "memory.max", "max"),
+    "a cluster's job, version 2": ("0::/slurm/job_7/step_0", "slurm/job_7/memory.max", "max"),
+    "a container, version 1": ("4:memory:/docker/7", "memory/memory.limit_in_bytes", "9" * 19),
+    "a job, version 1": ("4:memory:/job", "memory/job/memory.limit_in_bytes", "9" * 19),
+}
+
+
+@pytest.mark.parametrize("own, file, others", LIMITS.values(), ids=LIMITS)
+def test_memory_is_the_machine_s_or_that_of_a_cgroup_around(monkeypatch, own, file, others):
+    files = {"/proc/self/cgroup": f"3:cpuset:/elsewhere\n{own}\n"}
+    monkeypatch.setattr(device.Path, "read_text", lambda p: files.get(p.as_posix(), others))
+    assert 1e9 < device.memory() < 1e14
+    files[f"/sys/fs/cgroup/{file}"] = "1000000\n"
+    assert device.memory() == 1e6
+
+
+def test_fewer_runs_at_once_where_little_memory_is_free(monkeypatch):
+    for free, jobs in ((1 << 20, 1), (6 << 20, 2), (64 << 20, 4)):  # in kB
+        said = f"MemTotal: 99999999 kB\nMemAvailable:   {free} kB\n"
+        monkeypatch.setattr(device.Path, "read_text", lambda path, said=said: said)
+        assert device.jobs_now(4) == jobs
 
 
 @pytest.mark.parametrize("value, says", [(1e6, "65,504"), (float("nan"), "not numbers")])

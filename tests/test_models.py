@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -218,8 +219,37 @@ def test_the_longest_row_is_one_that_both_models_take():
         (BertConfig(max_position_embeddings=100), 100),
         (RobertaConfig(max_position_embeddings=130, pad_token_id=1), 128),
         (MPNetConfig(max_position_embeddings=514), 512),
+        (MPNetConfig(max_position_embeddings=40, pad_token_id=0), 38),
     ):
         assert most_tokens(config) == most
+
+
+def altered(tiny_teacher, folder, **config):
+    """A copy of the tiny teacher with another config."""
+    shutil.copytree(tiny_teacher, folder)
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    return str(folder)
+
+
+def test_a_teacher_that_is_not_what_its_config_says_or_no_encoder_is_refused(
+    tiny_teacher, tmp_path
+):
+    from transformers import GPT2Config, GPT2Model
+
+    fewer = altered(tiny_teacher, tmp_path / "fewer", num_hidden_layers=2)
+    with pytest.raises(InputError, match="weights of 4 layers, its config.json says 2"):
+        load_encoder_classifier(fewer, 2)
+    small = dict(n_embd=8, n_layer=1, n_head=2, n_positions=9, bos_token_id=1, eos_token_id=1)
+    GPT2Model(GPT2Config(vocab_size=9, **small)).save_pretrained(tmp_path / "decoder")
+    with pytest.raises(InputError, match="decoder' is a gpt2. A teacher must be an encoder"):
+        load_encoder_classifier(str(tmp_path / "decoder"), 2)
+
+
+def test_a_teacher_kept_in_half_precision_is_trained_in_full(tiny_teacher, tmp_path):
+    folder = altered(tiny_teacher, tmp_path / "half", dtype="float16", torch_dtype="float16")
+    load_encoder_classifier(tiny_teacher, 2).half().save_pretrained(folder)
+    assert {p.dtype for p in load_encoder_classifier(folder, 2).parameters()} == {torch.float32}
 
 
 def test_devices():

@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,26 @@ def test_every_imported_package_is_a_dependency():
             for module in {module.split(".")[0] for module in modules} - sys.stdlib_module_names:
                 if module != "lrc_lib" and module not in BROUGHT:
                     assert plain(IMPORTED_AS.get(module, module)) in known, (path.name, module)
+
+
+def brought_by(owner, seen):
+    """All packages that are installed because `owner` is."""
+    for line in metadata.requires(owner) or []:
+        name = plain(re.match(r"[\w.-]+", line)[0])
+        if "extra ==" not in line and name not in seen:
+            seen.add(name)
+            with suppress(metadata.PackageNotFoundError):  # one of another system
+                brought_by(name, seen)
+    return seen
+
+
+def test_what_is_imported_undeclared_is_brought_and_the_page_names_it():
+    page = " ".join((ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").split())
+    named = ", ".join(f"{name} ({owner})" for name, owner in sorted(BROUGHT.items()))
+    assert f"bring themselves: {named}." in page
+    for module, owner in BROUGHT.items():
+        (package, *_) = metadata.packages_distributions()[module]
+        assert plain(package) in brought_by(owner, set()), module
 
 
 def test_every_folder_with_code_is_a_package_of_the_wheel():

@@ -13,7 +13,7 @@ from lrc_lib.cli.terminal import Forecast, Screen, say
 from lrc_lib.cli.unchanged import shared_inputs
 from lrc_lib.course.notebook import NOTEBOOKS, notebook_path, output_root
 from lrc_lib.runs import pool
-from lrc_lib.runs.device import default_jobs, resolve_device
+from lrc_lib.runs.device import default_jobs, jobs_now, resolve_device
 from lrc_lib.runs.provenance import provenance
 from lrc_lib.runs.selection import to_choose, with_choices
 from lrc_lib.runs.store import find
@@ -54,7 +54,8 @@ def reproduce(options, notebooks, out: Path, device, jobs: int) -> int:
             left = to_train(specs.values(), out).items()
             works = [(spec.name, cost.student + cost.teacher) for spec, cost in left]
             screen.forecast = Forecast(works, len(notebooks), jobs)
-            return pool.train_all(specs, out, str(device), jobs, screen)
+            at_once = options.jobs or jobs_now(jobs)
+            return pool.train_all(specs, out, str(device), jobs, screen, at_once)
 
         outcomes = {}
         if first := to_choose(known, specs.values()):  # the others follow from what is chosen

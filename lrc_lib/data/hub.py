@@ -145,11 +145,12 @@ class Articles:
             raise self._unavailable(reason)
         from datasets import load_dataset
 
-        self.first, table = self.done, self.begun = place or (0, None)
+        self.first, table = self.done, _ = place or (0, None)
         try:
             self.table = load_dataset(
                 WIKIPEDIA_DATASET, config, split="train", streaming=True, revision=revision
             )
+            self.begun = table or self.table.state_dict()
             if table:
                 self.table.load_state_dict(table)
         except ValueError as error:

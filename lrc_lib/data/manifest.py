@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lrc_lib.errors import one_line
+
 MANIFEST = "manifest.json"
 PARTIAL, DAMAGED = ".partial", ".damaged"  # suffixes of what is not finished, and of what is broken
 ASIDE = (PARTIAL, DAMAGED)
@@ -155,7 +157,12 @@ def set_aside(folder: Path, why: str) -> None:
         then = f"It is set aside as '{target.name}' and made again when it is needed."
     except OSError as error:
         then = f"It is not used, but cannot be set aside ({error.strerror}): please delete it."
-    print(f"damaged: '{folder}': {why}. {then}", file=sys.stderr, flush=True)
+    say_damaged(f"'{folder}': {why}. {then}")
+
+
+def say_damaged(text: str) -> None:
+    """One line on standard error. It may quote the damaged file."""
+    print(one_line(f"damaged: {text}"), file=sys.stderr, flush=True)
 
 
 def _sha256(path: Path) -> str:

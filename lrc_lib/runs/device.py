@@ -6,6 +6,7 @@ float32 whatever the precision (`lrc_lib.losses`).
 
 import os
 import platform
+import re
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -55,19 +56,40 @@ def default_jobs(device: torch.device) -> int:
     return max(1, min(most, fit))
 
 
+def jobs_now(jobs: int) -> int:
+    """How many of `jobs` runs fit into the memory that is free now, as Linux tells; at least 1."""
+    with suppress(OSError):
+        free = re.search(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text())
+        jobs = min(jobs, int(1024 * int(free[1]) / JOB_BYTES)) if free else jobs
+    return max(1, jobs)
+
+
 def memory() -> float:
     """Bytes of memory here: of the machine or, if that is less, those that its cgroup may take.
 
-    What is free now is not asked: the number of jobs sets their threads, and results must not
-    depend on what else is open.
+    What is free now is not asked, see `jobs_now`: the number of jobs sets their threads, and
+    results must not depend on what else is open.
     """
     sizes = [64e9]  # where the system does not tell
     if hasattr(os, "sysconf"):
         sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # of cgroups version 2 and 1
+    for path in _limits():
         with suppress(OSError, ValueError):  # no such file, or "max"
-            sizes.append(int(Path("/sys/fs/cgroup", name).read_text()))
+            sizes.append(int(path.read_text()))
     return min(sizes)
+
+
+def _limits(root: Path = Path("/")):
+    """The files with the memory limits of this process's cgroup and of all around it.
+
+    Within a container its cgroup is the outermost one; a job of a cluster has one further down.
+    """
+    with suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, kinds, place = line.split(":", 2)
+            name = {"": "memory.max", "memory": "memory.limit_in_bytes"}.get(kinds)  # version 2, 1
+            for folder in (Path(place), *Path(place).parents) if name else ():
+                yield root / "sys/fs/cgroup" / kinds / folder.relative_to("/") / name
 
 
 def check_precision(precision: str, device: torch.device) -> None:

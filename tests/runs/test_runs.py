@@ -267,9 +267,13 @@ def test_a_trimmed_vocabulary_changes_nothing_but_rounding(tiny_spec, out, tmp_p
         assert torch.allclose(ours[name], theirs[name], atol=2e-4), name
 
 
-def test_not_a_number_stops_the_run_and_says_where(tiny_spec, tmp_path):
-    spec = tiny_spec.replace(recipe="finetune", learning_rate=1e30, clip=1e30)
-    with pytest.raises(TrainingError, match=r"not finite at step \d+ .*learning rate"):
+@pytest.mark.parametrize(
+    "change, cause", [(dict(learning_rate=1e30, clip=1e30), "learning rate"),
+                      (dict(recipe="lrc", epsilon=1e30), "epsilon")]
+)  # fmt: skip
+def test_not_a_number_stops_the_run_and_says_where(tiny_spec, tmp_path, change, cause):
+    spec = tiny_spec.replace(**{"recipe": "finetune"} | change)
+    with pytest.raises(TrainingError, match=rf"not finite at step \d+ .*{cause}"):
         run(spec, tmp_path, device="cpu")
     assert find(spec, tmp_path) is None
 
