@@ -17,7 +17,7 @@ from predictions import entry, pack_predictions
 from lrc_lib import RunSpec, paper, run
 from lrc_lib.course.display import plain
 from lrc_lib.data.corpus import places_of
-from lrc_lib.data.rows import TaskData, text_key
+from lrc_lib.data.rows import in_train
 from lrc_lib.data.tasks import GLUE, TASKS
 from lrc_lib.results import glue
 from lrc_lib.results.kept import FOLDER, load_results
@@ -51,7 +51,8 @@ def take(store: Path, folder: Path = FOLDER) -> None:
     specs = {spec.task: spec for spec in scored}
     if not specs:
         raise SystemExit(f"'{store}' holds no finished run of a GLUE task; nothing was written.")
-    rows, counts = glue.entries(runs.values()), {t: in_train(data_of(s)) for t, s in specs.items()}
+    rows, data = glue.entries(runs.values()), {task: data_of(s) for task, s in specs.items()}
+    counts = {task: in_train(of.train, of.dev) for task, of in data.items()}
     head, cells = table(rows)
     learned = {r.id: x for r in runs.values() if (x := excess(r))}
     found = runs.values()
@@ -69,14 +70,6 @@ def take(store: Path, folder: Path = FOLDER) -> None:
         text = text.replace(place, Path(place).name)
     (folder / "glue.json").write_text(text + "\n", encoding="utf-8")
     pack_predictions(store, "glue", folder)
-
-
-def in_train(data: TaskData) -> dict[str, int]:
-    """{dev split: how many of its rows have the texts of a training row}, see `text_key`."""
-    known = {text_key(*row[:2]) for row in data.train}
-    return {
-        split: sum(text_key(*row[:2]) in known for row in rows) for split, rows in data.dev.items()
-    }
 
 
 def excess(run) -> list[float]:

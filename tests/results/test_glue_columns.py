@@ -11,8 +11,6 @@ from conftest import sentences
 
 from lrc_lib import RunSpec, paper, run
 from lrc_lib.cli.verify import verify
-from lrc_lib.data.rows import Row, TaskData
-from lrc_lib.data.tasks import TASKS
 from lrc_lib.errors import InputError
 from lrc_lib.results.predictions import kept_runs
 
@@ -160,9 +158,3 @@ def test_rounded_logits_keep_every_answer():
     assert np.abs(small - (logits - logits[..., :1])).max() < 2e-3
     for kept in (logits[..., :1], np.array([[[1e6, 0.0]]]), np.array([[[np.nan, 0.0]]])):
         assert _small(kept) is kept  # scores, and what float16 cannot hold
-
-
-def test_dev_rows_that_are_training_rows_are_counted_by_their_texts():
-    rows = (Row("A b.", "c", 0), Row("a  B", "C!", 1), Row("a b", "d", 0))
-    data = TaskData(TASKS["rte"], rows[:1], {"dev": rows}, "", "")
-    assert tool.in_train(data) == {"dev": 2}
