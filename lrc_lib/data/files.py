@@ -19,7 +19,7 @@ import json
 import re
 from pathlib import Path
 
-from lrc_lib.data.rows import Row, text_key
+from lrc_lib.data.rows import Row
 from lrc_lib.data.tables import Table, read_lines, read_table, read_toml, to_label
 from lrc_lib.data.tasks import KINDS, TASKS, Task
 from lrc_lib.errors import InputError, unknown
@@ -169,12 +169,7 @@ def read(task: Task, data: str) -> tuple[dict[str, tuple[Row, ...]], str]:
     tables = {split: read_table(path) for split, path in _split_files(folder).items()}
     columns = _columns(tables["train"], _settings(folder))
     splits = {split: _rows(table, task, *columns) for split, table in tables.items()}
-    source = f"Your own files in '{data}'."
-    keys = {split: [text_key(*row[:2]) for row in rows] for split, rows in splits.items()}
-    seen = set(keys.pop("train"))
-    if shared := sum(key in seen for dev in keys.values() for key in dev):
-        source += f" {shared:,} dev row(s) have texts that are also in the training file."
-    return splits, source
+    return splits, f"Your own files in '{data}'."
 
 
 def _rows(table: Table, task: Task, texts: list[str], label: str) -> tuple[Row, ...]:

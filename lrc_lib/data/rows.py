@@ -82,6 +82,12 @@ def text_key(*texts: str | None) -> str:
     return "\n".join(keys if any(keys) else [text or "" for text in texts])
 
 
+def in_train(train: Sequence[Row], dev: dict[str, Sequence[Row]]) -> dict[str, int]:
+    """{dev split: how many of its rows have the texts of a training row}, see `text_key`."""
+    known = {text_key(*row[:2]) for row in train}
+    return {split: sum(text_key(*row[:2]) in known for row in rows) for split, rows in dev.items()}
+
+
 def check_rows(rows: Sequence[Row], task: Task, where: str) -> None:
     """Raises `InputError` unless there are rows and each has the task's texts and label.
 

@@ -90,17 +90,20 @@ class Estimate:
         both = t.ppf(1 - alpha / 2, self.freedom) + t.ppf(POWER, self.freedom)
         return self.error * float(both)
 
-    def seeds_to_find(self, difference: float, alpha: float = 0.05, most: int = 200) -> int | str:
+    def seeds_to_find(
+        self, difference: float, alpha: float = 0.05, power: float = POWER, most: int = 200
+    ) -> int | str:
         """How many seeds find this difference, as `could_find` means it; "never" for over `most`.
 
         The rows' part of the variance stays as it was measured, and the seeds' part is divided by
-        the other number of seeds.
+        the other number of seeds. With alpha=0.1, power=0.9: how many show, in 8 of 10 repetitions,
+        that two equal systems differ by less than this (the 90 % interval then lies within it).
         """
         of_one = self.scores.var(ddof=1)
         of_rows = max(0.0, self.error**2 - of_one / self.seeds)
         count = np.arange(2, most + 1)
         error, freedom = of_parts(of_rows, of_one / count, count, self.n)
-        found = error * (t.ppf(1 - alpha / 2, freedom) + t.ppf(POWER, freedom))
+        found = error * (t.ppf(1 - alpha / 2, freedom) + t.ppf(power, freedom))
         fits = count[found <= difference]
         return int(fits[0]) if len(fits) else "never"
 

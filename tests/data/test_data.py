@@ -7,7 +7,7 @@ import tarfile
 import pytest
 
 from lrc_lib.data import load_task_data, load_texts, reviews
-from lrc_lib.data.rows import Row, check_rows, fingerprint, sample, text_key
+from lrc_lib.data.rows import Row, check_rows, fingerprint, in_train, sample, text_key
 from lrc_lib.data.tasks import TASKS
 from lrc_lib.errors import InputError, UnavailableError
 
@@ -172,3 +172,8 @@ def test_the_real_reviews():
     assert len(data.train) > 8000
     assert 0.45 < sum(r.label for r in data.train) / len(data.train) < 0.55
     assert len(load_texts()[0]) > 20000
+
+
+def test_dev_rows_that_are_training_rows_are_counted_by_their_texts():
+    rows = (Row("A b.", "c", 0), Row("a  B", "C!", 1), Row("a b", "d", 0))
+    assert in_train(rows[:1], {"dev": rows, "other": rows[2:]}) == {"dev": 2, "other": 0}

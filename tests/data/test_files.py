@@ -40,7 +40,7 @@ def test_csv_with_quotes_commas_newlines_and_markup(tmp_path):
     data = load(str(path))
     assert data.train == (Row(HOSTILE, None, 1), Row("two\nlines", None, 0))
     assert data.task.labels == ("neg", "pos") and data.task.title == "shop"
-    assert "2 dev row(s) have texts that are also in the training file" in data.source
+    assert data.source.endswith("Dev rows whose texts are also a training row: dev 2.")
 
 
 def test_tsv_is_not_unquoted_and_jsonl_takes_any_text(tmp_path):

@@ -27,6 +27,7 @@ def test_glue_formats(name, end, tmp_path):
     assert list(data.dev) == list(TASKS[name].dev_splits)
     assert all(rows == data.train for rows in data.dev.values())
     assert "not GLUE's own split" in data.source
+    assert f"also a training row: {list(data.dev)[0]} 3" in data.source
 
 
 STS = "0\tg\tf\ty\to\ts\ts\tA\tB\t"
@@ -143,6 +144,7 @@ def test_hub_rows_at_a_pinned_revision(fake_hub):
     assert repo == "nyu-mll/glue" and len(options["revision"]) == 40
     assert options["allow_patterns"] == ["mrpc/*"] and options["repo_type"] == "dataset"
     assert options["revision"][:8] in data.source
+    assert data.source.endswith("Dev rows whose texts are also a training row: dev 2.")
 
 
 def test_hub_names_of_splits_and_scores(fake_hub):

@@ -11,10 +11,9 @@ from conftest import sentences
 
 from lrc_lib import RunSpec, paper, run
 from lrc_lib.cli.verify import verify
-from lrc_lib.data.rows import Row, TaskData
-from lrc_lib.data.tasks import TASKS
 from lrc_lib.errors import InputError
 from lrc_lib.results.predictions import kept_runs
+from lrc_lib.runs.store import open_run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 import glue as tool  # noqa: E402
@@ -60,6 +59,10 @@ def test_entries_are_the_store_s_runs_with_seeds_share_and_what_differs(kept):
     assert lrc["general"]["tokens_seen"] == general["metrics"]["tokens"] > 0
     assert "not augmented" in lrc["differs"] and lrc["settings"]["epochs"] == 1
     assert results["in_train"] == {"cola": {"dev": 5}}
+    one, curve = lrc["runs"]["0"], results["curves"][lrc["runs"]["0"]]
+    history = open_run(one, kept / "out").history.iloc[curve["step"]]
+    assert curve["perturbed"] == pytest.approx(history["perturbed"], abs=1e-4)
+    assert set(curve["stage"]) == {1, 2} and not any("finetune" in run for run in results["curves"])
 
 
 def test_no_folder_of_this_machine_and_no_text_is_kept(kept, tiny_texts):
@@ -160,9 +163,3 @@ def test_rounded_logits_keep_every_answer():
     assert np.abs(small - (logits - logits[..., :1])).max() < 2e-3
     for kept in (logits[..., :1], np.array([[[1e6, 0.0]]]), np.array([[[np.nan, 0.0]]])):
         assert _small(kept) is kept  # scores, and what float16 cannot hold
-
-
-def test_dev_rows_that_are_training_rows_are_counted_by_their_texts():
-    rows = (Row("A b.", "c", 0), Row("a  B", "C!", 1), Row("a b", "d", 0))
-    data = TaskData(TASKS["rte"], rows[:1], {"dev": rows}, "", "")
-    assert tool.in_train(data) == {"dev": 2}

@@ -155,6 +155,21 @@ def test_p_values_intervals_and_the_smallest_difference_agree():
     assert found.mean() == pytest.approx(0.8, abs=0.03)
 
 
+def test_as_many_seeds_as_named_decide_in_8_of_10_repetitions():
+    e, rng = made(0.0, 2 / 3**0.5), np.random.default_rng(0)  # sd 2 over the seeds
+
+    def ends(count, true, level):
+        scores = true + rng.normal(size=(9000, count)) * e.scores.std(ddof=1)
+        half = t.ppf((1 + level) / 2, count - 1) * scores.std(1, ddof=1) / count**0.5
+        return scores.mean(1) - half, scores.mean(1) + half
+
+    found = ends(e.seeds_to_find(1.0), 1.0, 0.95)[0] > 0
+    low, high = ends(e.seeds_to_find(1.0, 0.1, power=0.9), 0.0, 0.9)
+    for share in (found.mean(), ((low > -1) & (high < 1)).mean()):
+        assert share == pytest.approx(0.8, abs=0.03)
+    assert made(0, 1, 3).seeds_to_find(0.01) == "never"
+
+
 def test_a_forest_has_a_row_per_estimate_and_the_number_of_each_seed():
     e = made(5.0, 2.0)
     (row,) = statistics.forest({"a": e}).itertuples(index=False)
