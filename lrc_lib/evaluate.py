@@ -92,7 +92,8 @@ def collapse(task: Task, logits, labels) -> str:
     """Why these answers show that nothing was learned; "" if they do not.
 
     A model has collapsed if a logit is not finite, if it gives the same answer to every row, or if
-    its primary metric is not above that of the best constant answer.
+    its primary metric is not above that of the best constant answer; for F1 and correlations, whose
+    constants are low, also if it is not above the `chance_level` of its answers.
     """
     if bad := int((~np.isfinite(logits)).any(-1).sum()):
         return f"gives no finite answer to {bad} of {len(labels)} rows"
@@ -100,9 +101,15 @@ def collapse(task: Task, logits, labels) -> str:
         return "gives the same answer to every row"
     score = METRICS[task.primary](labels, decide(task, logits))
     constant = constant_metrics(task, labels)[task.primary]
-    if score > constant:
-        return ""
-    return f"has {task.primary} {score:.3f}, not above the best constant answer's {constant:.3f}"
+    if score <= constant:
+        return (
+            f"has {task.primary} {score:.3f}, not above the best constant answer's {constant:.3f}"
+        )
+    if task.primary != "accuracy" and score <= (chance := chance_level(task, logits, labels)):
+        return (
+            f"has {task.primary} {score:.3f}, not above {chance:.3f} of its answers in random order"
+        )
+    return ""
 
 
 def _inputs(encoded: Encoded, rows, device) -> dict:

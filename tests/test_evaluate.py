@@ -135,6 +135,12 @@ def test_a_collapsed_model_is_recognised():
     assert "no finite answer to 1 of 40" in evaluate.collapse(task, broken, labels)
     assert "the same answer" in evaluate.collapse(task, one_hot(0 * labels, 2), labels)
     assert "accuracy 0.000, not above" in evaluate.collapse(task, one_hot(1 - labels, 2), labels)
+    truth = np.linspace(-1, 1, 40)
+    noise = np.abs(truth) - np.abs(truth).mean()  # uncorrelated with the truth
+    for mix, why in ((0.05, "of its answers in random order"), (2.0, "")):
+        guesses = (noise + mix * truth)[:, None]
+        assert why in (found := evaluate.collapse(get_task("sts-b"), guesses, truth))
+        assert bool(found) == bool(why)
 
 
 def test_the_check_passes_a_good_teacher_and_stops_a_guessing_or_misnumbered_one():
