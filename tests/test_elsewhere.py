@@ -12,7 +12,6 @@ import yaml
 
 from lrc_lib.course.notebook import NOTEBOOKS, ROOT
 
-
 THREE_FOLDS = ("00_start_here", "03_in_eighty_lines")  # their installer is a cell of its own
 
 
