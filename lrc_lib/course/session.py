@@ -41,6 +41,7 @@ table.lrc{border-collapse:collapse;margin:.5em 0}
 table.lrc caption{text-align:left;font-weight:600;padding:.3em 0}
 table.lrc th,table.lrc td{padding:.25em .7em;text-align:right;border-bottom:1px solid #8884}
 table.lrc th[scope=row]{text-align:left;font-weight:500}
+table.lrc .words{text-align:left}
 </style>"""
 
 
