@@ -8,10 +8,12 @@ import io
 import os
 import re
 import time
+from functools import partial
 from pathlib import Path
 
 import matplotlib
 import torch
+from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib import pyplot
 
@@ -20,6 +22,8 @@ from lrc_lib.course.notebook import (
     NOTEBOOKS,
     SCHEMA,
     SHORTEST_ALT,
+    cell_of,
+    notebook_path,
     output_root,
     publish,
     write_json,
@@ -227,4 +231,13 @@ def start(name, profile="laptop", tasks="", data="", device="auto", seeds=0, out
     parameters = {"profile": profile, "tasks": chosen.tasks, "data": data}
     parameters |= {"seeds": chosen.seeds, "first_seed": chosen.first_seed}
     parameters |= {"settings": chosen.settings}
+    if shell := get_ipython():
+        shell.set_custom_exc((NameError,), partial(_skipped, notebook_path(name)))
     return Session(NOTEBOOKS[name], chosen, device, output_root(out), parameters)
+
+
+def _skipped(notebook, shell, kind, error, trace, tb_offset=None):
+    """Shows a NameError, and which cell of the notebook a reader has to run first."""
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+    if said := cell_of(error.name or "", notebook):
+        print(said)
