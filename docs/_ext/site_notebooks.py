@@ -14,10 +14,10 @@ from lrc_lib.course.notebook import NOTEBOOKS
 from lrc_lib.course.session import STYLE
 
 FOLDED = {  # tag of a cell whose code is folded: the title of the fold
-    "parameters": "Settings",
+    "parameters": "Settings, and the installer for Colab",
     "injected-parameters": "Settings of this run",
     "install": "Installs the kit where it is missing",
-    "setup": "Imports",
+    "setup": "Imports, and the start of the session",
 }
 INSTEAD = {  # tag of a cell whose output needs a reader who runs it: what stands in its place
     "interactive": "Sliders: open the notebook in JupyterLab. The figure above shows positions.",

@@ -1,6 +1,7 @@
 """Tables and values made safe to show in HTML and to store as JSON."""
 
 import html
+import re
 
 from lrc_lib.data.text import visible
 
@@ -13,7 +14,8 @@ def escaped(text) -> str:
 def table_html(columns, rows, caption: str, note: str = "") -> str:
     """An HTML table: every cell is escaped; the first cell of a row is its header.
 
-    Missing values are empty cells, floats have four significant digits.
+    Missing values are empty cells, floats have four significant digits. Cells of columns of words
+    have the class `words`; the others are numbers, with an interval or a unit perhaps.
 
     Args:
         columns: names.
@@ -26,10 +28,17 @@ def table_html(columns, rows, caption: str, note: str = "") -> str:
             return ""
         return f"{value:.4g}" if isinstance(value, float) else escaped(value)
 
-    head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in columns)
+    def is_word(value) -> bool:
+        return isinstance(value, str) and not re.match(r"([+-]?\d.{,39})?$", value)
+
+    kinds = [' class="words"' * any(map(is_word, values)) for values in zip(*rows, strict=True)]
+    kinds = kinds or [""] * len(columns)
+    heads = zip(kinds, columns, strict=True)
+    head = "".join(f'<th scope="col"{kind}>{escaped(name)}</th>' for kind, name in heads)
     body = []
     for first, *rest in rows:
-        cells = "".join(f"<td>{cell(value)}</td>" for value in rest)
+        pairs = zip(kinds[1:], rest, strict=True)
+        cells = "".join(f"<td{kind}>{cell(value)}</td>" for kind, value in pairs)
         body.append(f'<tr><th scope="row">{cell(first)}</th>{cells}</tr>')
     below = f"<p><small>{note}</small></p>" if note else ""
     return (

@@ -3,8 +3,10 @@
 Nothing heavy is imported here, so that `--list` answers at once.
 """
 
+import ast
 import json
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -144,6 +146,22 @@ def code_lines(path: Path, tag: str) -> int:
     chosen = ("".join(c["source"]) for c in cells if tag in c["metadata"].get("tags", []))
     lines = [line.strip() for line in "\n".join(chosen).splitlines()]
     return sum(bool(line) and not line.startswith(("#", "import ", "from ")) for line in lines)
+
+
+def cell_of(name: str, path: Path) -> str:
+    """Which cell of a notebook defines the variable or function `name`, in words; "" for none."""
+    heading, cells = "", json.loads(path.read_text(encoding="utf-8"))["cells"]
+    for cell in cells:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            heading = (re.findall(r"^#+ (.+)$", source, flags=re.M) or [heading])[-1]
+            continue
+        for node in ast.walk(ast.parse(source)):
+            stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            if (node.id if stored else getattr(node, "name", None)) == name:
+                first = source.splitlines()[0]
+                return f"'{name}' comes from the cell '{first}' under \"{heading}\": run it first."
+    return ""
 
 
 def output_root(out="") -> Path:

@@ -8,10 +8,12 @@ import io
 import os
 import re
 import time
+from functools import partial
 from pathlib import Path
 
 import matplotlib
 import torch
+from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib import pyplot
 
@@ -20,6 +22,8 @@ from lrc_lib.course.notebook import (
     NOTEBOOKS,
     SCHEMA,
     SHORTEST_ALT,
+    cell_of,
+    notebook_path,
     output_root,
     publish,
     write_json,
@@ -41,6 +45,7 @@ table.lrc{border-collapse:collapse;margin:.5em 0}
 table.lrc caption{text-align:left;font-weight:600;padding:.3em 0}
 table.lrc th,table.lrc td{padding:.25em .7em;text-align:right;border-bottom:1px solid #8884}
 table.lrc th[scope=row]{text-align:left;font-weight:500}
+table.lrc .words{text-align:left}
 </style>"""
 
 
@@ -226,4 +231,13 @@ def start(name, profile="laptop", tasks="", data="", device="auto", seeds=0, out
     parameters = {"profile": profile, "tasks": chosen.tasks, "data": data}
     parameters |= {"seeds": chosen.seeds, "first_seed": chosen.first_seed}
     parameters |= {"settings": chosen.settings}
+    if shell := get_ipython():
+        shell.set_custom_exc((NameError,), partial(_skipped, notebook_path(name)))
     return Session(NOTEBOOKS[name], chosen, device, output_root(out), parameters)
+
+
+def _skipped(notebook, shell, kind, error, trace, tb_offset=None):
+    """Shows a NameError, and which cell of the notebook a reader has to run first."""
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+    if said := cell_of(error.name or "", notebook):
+        print(said)

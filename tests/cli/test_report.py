@@ -211,6 +211,9 @@ def test_tables_have_row_headers_and_empty_cells_for_what_is_missing():
     made = table_html(["task", "score"], [["rte", 0.123456], ["<b>", float("nan")]], "c")
     assert '<th scope="row">rte</th><td>0.1235</td>' in made
     assert '<th scope="row">&lt;b&gt;</th><td></td>' in made
+    made = table_html(["a", "b", "c"], [["x", "+0.5 (-1 to 2)", 1], ["y", None, "undecided"]], "c")
+    assert '<td>+0.5 (-1 to 2)</td><td class="words">1</td>' in made
+    assert table_html(["a"], [], "c").count("<th") == 2  # of the head, and its only column
 
 
 def test_plain_makes_everything_json():

@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from lrc_lib.cli.report import write as write_report
 from lrc_lib.course import notebook
@@ -222,3 +224,21 @@ def test_a_notebook_is_found_in_the_repository_or_in_the_installed_package(tmp_p
     assert notebook.notebook_path(NAME) == notebook.PACKAGE / "_notebooks" / f"{NAME}.ipynb"
     monkeypatch.chdir(tmp_path)
     assert notebook.output_root() == tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("boundary", 'the cell \'lrc = session.run("lrc")\' under "3 Two stages": run it first.'),
+        ("ece", "the cell 'def ece("),
+        ("no_such_name", ""),
+    ],
+)
+def test_a_reader_who_skipped_a_cell_is_told_which_one(name, said, capsys):
+    shell = InteractiveShell()
+    path = notebook.notebook_path("04_two_stage_distillation")
+    shell.set_custom_exc((NameError,), partial(session_module._skipped, path))
+    result = shell.run_cell(name)
+    printed = capsys.readouterr().out
+    assert result.error_in_exec and "NameError" in printed
+    assert (said in printed) if said else "comes from" not in printed
