@@ -12,17 +12,15 @@ import yaml
 
 from lrc_lib.course.notebook import NOTEBOOKS, ROOT
 
-THREE_FOLDS = ("00_start_here", "03_in_eighty_lines")  # their installer is a cell of its own
 
-
-def install_cell(name="01_cos_nce_geometry") -> str:
+def install_cell(name="00_start_here") -> str:
     cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
     code = [cell for cell in cells if cell.cell_type == "code"]
     assert code[0].metadata["tags"] == ["parameters"]
     return code[0].source.partition("PROFILE = ")[0]
 
 
-@pytest.mark.parametrize("name", [name for name in NOTEBOOKS if name not in THREE_FOLDS])
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_the_install_cell_comes_first_and_is_the_same_in_all(name):
     assert install_cell(name) == install_cell()
 

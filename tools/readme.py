@@ -1,8 +1,9 @@
 """Takes results into the repository and writes the measured tables of README.md and docs/.
 
 `python tools/readme.py laptop OUT` copies OUT/results.json to results/laptop.json, and a small copy
-of one figure of each notebook (not of smoke); without arguments only the tables and the picture of the claims are
-written. Nobody types a number there: a test fails when a page and the results differ.
+of one figure of each notebook (not of smoke); without arguments only the tables and the picture of
+the claims are written. Nobody types a number there: a test fails when a page and the results
+differ.
 """
 
 import html
@@ -157,12 +158,12 @@ def answer_line() -> str:
             if notebook["name"] == ANSWERS:
                 about = NOTEBOOKS[ANSWERS]
                 answer = notebook["result"]["numbers"]["answer"]
-                made = kept_table(name, "08", "verdict")
-                seeds = sorted({int(n) for n in re.findall(r"(\d+) seeds", str(made["rows"]))})
+                rows = str(kept_table(name, "08", "verdict")["rows"])
+                seeds = sorted({int(n) for n in re.findall(r"(\d+) seeds", rows)})
                 return (
                     f"**{about.question}** {answer} Profile `{name}`, "
-                    f"{' or '.join(map(str, seeds))} seeds; [notebook 08](notebooks/{ANSWERS}.ipynb) "
-                    "holds the predictions, which were written down before the runs."
+                    f"{' or '.join(map(str, seeds))} seeds. The predictions in "
+                    f"[notebook 08](notebooks/{ANSWERS}.ipynb) were written down before the runs."
                 )
     return NOT_MEASURED.format(STUDY)
 

@@ -16,7 +16,6 @@ from lrc_lib.course.session import STYLE
 FOLDED = {  # tag of a cell whose code is folded: the title of the fold
     "parameters": "Settings, and the installer for Colab",
     "injected-parameters": "Settings of this run",
-    "install": "Installs the kit where it is missing",
     "setup": "Imports, and the start of the session",
 }
 INSTEAD = {  # tag of a cell whose output needs a reader who runs it: what stands in its place

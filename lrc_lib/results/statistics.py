@@ -125,8 +125,9 @@ class Estimate:
         return text + f" that share {' and '.join(self.shared)}" * bool(self.shared)
 
     def fallen(self) -> str:
-        """For example "collapsed: lrc (2 runs)"; "" if no run has collapsed."""
-        runs = Counter(recipe for recipe, _ in {(r, s) for r, s, _ in sorted(self.collapsed)})
+        """For example "collapsed: LRC-BERT (2 runs)"; "" if no run has collapsed."""
+        found = {(r, s) for r, s, _ in self.collapsed}
+        runs = Counter(RECIPES[r].title if r in RECIPES else r for r, _ in found)
         systems = (f"{name} ({n} run{'s' if n > 1 else ''})" for name, n in sorted(runs.items()))
         return f"collapsed: {', '.join(systems)}" * bool(runs)
 

@@ -25,13 +25,11 @@ PARAMETERS = {
     "OUT": "",
     "SETTINGS": "",
 }
-TAGS = {"parameters", "install", "setup", "interactive", "exercise", "check", "method"}
-PLUMBING = {"parameters", "install", "setup"}  # folded
-THREE_FOLDS = ("00_start_here", "03_in_eighty_lines")  # their installer is a cell of its own
+TAGS = {"parameters", "setup", "interactive", "exercise", "check", "method"}
+PLUMBING = {"parameters", "setup"}  # folded
 LONGEST, MEDIAN = 25, 10  # lines of code in a cell
 MOST_MINUTES = 60  # of reading
 REPORTS = r"(session\.(figure|table|finding|note)|print)$"
-TEXT = re.compile(r"""\s*((alt=|caption=|note=)?[rf]{0,2}["'].*|[][(){},]*)""")
 
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
@@ -122,11 +120,10 @@ def test_plumbing_is_folded_after_the_question(path):
     They are two cells: papermill puts its values between them, so that `start` gets those.
     """
     tagged = [PLUMBING & set(cell.metadata.get("tags", [])) for cell in read(path).cells]
-    first, folds = tagged.index({"parameters"}), [tag for tag in tagged if tag]
-    install = [{"install"}] * (path.stem in THREE_FOLDS)
-    assert first <= 2 and folds == [{"parameters"}, *install, {"setup"}]
-    assert tagged[first : first + len(folds)] == folds
-    for cell in read(path).cells[first : first + len(folds)]:
+    first = tagged.index({"parameters"})
+    assert first <= 2 and [tag for tag in tagged if tag] == [{"parameters"}, {"setup"}]
+    assert tagged[first + 1] == {"setup"}
+    for cell in read(path).cells[first : first + 2]:
         assert cell.metadata["jupyter"] == {"source_hidden": True}
 
 
@@ -181,9 +178,8 @@ def test_starts_under_its_own_name_with_every_parameter_and_finishes_once(path):
 
 @each_notebook
 def test_code_cells_are_short(path):
-    """Lines that hold only text (alt texts, findings) or brackets do not count for the median."""
     sources = [cell.source.splitlines() for cell in cells(path, "code")]
-    counted = [sum(not TEXT.fullmatch(line) for line in lines) for lines in sources]
+    counted = [sum(bool(line.strip()) for line in lines) for lines in sources]
     assert max(map(len, sources)) <= LONGEST
     assert statistics.median(counted) <= MEDIAN
     assert max(len(line) for line in code(path).splitlines()) <= 100

@@ -89,7 +89,7 @@ def test_a_collapsed_run_is_named():
     mixed = of(good, bad)
     ((recipe, seed, why),) = mixed.collapsed
     assert (recipe, seed) == ("finetune", 1) and why.startswith("has accuracy 0.")
-    assert mixed.text().endswith(", collapsed: finetune (1 run))")
+    assert mixed.text().endswith(", collapsed: fine-tuned student (1 run))")
     assert of(good).fallen() == ""
     assert (of(good, good) - mixed).collapsed == mixed.collapsed and not of(good).collapsed
 

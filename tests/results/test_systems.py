@@ -193,7 +193,8 @@ def test_a_collapsed_system_gets_no_verdict():
     good, bad = (estimate(r, task, "matched") for r in (runs[:2], runs[2:]))
     claim = claims_module.measured("c", "", good - bad, "here")
     (judged,) = judge([claim])
-    assert judged.verdict == "not tested here" and judged.reason == "collapsed: finetune (1 run)"
+    assert judged.verdict == "not tested here"
+    assert judged.reason == "collapsed: fine-tuned student (1 run)"
     assert judged.reason in judged.ours
 
 
