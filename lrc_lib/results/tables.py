@@ -47,7 +47,8 @@ def seeds_needed(judged: Iterable[Claim]) -> list[list]:
         effect = claim.effect and e.seeds_to_find(abs(claim.effect), alpha)
         spread = round(e.scores.std(ddof=1), 2)
         one = e.seeds_to_find(1, alpha)
-        rows.append([claim.claim, claim.effect, spread, e.basis(), effect, one])
+        papers = claim.effect and round(claim.effect, 1)
+        rows.append([claim.claim, papers, spread, e.basis(), effect, one])
     return rows
 
 
