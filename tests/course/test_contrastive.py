@@ -10,7 +10,7 @@ from lrc_lib.results.claims import VERDICTS
 def test_the_answer_is_one_sentence_for_all_verdicts():
     cells = json.loads(notebook_path("08_is_it_contrastive").read_text(encoding="utf-8"))["cells"]
     (source,) = ("".join(c["source"]) for c in cells if "def answer" in "".join(c["source"]))
-    exec(source, space := {})
+    exec(source, space := {"margin": 1})
     assert sorted(space["ORDER"]) == sorted(VERDICTS)
     said = {}
     for words in itertools.product(VERDICTS, repeat=4):
