@@ -335,9 +335,9 @@ def fit_teacher(spec: RunSpec, out: Path) -> RunResult:
     """The run that fine-tuned this run's teacher, if it passed its check.
 
     Raises:
-        InputError: it did not pass (with the reason).
+        InputError: it did not pass (with the reason), or it is not in the store.
     """
-    fine_tuned = find(spec.teacher_spec(), out)
+    fine_tuned = _kept(spec.teacher_spec(), out)
     check = fine_tuned.metrics["check"]
     if not check["passed"]:
         raise InputError(
@@ -345,6 +345,16 @@ def fit_teacher(spec: RunSpec, out: Path) -> RunResult:
             f"{check['reason']} Give another --set teacher=, more teacher_epochs or more rows."
         )
     return fine_tuned
+
+
+def _kept(spec: RunSpec, out: Path) -> RunResult:
+    """A run that another one depends on. It was there or was made; it may be lost since."""
+    if result := find(spec, out):
+        return result
+    raise InputError(
+        f"The run '{spec.run_id()}' is not in the store '{out}', or cannot be read any more. The "
+        "same command makes it again."
+    )
 
 
 def taught_by(model, spec: RunSpec, net: Net, rows, device, cache: Path, budget_gb: float):
@@ -364,7 +374,7 @@ def start_from(spec: RunSpec, net: Net, out: Path) -> RunResult | None:
     """Give a student and its W the weights of the run that it starts from, if there is one."""
     if spec.start_spec() is None:
         return None
-    start = find(spec.start_spec(), out)
+    start = _kept(spec.start_spec(), out)
     weights = {k: v for k, v in start.student().state_dict().items() if "classifier" not in k}
     missing = net.model.load_state_dict(weights, strict=False).missing_keys
     assert all("classifier" in name for name in missing), missing

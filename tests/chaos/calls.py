@@ -41,7 +41,7 @@ def commands(lab: Lab, least: int, deadline: float) -> dict:
         "merge": (lab.fresh, lambda out: call("merge", store, "--into", out / "all"), content),
         "pack": (
             lab.fresh,
-            lambda out: call("pack", run, "--runs", store, "--out", out / "made.zip"),
+            lambda out: pack(run, store, out / "made.zip"),
             left_by_pack,
         ),
         "packing": (lambda: lab.fresh("steps-1"), lambda out: lab.work(out, 1), content),
@@ -82,6 +82,12 @@ def calls(lab: Lab, least: int, deadline: float) -> dict:
 def call(*words) -> None:
     """A command in this process."""
     assert main([str(word) for word in words]) == 0
+
+
+def pack(run: str, store: Path, zip_file: Path) -> None:
+    """`pack`, which does not write over a zip: one that a killed call finished is deleted."""
+    zip_file.unlink(missing_ok=True)
+    call("pack", run, "--runs", store, "--out", zip_file)
 
 
 def reproduce(out: Path) -> subprocess.Popen:

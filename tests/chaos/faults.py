@@ -423,7 +423,12 @@ def long_process(lab: Lab, least: int, deadline: float) -> dict:
             "runs": len(seen),
             "problems": [f"ends with {code}: {lab.said()[-300:]}"] * (code != 0),
         }
-    warm, last = seen[len(seen) // 4], seen[-1]
+    # transformers loads weights in threads that may outlive a run for a moment: the fewest count
+    quarter = len(seen) // 4
+    warm, last = (
+        [of[-1][0], *(min(numbers) for numbers in zip(*(row[1:] for row in of), strict=True))]
+        for of in (seen[: quarter + 1], seen[-quarter:])
+    )
     growth = last[0] / warm[0] - 1
     facts = {"runs": len(seen), "memory_mb": [warm[0] / 1024, last[0] / 1024], "growth": growth}
     facts |= {"threads": [warm[1], last[1]], "handles": [warm[2], last[2]]}

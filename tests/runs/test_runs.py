@@ -15,6 +15,7 @@ from lrc_lib.errors import InputError, TrainingError, UnavailableError
 from lrc_lib.models import load_tokenizer
 from lrc_lib.runs import run as run_module
 from lrc_lib.runs.device import has_bf16
+from lrc_lib.runs.run import fit_teacher
 from lrc_lib.runs.store import find
 
 
@@ -276,6 +277,11 @@ def test_not_a_number_stops_the_run_and_says_where(tiny_spec, tmp_path, change, 
     with pytest.raises(TrainingError, match=rf"not finite at step \d+ .*{cause}"):
         run(spec, tmp_path, device="cpu")
     assert find(spec, tmp_path) is None
+
+
+def test_a_teacher_that_is_lost_is_one_sentence(tiny_spec, tmp_path):
+    with pytest.raises(InputError, match="is not in the store .* makes it again"):
+        fit_teacher(tiny_spec, tmp_path)
 
 
 def test_unfit_teacher_refuses_to_teach(tiny_spec, tmp_path):
