@@ -36,7 +36,7 @@ from lrc_lib.schedule import RECIPES, Recipe, boundary_step
 
 SIZES = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
 BERT_BASE = (12, 768, 3072, 30522)
-NOTEBOOK_MINUTES = 0.6  # that one core takes to execute a notebook, measured with all runs there
+NOTEBOOK_MINUTES = 0.25  # that one core takes to execute a notebook, measured with all runs there
 # Fields in which runs of equal cost differ; with pairs, the length of rows differs a little too.
 ALIKE = dict(seed=0, teacher_seed=0, general_seed=0, learning_rate=RunSpec.learning_rate)
 LAYERS_ONLY = Recipe("", "", stage1=(0, 0, 0), stage2=(1, 0, 0), perturb=False)
