@@ -162,8 +162,8 @@ def answer_line() -> str:
                 seeds = sorted({int(n) for n in re.findall(r"(\d+) seeds", rows)})
                 return (
                     f"**{about.question}** {answer} Profile `{name}`, "
-                    f"{' or '.join(map(str, seeds))} seeds. The predictions in "
-                    f"[notebook 08](notebooks/{ANSWERS}.ipynb) were written down before the runs."
+                    f"{' or '.join(map(str, seeds))} seeds; "
+                    f"the predictions in [notebook 08](notebooks/{ANSWERS}.ipynb) came first."
                 )
     return NOT_MEASURED.format(STUDY)
 
