@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import sentences
 
-from benchmarks import loops
+from benchmarks import loops, where
 from benchmarks.loops import LRC, SAVINGS, ours
 from benchmarks.measure import count_flops, slope, spread, write
 from benchmarks.reference import PlainLrc, Savings, all_pairs_cos_nce
@@ -107,6 +107,13 @@ def test_a_table_has_a_line_for_each_task_and_their_mean(works):
     assert ratios["plain fp32 / ours fp32"]["times_faster"]["median"] > 0
     (worth,) = (line for line in lines if "saving" in line and line["task"] == MEAN)
     assert worth["on_the_ladder"]["median"] > -1 and "left_out_of_ours" in worth
+
+
+def test_where_the_time_of_a_step_goes(work):
+    (line,) = where.measure({"pairs": work}, ["fp32"])
+    assert sum(line["shares"].values()) == pytest.approx(1)
+    assert all(line["shares"][kind] > 0 for kind in (*where.KINDS, "the rest"))
+    assert 0 < line["matrix_gflops"] < 2 * line["gemm_gflops"]
 
 
 def test_an_unknown_line_is_named(works):

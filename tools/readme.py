@@ -306,11 +306,11 @@ def step_table() -> str:
         "TextBrewer has no COS-NCE and no perturbation: its rows are to be compared with the last "
         "one. Tables before this one mixed two tasks in a batch and flattered this kit: single "
         "sentences were padded to the longest pair, and length buckets looked like a factor of "
-        f"2.\n\n{_savings()}{_precision()}A table's {len(table['recipes'])} recipes together, "
-        f"as `reproduce.py` trains them, took {table['as one']['ratio']:.2f} of the time of as "
-        f"many commands one after the other ({together:.1f} and {apart:.1f} min; "
-        f"{table_head['made']['cores']} cores, a store that holds teacher, cache and general "
-        "distillation)."
+        f"2.\n\n{_where()}{_savings()}{_precision()}"
+        f"A table's {len(table['recipes'])} recipes together, as `reproduce.py` trains them, took "
+        f"{table['as one']['ratio']:.2f} of the time of as many commands one after the other "
+        f"({together:.1f} and {apart:.1f} min; {table_head['made']['cores']} cores, a store that "
+        "holds teacher, cache and general distillation)."
     )
 
 
@@ -334,6 +334,24 @@ def _ratios(lines, key: str) -> str:
             said.append(f"{times['median']:.1f} ({times['low']:.1f} to {times['high']:.1f}) {how}")
             than = LOOPS[other]
     return f"than {than}: {', '.join(said)}" if said else ""
+
+
+def _where() -> str:
+    """Where a step's time goes, in percent, or nothing where that was not measured."""
+    if not (FOLDER / "benchmarks" / "where-cpu.jsonl").exists():
+        return ""
+    _, *lines = _benchmark("where-cpu")
+    head = [f"{line['task']}, {line['precision']}" for line in lines]
+    rows = [[kind, *(f"{line['shares'][kind]:.0%}" for line in lines)]
+            for kind in lines[0]["shares"]]  # fmt: skip
+    rows.append(
+        ["matrix products, GFLOP/s (the machine's own)"]
+        + [f"{line['matrix_gflops']:.0f} ({line['gemm_gflops']:.0f})" for line in lines]
+    )
+    return (
+        f"{_table(['where the time of an LRC step goes', *head], rows)}\n\nMeasured by "
+        "`torch.profiler` (`python -m benchmarks.where`), which adds to the rest.\n\n"
+    )
 
 
 def _savings() -> str:
