@@ -11,6 +11,17 @@ import torch
 
 torch.set_num_threads(1)
 
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+def pytest_collection_modifyitems(config, items):
+    """Of several processes (`.ci/run`) one gets all tests of a file, and one all tests that read
+    the smoke run, so that fixtures are made once."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            group = "smoke" if "smoke" in item.fixturenames else str(item.path)
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
 GOOD = "fine bright warm clever lovely".split()
 BAD = "dull grey cold stupid awful".split()
 FILLER = "the a film story actor scene plot with and was is very quite one two".split()

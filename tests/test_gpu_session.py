@@ -39,6 +39,7 @@ def session(tmp_path, monkeypatch):
     path = [str(tmp_path), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     for name, value in (("PYTHONPATH", os.pathsep.join(path)), ("LRC_OFFLINE", "1")):
         monkeypatch.setenv(name, value)
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # one of its parts is pytest
     monkeypatch.chdir(ROOT)
 
     def run(*options):
