@@ -535,7 +535,7 @@ READERS = {  # the test that feeds a function hostile input, or why none does: t
     "test_records_of_files_that_are_written_in_parts": "resumable._begun",
     "test_configs_of_teachers": "models.local_config",
     "it reads files of the kit": "commands.show_list edition.make_edition edition.quiz "
-    "child.parameter_names notebook.code_lines glue_dir._read_formats",
+    "child.parameter_names notebook.code_lines notebook.cell_of glue_dir._read_formats",
     "it reads what this process has made": "report._run packing.tokenizer_key predictions.entry "
     "store.publish store._has_every_step card.model_card",
     "a hash is checked first, see tests/chaos": "wiki.read_texts packing._read teacher.__init__ "
