@@ -153,19 +153,16 @@ def result_table() -> str:
 
 def answer_line() -> str:
     """Notebook 08's question and its answer, from the first profile that was measured."""
-    for name in MEASURED:
-        for notebook in load_results(name).get("notebooks", ()):
-            if notebook["name"] == ANSWERS:
-                about = NOTEBOOKS[ANSWERS]
-                answer = notebook["result"]["numbers"]["answer"]
-                rows = str(kept_table(name, "08", "verdict")["rows"])
-                seeds = sorted({int(n) for n in re.findall(r"(\d+) seeds", rows)})
-                return (
-                    f"**{about.question}** {answer} Profile `{name}`, "
-                    f"{' or '.join(map(str, seeds))} seeds; "
-                    f"the predictions in [notebook 08](notebooks/{ANSWERS}.ipynb) came first."
-                )
-    return NOT_MEASURED.format(STUDY)
+    name, made = _measured("08", "verdict")
+    if not made:
+        return NOT_MEASURED.format(STUDY)
+    (record,) = (n["result"] for n in load_results(name)["notebooks"] if n["name"] == ANSWERS)
+    seeds = sorted({int(n) for n in re.findall(r"(\d+) seeds", str(made["rows"]))})
+    return (
+        f"**{record['question']}** {record['numbers']['answer']} Profile `{name}`, "
+        f"{' or '.join(map(str, seeds))} seeds; the predictions in "
+        f"[notebook 08](notebooks/{ANSWERS}.ipynb) came first."
+    )
 
 
 def drawn(claims: list[dict]) -> str:
@@ -182,7 +179,7 @@ def time_line() -> str:
     """What the default profile took, in one sentence."""
     results = load_results("laptop")
     return (
-        f"On {_machine(results)} this took **{results['seconds'] / 60:.0f} minutes**: "
+        f"On {_machine(results)} `reproduce.py` took **{results['seconds'] / 60:.1f} minutes**: "
         f"{len(results['runs'])} training runs, {len(results['notebooks'])} notebooks."
     )
 

@@ -53,8 +53,8 @@ def reproduce(options, notebooks, out: Path, device, jobs: int) -> int:
         def train(specs):
             left = to_train(specs.values(), out).items()
             works = [(spec.name, cost.student + cost.teacher) for spec, cost in left]
-            screen.forecast = Forecast(works, len(notebooks), jobs)
             at_once = options.jobs or jobs_now(jobs)
+            screen.forecast = Forecast(works, len(notebooks), at_once)
             return pool.train_all(specs, out, str(device), jobs, screen, at_once)
 
         outcomes = {}
