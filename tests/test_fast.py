@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import os
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -365,9 +366,9 @@ def test_memory_is_the_machine_s_or_that_of_a_cgroup_around(monkeypatch, own, fi
 
 
 def test_fewer_runs_at_once_where_little_memory_is_free(monkeypatch):
-    for free, jobs in ((1 << 20, 1), (6 << 20, 2), (64 << 20, 4)):  # in kB
-        said = f"MemTotal: 99999999 kB\nMemAvailable:   {free} kB\n"
-        monkeypatch.setattr(device.Path, "read_text", lambda path, said=said: said)
+    for free, jobs in ((1, 1), (6, 2), (64, 4)):
+        told = SimpleNamespace(available=free << 30)
+        monkeypatch.setattr(device.psutil, "virtual_memory", lambda told=told: told)
         assert device.jobs_now(4) == jobs
 
 

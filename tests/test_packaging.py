@@ -26,6 +26,7 @@ BROUGHT = {  # packages that a declared one brings
     "joblib": "scikit-learn",
     "nbformat": "papermill",
     "platformdirs": "papermill",
+    "psutil": "jupyterlab",
     "tokenizers": "transformers",
 }
 INSTALL = "python -m pip install -c constraints.txt -e . && python reproduce.py"

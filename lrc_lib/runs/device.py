@@ -4,12 +4,11 @@ Only the precision changes a result (by rounding), so only it is part of a run's
 float32 whatever the precision (`lrc_lib.losses`).
 """
 
-import os
 import platform
-import re
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+import psutil
 import torch
 from joblib import cpu_count
 
@@ -57,22 +56,17 @@ def default_jobs(device: torch.device) -> int:
 
 
 def jobs_now(jobs: int) -> int:
-    """How many of `jobs` runs fit into the memory that is free now, as Linux tells; at least 1."""
-    with suppress(OSError):
-        free = re.search(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text())
-        jobs = min(jobs, int(1024 * int(free[1]) / JOB_BYTES)) if free else jobs
-    return max(1, jobs)
+    """How many of `jobs` runs fit into the memory that is free now; at least 1."""
+    return max(1, min(jobs, int(psutil.virtual_memory().available / JOB_BYTES)))
 
 
 def memory() -> float:
     """Bytes of memory here: of the machine or, if that is less, those that its cgroup may take.
 
-    What is free now is not asked, see `jobs_now`: the number of jobs sets their threads, and
+    What is free now is not asked here, see `jobs_now`: the number of jobs sets their threads, and
     results must not depend on what else is open.
     """
-    sizes = [64e9]  # where the system does not tell
-    if hasattr(os, "sysconf"):
-        sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    sizes = [psutil.virtual_memory().total]
     for path in _limits():
         with suppress(OSError, ValueError):  # no such file, or "max"
             sizes.append(int(path.read_text()))
