@@ -5,6 +5,7 @@ runs in OUT/runs; `python tools/glue.py train TASK RECIPE --glue-dir DIR` trains
 table into out/, with the settings of the other cells.
 """
 
+import dataclasses
 import json
 import sys
 from argparse import ArgumentParser
@@ -16,9 +17,11 @@ from predictions import entry, pack_predictions
 
 from lrc_lib import RunSpec, paper, run
 from lrc_lib.course.display import plain
+from lrc_lib.data.batches import collate, encode
 from lrc_lib.data.corpus import places_of
 from lrc_lib.data.rows import in_train
 from lrc_lib.data.tasks import GLUE, TASKS
+from lrc_lib.models import backbone, model_inputs
 from lrc_lib.results import glue
 from lrc_lib.results.kept import FOLDER, load_results
 from lrc_lib.results.statistics import estimate
@@ -57,13 +60,20 @@ def take(store: Path, folder: Path = FOLDER) -> None:
     head, cells = table(rows)
     shown = {run for row in rows for run in row["runs"].values()}
     learned = {r.id: x for r in runs.values() if (x := excess(r))}
+    heads = {r.id: x for r in runs.values() if r.id in shown and (x := head_gradient(r))}
     found = runs.values()
-    said = (*notes(rows, counts, learned), against_control(found), choices(found), empty(rows))
+    said = (
+        *notes(rows, counts, learned, heads),
+        against_control(found),
+        choices(found),
+        empty(rows),
+    )
     said = [note for note in said if note]
     results = {
         "rows": rows,
         "in_train": counts,
         "excess": learned,
+        "head_gradient": heads,
         "curves": {r.id: x for r in runs.values() if r.id in shown and (x := curve(r))},
         "table": {"columns": head, "rows": cells, "notes": said},
         "runs": {name: entry(run) for name, run in runs.items()},
@@ -84,6 +94,24 @@ def excess(run) -> list[float]:
         return []
     steps = run.history.query("stage == 1")["excess"].dropna()
     return [float(part.mean()) for part in (steps[:100], steps[-100:])] if len(steps) else []
+
+
+def head_gradient(run) -> list[float]:
+    """How much the label still says to the head: two norms of the usual loss's gradient.
+
+    The head's, and that of all weights, for the trained student on the first 64 training rows.
+    [] for a run that is no student.
+    """
+    if run.spec.kind != "student":
+        return []
+    model, rows = run.student(), data_of(run.spec).train[:64]
+    encoded = encode(rows, run.tokenizer(), run.metrics["max_length"])
+    batch = collate(encoded, np.arange(len(rows)), "cpu")
+    model(**model_inputs(model, batch), labels=batch["labels"]).loss.backward()
+    inner = {id(p) for p in backbone(model).parameters()}
+    norms = {id(p): float(p.grad.norm()) for p in model.parameters() if p.grad is not None}
+    head = [norm for name, norm in norms.items() if name not in inner]
+    return [float(np.linalg.norm(part)) for part in (head, list(norms.values()))]
 
 
 def curve(run) -> dict[str, list]:
@@ -140,13 +168,14 @@ def _cell(row: dict) -> str:
     return row["text"] + ", without augmentation" * ("not augmented" in row["differs"])
 
 
-def notes(found: list[dict], counts: dict, learned: dict) -> list[str]:
+def notes(found: list[dict], counts: dict, learned: dict, heads: dict) -> list[str]:
     """What is to be said below the table, a few sentences for each subject.
 
     Args:
         found: `lrc_lib.results.glue.entries`.
         counts: task -> dev split -> dev rows that are also training rows.
         learned: run id -> `excess`.
+        heads: run id -> `head_gradient`.
     """
     bases = _where((row["basis"], row["column"]) for row in found)
     said = [
@@ -178,6 +207,13 @@ def notes(found: list[dict], counts: dict, learned: dict) -> list[str]:
     if falls:
         said.append("Layer loss above its minimum, summed over layers, first and last 100 steps of "
                     f"stage 1, first seed: {'; '.join(falls)}.")  # fmt: skip
+    pulls = [
+        f"{row['system']} on {row['column']} {heads[run][0]:.2g} of {heads[run][1]:.2g}"
+        for row in students for run in list(row["runs"].values())[:1] if run in heads
+    ]  # fmt: skip
+    if pulls:
+        said.append("The usual loss's gradient at the end, norm in the head of the norm in all "
+                    f"weights, 64 training rows, first seed: {'; '.join(pulls)}.")  # fmt: skip
     if any(row["settings"]["teacher"] in PACKAGED for row in found):
         said.append(
             "The teacher's pre-training saw SNLI, MultiNLI and Quora pairs; BERT's had not."
@@ -224,25 +260,34 @@ def times_the_papers(tokens: float) -> str:
 
 
 def choices(runs: Iterable) -> str:
-    """What each rate scored on held-out training rows, a sentence for each task and split size.
+    """What was tried on held-out training rows, a sentence for each task and split size.
 
-    The scores are the task's primary metric in percent, means over seeds.
+    Each score stands with its learning rate, and with the settings of the student and of its
+    general distillation that differ among the runs of its recipe. The scores are the task's
+    primary metric in percent, means over seeds.
     """
     scores: dict[tuple, dict] = {}
     for spec, score in ((r.spec, r.score()) for r in runs if r.spec.kind == "student"):
         if spec.selection_rows:
             key = _title(spec.task), spec.selection_rows, spec.epochs
             of = scores.setdefault(key, {}).setdefault(spec.recipe, {})
-            of.setdefault(spec.learning_rate, []).append(100 * score)
+            settings = dataclasses.asdict(spec).items()
+            hidden = {*glue.NO_VARIANT} - {"general_data"}
+            settings = tuple((k, v) for k, v in settings if k not in hidden)
+            of.setdefault(settings, []).append(100 * score)
     said = []
     for (column, rows, epochs), found in scores.items():
-        tried = (
-            f"{recipe} {', '.join(f'{np.mean(of[rate]):.1f} at {rate:g}' for rate in sorted(of))}"
-            for recipe, of in found.items()
-        )
+        tried = []
+        for recipe, of in found.items():
+            shared = set.intersection(*map(set, of))
+            for settings in sorted(of, key=lambda s: dict(s)["learning_rate"]):
+                own = {k: v for k, v in settings if (k, v) not in shared}
+                rate = own.pop("learning_rate", dict(settings)["learning_rate"])
+                words = "".join(f", {name} = {value}" for name, value in own.items())
+                tried.append(f"{recipe} {np.mean(of[settings]):.1f} at {rate:g}{words}")
         said.append(
-            f"Rates of {column} were compared on {rows:,} training rows that were held out, after "
-            f"{epochs} epochs, not on dev rows: {'; '.join(tried)}."
+            f"Settings of {column} were compared on {rows:,} training rows that were held out, "
+            f"after {epochs} epochs, not on dev rows: {'; '.join(tried)}."
         )
     return " ".join(said)
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from conftest import sentences
 
 from lrc_lib import RunSpec, paper, run
@@ -65,6 +66,26 @@ def test_entries_are_the_store_s_runs_with_seeds_share_and_what_differs(kept):
     assert set(curve["stage"]) == {1, 2} and not any("finetune" in run for run in results["curves"])
 
 
+def test_the_head_s_gradient_is_that_of_the_label_loss(kept):
+    results = json.loads((kept / "glue.json").read_text(encoding="utf-8"))
+    (one,) = [name for name in results["head_gradient"] if "finetune" in name]
+    result = open_run(one, kept / "out")
+    model, tokenizer = result.student(), result.tokenizer()
+    rows = tool.data_of(result.spec).train[:64]
+    inputs = tokenizer([row.text_a for row in rows], padding=True, return_tensors="pt")
+    logits = model(**inputs).logits.detach()
+    pull = logits.softmax(-1).numpy()
+    pull[np.arange(64), [row.label for row in rows]] -= 1
+    head, all_of_it = results["head_gradient"][one]
+    assert np.linalg.norm(pull.mean(0)) < head < all_of_it
+    weight = tool.head_gradient(result)
+    model.zero_grad()
+    loss = model(**inputs, labels=torch.tensor([row.label for row in rows])).loss
+    parts = torch.autograd.grad(loss, [*model.classifier.parameters()])
+    assert head >= 0.999 * float(sum((p**2).sum() for p in parts) ** 0.5)
+    assert weight == pytest.approx([head, all_of_it])
+
+
 def test_no_folder_of_this_machine_and_no_text_is_kept(kept, tiny_texts):
     text = (kept / "glue.json").read_text(encoding="utf-8")
     assert str(kept) not in text and tiny_texts not in text and "texts.txt" in text
@@ -109,8 +130,12 @@ def test_the_rates_that_were_compared_are_named_with_their_scores():
     runs.append(SimpleNamespace(spec=spec.replace(selection_rows=0), score=lambda: 0.9))
     said = tool.choices(runs)
     assert "CoLA were compared on 50 training rows" in said and "after 2 epochs" in said
-    assert f"kd 15.0 at {spec.learning_rate:g}, 30.0 at 0.001." in said and "90" not in said
+    assert f"kd 15.0 at {spec.learning_rate:g}; kd 30.0 at 0.001." in said and "90" not in said
     assert tool.choices(runs[-1:]) == ""
+    token = SimpleNamespace(spec=spec.replace(representation="token"), score=lambda: 0.4)
+    assert f"kd 40.0 at {spec.learning_rate:g}, representation = token;" in tool.choices(
+        [*runs, token]
+    )
 
 
 def test_a_cell_is_trained_with_the_settings_of_the_others(kept, monkeypatch):
