@@ -5,7 +5,6 @@ runs in OUT/runs; `python tools/glue.py train TASK RECIPE --glue-dir DIR` trains
 table into out/, with the settings of the other cells.
 """
 
-import dataclasses
 import json
 import sys
 from argparse import ArgumentParser
@@ -62,16 +61,13 @@ def take(store: Path, folder: Path = FOLDER) -> None:
     learned = {r.id: x for r in runs.values() if (x := excess(r))}
     heads = {r.id: x for r in runs.values() if r.id in shown and (x := head_gradient(r))}
     found = runs.values()
-    said = (
-        *notes(rows, counts, learned, heads),
-        against_control(found),
-        choices(found),
-        empty(rows),
-    )
+    tried = glue.compared(found)
+    said = (*notes(rows, counts, learned, heads), against_control(found), empty(rows))
     said = [note for note in said if note]
     results = {
         "rows": rows,
         "in_train": counts,
+        "compared": tried,
         "excess": learned,
         "head_gradient": heads,
         "curves": {r.id: x for r in runs.values() if r.id in shown and (x := curve(r))},
@@ -88,11 +84,13 @@ def take(store: Path, folder: Path = FOLDER) -> None:
 def excess(run) -> list[float]:
     """The layer loss above its minimum over the first and the last 100 steps of stage 1: two means.
 
-    [] for a run without layer loss in stage 1.
+    General distillation has one stage. [] for a run without layer loss in stage 1.
     """
-    if run.spec.kind != "student":
+    history = run.history
+    if "excess" not in history:
         return []
-    steps = run.history.query("stage == 1")["excess"].dropna()
+    student = run.spec.kind == "student"
+    steps = (history.query("stage == 1") if student else history)["excess"].dropna()
     return [float(part.mean()) for part in (steps[:100], steps[-100:])] if len(steps) else []
 
 
@@ -259,37 +257,30 @@ def times_the_papers(tokens: float) -> str:
     return f"{WORDS_OF_WIKIPEDIA * TOKENS_A_WORD / tokens:,.0f}"
 
 
-def choices(runs: Iterable) -> str:
-    """What was tried on held-out training rows, a sentence for each task and split size.
+def comparison(tried: list[dict], learned: dict) -> str:
+    """The table of `lrc_lib.results.glue.compared`, in Markdown, with what it is; "" for none.
 
-    Each score stands with its learning rate, and with the settings of the student and of its
-    general distillation that differ among the runs of its recipe. The scores are the task's
-    primary metric in percent, means over seeds.
+    Args:
+        learned: run id -> `excess`, of the general distillations.
     """
-    scores: dict[tuple, dict] = {}
-    for spec, score in ((r.spec, r.score()) for r in runs if r.spec.kind == "student"):
-        if spec.selection_rows:
-            key = _title(spec.task), spec.selection_rows, spec.epochs
-            of = scores.setdefault(key, {}).setdefault(spec.recipe, {})
-            settings = dataclasses.asdict(spec).items()
-            hidden = {*glue.NO_VARIANT} - {"general_data"}
-            settings = tuple((k, v) for k, v in settings if k not in hidden)
-            of.setdefault(settings, []).append(100 * score)
-    said = []
-    for (column, rows, epochs), found in scores.items():
-        tried = []
-        for recipe, of in found.items():
-            shared = set.intersection(*map(set, of))
-            for settings in sorted(of, key=lambda s: dict(s)["learning_rate"]):
-                own = {k: v for k, v in settings if (k, v) not in shared}
-                rate = own.pop("learning_rate", dict(settings)["learning_rate"])
-                words = "".join(f", {name} = {value}" for name, value in own.items())
-                tried.append(f"{recipe} {np.mean(of[settings]):.1f} at {rate:g}{words}")
-        said.append(
-            f"Settings of {column} were compared on {rows:,} training rows that were held out, "
-            f"after {epochs} epochs, not on dev rows: {'; '.join(tried)}."
-        )
-    return " ".join(said)
+    if not tried:
+        return ""
+    lines = [("column", "recipe", "settings that differ", "tokens read before the task",
+              "layer loss left over then", "held-out score")]  # fmt: skip
+    for one in tried:
+        words = ", ".join(f"{name} {value}" for name, value in one["settings"].items())
+        start = one["general"] or {}
+        tokens = f"{start['tokens_seen'] / 1e6:.1f} million" if start else ""
+        left = f"{learned[start['run']][1]:.2f}" if start.get("run") in learned else ""
+        lines.append((one["column"], one["recipe"], words, tokens, left, one["text"]))
+    lines.insert(1, ["---"] * len(lines[0]))
+    how = {f"{one['rows']:,} rows and {one['epochs']} epochs ({one['column']})" for one in tried}
+    return (
+        "Settings were compared on training rows that were held out, not on dev rows: "
+        f"{'; '.join(sorted(how))}. The layer loss is summed over layers, above its minimum, the "
+        "mean of the general distillation's last 100 steps.\n\n"
+        + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    )
 
 
 def _differences(found: list[dict]) -> Iterable[tuple[str, str]]:
@@ -317,13 +308,14 @@ def empty(found: list[dict]) -> str:
 
 def markdown(folder: Path = FOLDER) -> str:
     """The table of results/glue.json for docs/results.md, with its notes and empty cells."""
-    made = load_results("glue", folder).get("table")
-    if not made:
+    results = load_results("glue", folder)
+    if not (made := results.get("table")):
         return empty([])
     lines = [made["columns"], ["---"] * len(made["columns"]), *made["rows"]]
     cells = [["" if x is None else str(x).replace("|", r"\|") for x in line] for line in lines]
     text = "\n".join(f"| {' | '.join(line)} |" for line in cells)
-    return "\n\n".join([text, *made["notes"]])
+    table_of_choices = comparison(results["compared"], results["excess"])
+    return "\n\n".join(filter(None, [text, *made["notes"], table_of_choices]))
 
 
 def train(task: str, recipe: str, data: str, out: Path, text=()) -> None:

@@ -68,10 +68,9 @@ def _cells(name: str, folder: Path) -> Iterator[Cell]:
         yield from _of_run(run, f"{name}.json, {run.id}")
     if runs and "rows" in results:
         rows = plain(glue.entries(runs.values()))
-        yield Cell(f"{name}.json, number of rows", len(results["rows"]), len(rows))
-        for kept, made in zip(results["rows"], rows, strict=False):
-            where = f"{name}.json, {made['system']} on {made['column']}"
-            yield from (Cell(f"{where}, {key}", kept.get(key), made[key]) for key in made)
+        yield from _of_entries(f"{name}.json", results["rows"], rows)
+        tried = plain(glue.compared(runs.values()))
+        yield from _of_entries(f"{name}.json, compared", results["compared"], tried)
         texts = {(row["column"], row[part]) for row in rows for part in ("text", "share")}
         head = [column.partition(",")[0] for column in results["table"]["columns"]]
         for row in (row for row in results["table"]["rows"] if row[1] == "dev"):
@@ -87,6 +86,13 @@ def _cells(name: str, folder: Path) -> Iterator[Cell]:
                 if (number, table["name"]) in TABLES:
                     where = f"{name}.json, notebook {number}, {table['name']}"
                     yield from _of_table(where, table, systems, *TABLES[number, table["name"]])
+
+
+def _of_entries(where: str, kept: list[dict], made: list[dict]) -> Iterator[Cell]:
+    yield Cell(f"{where}, number of entries", len(kept), len(made))
+    for old, new in zip(kept, made, strict=False):
+        place = f"{where}, {new.get('system', new['recipe'])} on {new['column']}"
+        yield from (Cell(f"{place}, {key}", old.get(key), new[key]) for key in new)
 
 
 def _of_run(run, where: str) -> Iterator[Cell]:

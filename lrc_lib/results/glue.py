@@ -59,9 +59,44 @@ def entries(runs: Iterable) -> list[dict]:
     return found
 
 
-def _variant(spec) -> tuple:
+def compared(runs: Iterable) -> list[dict]:
+    """An entry per student that was scored on held-out training rows, to choose its settings.
+
+    Runs that differ in their seeds only are one entry.
+
+    Args:
+        runs: `RunResult` or `KeptRun`, with the general distillations from which students began.
+
+    Returns:
+        Dictionaries with "column", "recipe", "rows" held out, "epochs", "settings" {name: value} of
+        those in which the entries of a recipe and task differ, "runs" {seed: id}, "metric",
+        "value", "low", "high", "text", and "general" as in `entries`; each column's best last.
+    """
+    known = {run.id: run for run in runs}
+    groups: dict[tuple, dict] = {}
+    for run in known.values():
+        if run.spec.kind == "student" and run.spec.task in GLUE and run.spec.selection_rows:
+            key = run.spec.task, run.spec.recipe, _variant(run.spec, ("general_data",))
+            groups.setdefault(key, {})[run.spec.seed] = run
+    found = []
+    for (task, recipe, variant), seeds in groups.items():
+        of = (other for *names, other in groups if names == [task, recipe])
+        shared = set(variant).intersection(*of)
+        first, score = next(iter(seeds.values())), estimate(seeds, TASKS[task], "selection")
+        found.append({
+            "column": next(iter(TASKS[task].paper_columns.values())), "recipe": recipe,
+            "rows": first.spec.selection_rows, "epochs": first.metrics["epochs"],
+            "settings": {name: value for name, value in variant if (name, value) not in shared},
+            "runs": {str(seed): run.id for seed, run in sorted(seeds.items())},
+            "metric": TASKS[task].primary, "value": score.value, "low": score.low,
+            "high": score.high, "text": score.text(), "general": _general(first, known),
+        })  # fmt: skip
+    return sorted(found, key=lambda entry: (entry["column"], entry["value"]))
+
+
+def _variant(spec, also=()) -> tuple:
     values = dataclasses.asdict(spec).items()
-    return tuple((name, value) for name, value in values if name not in NO_VARIANT)
+    return tuple((name, v) for name, v in values if name in also or name not in NO_VARIANT)
 
 
 def _entry(system: str, runs: dict, split: str, known: dict, scored: list) -> dict:

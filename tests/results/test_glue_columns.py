@@ -3,14 +3,13 @@
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import sentences
 
-from lrc_lib import RunSpec, paper, run
+from lrc_lib import paper, run
 from lrc_lib.cli.verify import verify
 from lrc_lib.errors import InputError
 from lrc_lib.results.predictions import kept_runs
@@ -33,11 +32,15 @@ def write_cola(folder):
 
 @pytest.fixture(scope="module")
 def kept(tiny_spec, tmp_path_factory):
-    """(folder of results, store, CoLA's folder): a teacher, two seeds of lrc and a control."""
+    """A folder of results with its store: a teacher, two seeds of lrc, a control, and choices."""
     place = tmp_path_factory.mktemp("glue-results")
     data = write_cola(place / "glue-data" / "CoLA")
     spec = tiny_spec.replace(task="cola", data=str(data), epochs=1, teacher_epochs=6)
-    for values in ({}, {"seed": 1}, {"recipe": "finetune"}, {"learning_rate": 1e-3}):
+    tried = {"selection_rows": 30, "recipe": "lrc_s", "teacher_epochs": 12}
+    for values in (
+        {}, {"seed": 1}, {"recipe": "finetune"}, {"learning_rate": 1e-3},
+        tried, {**tried, "seed": 1}, {**tried, "learning_rate": 1e-3},
+    ):  # fmt: skip
         run(spec.replace(**values), place / "out", "cpu")
     tool.take(place / "out", place)
     return place
@@ -123,19 +126,23 @@ def test_the_table_has_the_paper_s_rows_ours_and_its_notes(kept):
     assert "CoLA: lrc," in nothing and "tools/glue.py train sst-2 teacher --glue-dir" in nothing
 
 
-def test_the_rates_that_were_compared_are_named_with_their_scores():
-    spec = RunSpec(task="cola", recipe="kd", epochs=2, selection_rows=50)
-    tried = [(spec, 0.1), (spec.replace(seed=1), 0.2), (spec.replace(learning_rate=1e-3), 0.3)]
-    runs = [SimpleNamespace(spec=s, score=lambda x=x: x) for s, x in tried]
-    runs.append(SimpleNamespace(spec=spec.replace(selection_rows=0), score=lambda: 0.9))
-    said = tool.choices(runs)
-    assert "CoLA were compared on 50 training rows" in said and "after 2 epochs" in said
-    assert f"kd 15.0 at {spec.learning_rate:g}; kd 30.0 at 0.001." in said and "90" not in said
-    assert tool.choices(runs[-1:]) == ""
-    token = SimpleNamespace(spec=spec.replace(representation="token"), score=lambda: 0.4)
-    assert f"kd 40.0 at {spec.learning_rate:g}, representation = token;" in tool.choices(
-        [*runs, token]
+def test_what_was_compared_on_held_out_rows_is_kept_and_shown(kept):
+    results = json.loads((kept / "glue.json").read_text(encoding="utf-8"))
+    slow, fast = sorted(results["compared"], key=lambda entry: entry["settings"]["learning_rate"])
+    assert (
+        slow["settings"] == {"learning_rate": 1e-3} and slow["rows"] == 30 and slow["epochs"] == 1
     )
+    assert list(slow["runs"]) == ["0"] and list(fast["runs"]) == ["0", "1"]
+    scores = [results["runs"][run]["metrics"]["splits"]["selection"]["matthews"]
+              for run in fast["runs"].values()]  # fmt: skip
+    assert fast["value"] == pytest.approx(50 * sum(scores))
+    general, left = fast["general"]["run"], results["excess"][fast["general"]["run"]]
+    losses = open_run(general, kept / "out").history["excess"]
+    assert left[1] == pytest.approx(losses[-100:].mean())
+    page = tool.markdown(kept).partition("Settings were compared")[2]
+    assert "30 rows and 1 epochs (CoLA)" in page and f"| {left[1]:.2f} | {fast['text']} |" in page
+    assert not any("30" in row["basis"] for row in results["rows"]) and len(results["rows"]) == 4
+    assert tool.comparison([], {}) == ""
 
 
 def test_a_cell_is_trained_with_the_settings_of_the_others(kept, monkeypatch):
