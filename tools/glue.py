@@ -62,7 +62,7 @@ def take(store: Path, folder: Path = FOLDER) -> None:
     heads = {r.id: x for r in runs.values() if r.id in shown and (x := head_gradient(r))}
     found = runs.values()
     tried = glue.compared(found)
-    said = (*notes(rows, counts, learned, heads), against_control(found), empty(rows))
+    said = (*notes(rows, counts, learned, heads), against_control(rows, runs), empty(rows))
     said = [note for note in said if note]
     results = {
         "rows": rows,
@@ -230,26 +230,30 @@ def notes(found: list[dict], counts: dict, learned: dict, heads: dict) -> list[s
     return said
 
 
-def against_control(runs: Iterable) -> str:
-    """`lrc` minus `finetune` on the same dev rows, a sentence for each column that has both."""
-    of: dict[tuple, dict] = {}
-    for result in runs:
-        spec = result.spec
-        if spec.recipe in ("lrc", "finetune") and spec.task in GLUE and not spec.selection_rows:
-            of.setdefault((spec.task, spec.recipe), {})[spec.seed] = result
+def against_control(found: list[dict], runs: dict) -> str:
+    """`lrc` minus `finetune` on the same dev rows, a sentence for each system and column.
+
+    Args:
+        found: `lrc_lib.results.glue.entries`.
+        runs: run id -> `RunResult`.
+    """
+    control = {row["column"]: row for row in found if row["recipe"] == "finetune"}
     said = []
-    for task in dict.fromkeys(task for task, _ in of):
-        both = [of.get((task, recipe), {}) for recipe in ("lrc", "finetune")]
-        seeds = both[0].keys() & both[1].keys()
-        for split in TASKS[task].dev_splits if seeds else ():
-            lrc, control = (
-                estimate({s: r[s] for s in sorted(seeds)}, TASKS[task], split) for r in both
-            )
-            said.append(
-                f"lrc minus finetune on {TASKS[task].paper_columns[split]}: "
-                f"{(lrc - control).text(sign='+', unit=' points')}."
-            )
+    for row in found:
+        theirs = control.get(row["column"], {"runs": {}})["runs"]
+        seeds = row["runs"].keys() & theirs.keys()
+        if row["recipe"] == "lrc" and seeds:
+            task = TASKS[row["task"]]
+            lrc, other = (estimate({s: runs[of[s]] for s in sorted(seeds)}, task, row["split"])
+                          for of in (row["runs"], theirs))  # fmt: skip
+            said.append(f"{row['system']} minus finetune on {row['column']}: "
+                        f"{(lrc - other).text(sign='+', unit=' points')}.")  # fmt: skip
     return " ".join(said)
+
+
+def most_read(entry: dict) -> int:
+    """How many tokens the student of an entry read before the task."""
+    return entry["general"]["tokens_seen"] if entry["general"] else 0
 
 
 def times_the_papers(tokens: float) -> str:
@@ -319,9 +323,11 @@ def markdown(folder: Path = FOLDER) -> str:
 
 
 def train(task: str, recipe: str, data: str, out: Path, text=()) -> None:
-    """Trains one cell: the settings of results/glue.json, else `SETTINGS`."""
-    kept = [entry["spec"] for entry in load_results("glue").get("runs", {}).values()]
-    kept = [spec for spec in kept if spec["recipe"] == "lrc"]
+    """Trains one cell as the `lrc` of results/glue.json that read most, else by `SETTINGS`."""
+    results = load_results("glue")
+    cells = sorted((r for r in results.get("rows", ()) if r["recipe"] == "lrc"), key=most_read)
+    ids = [next(iter(cell["runs"].values())) for cell in cells[-1:]]
+    kept = [results["runs"][run]["spec"] for run in ids]
     places = {"data": data, "general_data": ":".join(["reviews", "wiki", f"glue={data}", *text])}
     spec = RunSpec().replace(**(kept[0] if kept else SETTINGS) | places)
     spec = spec.replace(task=task, seed=0)

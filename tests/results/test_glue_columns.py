@@ -116,7 +116,8 @@ def test_the_table_has_the_paper_s_rows_ours_and_its_notes(kept):
         "million tokens seen",
         "2.5 billion words",
         "rate 0.002",
-        "lrc minus finetune on CoLA: ",
+        "lrc, learning_rate = 0.002 minus finetune on CoLA: ",
+        "lrc, learning_rate = 0.001 minus finetune on CoLA: ",
         "not augm",
     ):
         assert part in page, part
