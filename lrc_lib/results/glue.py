@@ -70,7 +70,7 @@ def compared(runs: Iterable) -> list[dict]:
     Returns:
         Dictionaries with "column", "recipe", "rows" held out, "epochs", "settings" {name: value} of
         those in which the entries of a recipe and task differ, "runs" {seed: id}, "metric",
-        "value", "low", "high", "text", and "general" as in `entries`; each column's best last.
+        "value", "low", "high", "text", and "general" as in `entries`; each recipe's best last.
     """
     known = {run.id: run for run in runs}
     groups: dict[tuple, dict] = {}
@@ -91,7 +91,7 @@ def compared(runs: Iterable) -> list[dict]:
             "metric": TASKS[task].primary, "value": score.value, "low": score.low,
             "high": score.high, "text": score.text(), "general": _general(first, known),
         })  # fmt: skip
-    return sorted(found, key=lambda entry: (entry["column"], entry["value"]))
+    return sorted(found, key=lambda e: (e["column"], e["recipe"], e["value"]))
 
 
 def _variant(spec, also=()) -> tuple:
