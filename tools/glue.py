@@ -138,22 +138,28 @@ def _folders(specs) -> list[str]:
     return sorted((place for place in found if Path(place).is_absolute()), key=len, reverse=True)
 
 
+def columns(found: list[dict]) -> list[str]:
+    """The paper's columns that are measured or may well be, in its order."""
+    here = {row["column"] for row in found}
+    return [c for c in paper.COLUMNS if c in here or c in map(_title, USUAL)]
+
+
 def table(found: list[dict]) -> tuple[list[str], list[list]]:
     """(column names, rows): the paper's rows on GLUE's test server, then ours on dev."""
     here = {row["column"]: row["metric"] for row in found}
-    columns = [c for c in paper.COLUMNS if c in here or c in map(_title, USUAL)]
-    head = [f"{c}, {here.get(c, paper.METRICS[c].partition('/')[0])}" for c in columns]
-    rows = [[f"{name}, paper", "test", *(paper.TABLE_1[name][c] for c in columns)]
+    shown = columns(found)
+    head = [f"{c}, {here.get(c, paper.METRICS[c].partition('/')[0])}" for c in shown]
+    rows = [[f"{name}, paper", "test", *(paper.TABLE_1[name][c] for c in shown)]
             for name in PAPERS]  # fmt: skip
-    corrected = [paper.TINYBERT_FINDINGS[c] for c in columns]
+    corrected = [paper.TINYBERT_FINDINGS[c] for c in shown]
     rows += [["TinyBERT, as its authors corrected it", "test", *corrected]]
     for system in dict.fromkeys(row["system"] for row in found):
         of = {row["column"]: row for row in found if row["system"] == system}
         recipe = next(iter(of.values()))["recipe"]
         title = f"{RECIPES[recipe].title} ({system})" if recipe in RECIPES else system
-        rows.append([title, "dev", *(c in of and _cell(of[c]) or None for c in columns)])
+        rows.append([title, "dev", *(c in of and _cell(of[c]) or None for c in shown)])
         if recipe == "lrc":
-            shares = [c in of and of[c]["share"] or None for c in columns]
+            shares = [c in of and of[c]["share"] or None for c in shown]
             rows.append([f"{title}, share of its teacher", "dev", *shares])
     return ["system", "rows", *head], rows
 
