@@ -25,7 +25,8 @@ def entries(runs: Iterable) -> list[dict]:
     """An entry per system and dev column, in the order of `RECIPES`, scored from predictions.
 
     Runs that differ in their seeds only are one system. Where systems share a recipe, "system"
-    names the settings in which they differ.
+    names the settings in which they differ; for the settings of a general distillation stands how
+    much text it read.
 
     Args:
         runs: `RunResult` or `KeptRun`; those without a GLUE dev set only tell where others began.
@@ -48,8 +49,12 @@ def entries(runs: Iterable) -> list[dict]:
     found = []
     for recipe, variant in sorted(groups, key=lambda k: (order.index(k[0]), -len(groups[k]))):
         shared = set(variant).intersection(*(other for name, other in groups if name == recipe))
-        own = [f"{name} = {value}" for name, value in variant if (name, value) not in shared]
-        system = ", ".join([recipe, *own])
+        own = {name: value for name, value in variant if (name, value) not in shared}
+        start = _general(groups[recipe, variant][0], known)
+        if start and any(name.startswith("general_") for name in own):
+            own = {name: v for name, v in own.items() if not name.startswith("general_")}
+            own["general distillation"] = f"{start['tokens_seen'] / 1e6:.1f} million tokens"
+        system = ", ".join([recipe, *(f"{name} = {value}" for name, value in own.items())])
         of_task: dict[str, dict] = {}
         for run in groups[recipe, variant]:
             of_task.setdefault(run.spec.task, {})[run.spec.seed] = run

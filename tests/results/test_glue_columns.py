@@ -3,15 +3,17 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import sentences
 
-from lrc_lib import paper, run
+from lrc_lib import RunSpec, paper, run
 from lrc_lib.cli.verify import verify
 from lrc_lib.errors import InputError
+from lrc_lib.results.glue import entries
 from lrc_lib.results.predictions import kept_runs
 from lrc_lib.runs.store import open_run
 
@@ -69,6 +71,26 @@ def test_entries_are_the_store_s_runs_with_seeds_share_and_what_differs(kept):
     assert set(curve["stage"]) == {1, 2} and not any("finetune" in run for run in results["curves"])
 
 
+class Run(SimpleNamespace):
+    __hash__ = object.__hash__
+
+
+def test_systems_that_began_differently_are_named_by_what_they_read():
+    specs = [RunSpec(task="cola"), RunSpec(task="cola", general_rows=7, general_lr=1e-3)]
+    labels, runs = np.array([0, 1] * 20), []
+    dev = {"logits": np.eye(2)[labels], "labels": labels, "keys": np.arange(40)}
+    for number, spec in enumerate(specs, 1):
+        read = {"tokens": 2_000_000 * number, "texts": 9, "source": "s", "splits": {}}
+        runs.append(Run(id=f"g{number}", spec=spec.general_spec(), metrics=read))
+        facts = {"rows": 9, "epochs": 1, "steps": 1, "max_length": 8, "source": ""}
+        facts |= {"splits": {"dev": {}}, "general": f"g{number}"}
+        runs.append(Run(id=f"r{number}", spec=spec, metrics=facts, predictions=lambda split: dev))
+    assert [entry["system"] for entry in entries(runs)] == [
+        "lrc, general distillation = 2.0 million tokens",
+        "lrc, general distillation = 4.0 million tokens",
+    ]
+
+
 def test_the_head_s_gradient_is_that_of_the_label_loss(kept):
     results = json.loads((kept / "glue.json").read_text(encoding="utf-8"))
     (one,) = [name for name in results["head_gradient"] if "finetune" in name]
@@ -113,6 +135,7 @@ def test_the_table_has_the_paper_s_rows_ours_and_its_notes(kept):
     for part in (
         "first seed: lrc, learning_rate = 0.002 on CoLA ",
         "CoLA 5.",
+        "General distillation before lrc, learning_rate = 0.002 (CoLA); lrc, learning_rate",
         "million tokens seen",
         "2.5 billion words",
         "rate 0.002",
