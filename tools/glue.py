@@ -280,10 +280,7 @@ def comparison(tried: list[dict], learned: dict) -> str:
     lines = [("column", "recipe", "settings that differ", "tokens read before the task",
               "layer loss left over then", "held-out score")]  # fmt: skip
     for one in tried:
-        own = {**one["settings"]}
-        if not own.get("augment", 1):  # no copies, and no epochs over them
-            own.pop("augment_epochs", None)
-        words = ", ".join(f"{name} {value}" for name, value in own.items())
+        words = ", ".join(f"{name} {value}" for name, value in one["settings"].items())
         start = one["general"] or {}
         tokens = f"{start['tokens_seen'] / 1e6:.1f} million" if start else ""
         left = f"{learned[start['run']][1]:.2f}" if start.get("run") in learned else ""

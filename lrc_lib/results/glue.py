@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from lrc_lib.data.tasks import GLUE, TASKS
 from lrc_lib.results.statistics import Estimate, estimate
 from lrc_lib.results.systems import differences
+from lrc_lib.runs.spec import FIELDS
 from lrc_lib.schedule import RECIPES
 
 SETTINGS = ("teacher", "learning_rate", "batch_size", "precision", "bucket", "max_length",
@@ -100,8 +101,15 @@ def compared(runs: Iterable) -> list[dict]:
 
 
 def _variant(spec, also=()) -> tuple:
-    values = dataclasses.asdict(spec).items()
-    return tuple((name, v) for name, v in values if name in also or name not in NO_VARIANT)
+    """The settings that a run's result depends on, also through the runs that it needs."""
+    parts = [spec]
+    for part in parts:  # grows while it is read
+        parts += part.dependencies()
+    kinds = {part.kind for part in parts}
+    return tuple(
+        (name, value) for name, value in dataclasses.asdict(spec).items()
+        if (name in also or name not in NO_VARIANT) and kinds & {*FIELDS[name].metadata["kinds"]}
+    )  # fmt: skip
 
 
 def _entry(system: str, runs: dict, split: str, known: dict, scored: list) -> dict:

@@ -83,11 +83,16 @@ def test_systems_that_began_differently_are_named_by_what_they_read():
         read = {"tokens": 2_000_000 * number, "texts": 9, "source": "s", "splits": {}}
         runs.append(Run(id=f"g{number}", spec=spec.general_spec(), metrics=read))
         facts = {"rows": 9, "epochs": 1, "steps": 1, "max_length": 8, "source": ""}
-        facts |= {"splits": {"dev": {}}, "general": f"g{number}"}
-        runs.append(Run(id=f"r{number}", spec=spec, metrics=facts, predictions=lambda split: dev))
+        facts |= {"splits": {"dev": {}}}
+        read_it = facts | {"general": f"g{number}"}
+        runs.append(Run(id=f"r{number}", spec=spec, metrics=read_it, predictions=lambda split: dev))
+        alone = spec.replace(recipe="finetune", task=("cola", "sst-2")[number - 1])
+        runs.append(Run(id=f"f{number}", spec=alone, metrics=facts, predictions=lambda split: dev))
     assert [entry["system"] for entry in entries(runs)] == [
         "lrc, general distillation = 2.0 million tokens",
         "lrc, general distillation = 4.0 million tokens",
+        "finetune",  # has read nothing: one system on both tasks
+        "finetune",
     ]
 
 
