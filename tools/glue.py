@@ -33,7 +33,7 @@ SETTINGS = {  # of the first cell; the others take those of results/glue.json
     "teacher": "package:all_mpnet_base_v2", "teacher_epochs": 3, "teacher_lr": 2e-5,
     "teacher_batch_size": 16, "precision": "bf16", "bucket": 16, "learning_rate": 1e-4,
     "cache_gb": 20.0, "general_data": "reviews:wiki:glue=DIR", "general_pairs": 0.5,
-    "general_rows": 200_000, "general_batch_size": 64, "general_lr": 5e-4,
+    "general_rows": 85_000, "general_batch_size": 16, "general_lr": 1e-3, "general_epochs": 4,
     "general_max_length": 96,
 }  # fmt: skip
 WORDS_OF_WIKIPEDIA = 2.5e9  # English, as BERT's authors counted; LRC-BERT names no number
