@@ -204,20 +204,12 @@ def notes(found: list[dict], counts: dict, learned: dict, heads: dict) -> list[s
         for system, words in of.items()
     )
     said.append(f"Students: {rates}.")
-    falls = [
-        f"{row['system']} on {row['column']} {learned[run][0]:.2f} to {learned[run][1]:.2f}"
-        for row in students for run in list(row["runs"].values())[:1] if run in learned
-    ]  # fmt: skip
-    if falls:
+    if falls := _by_system(students, learned, "{:.2f} to {:.2f}"):
         said.append("Layer loss above its minimum, summed over layers, first and last 100 steps of "
-                    f"stage 1, first seed: {'; '.join(falls)}.")  # fmt: skip
-    pulls = [
-        f"{row['system']} on {row['column']} {heads[run][0]:.2g} of {heads[run][1]:.2g}"
-        for row in students for run in list(row["runs"].values())[:1] if run in heads
-    ]  # fmt: skip
-    if pulls:
+                    f"stage 1, first seed: {falls}.")  # fmt: skip
+    if pulls := _by_system(students, heads, "{:.2g} of {:.2g}"):
         said.append("The usual loss's gradient at the end, norm in the head of the norm in all "
-                    f"weights, 64 training rows, first seed: {'; '.join(pulls)}.")  # fmt: skip
+                    f"weights, 64 training rows, first seed: {pulls}.")  # fmt: skip
     if any(row["settings"]["teacher"] in PACKAGED for row in found):
         said.append(
             "The teacher's pre-training saw SNLI, MultiNLI and Quora pairs; BERT's had not."
@@ -236,6 +228,15 @@ def notes(found: list[dict], counts: dict, learned: dict, heads: dict) -> list[s
         )
     said.append(f"Differs from the paper: {_where(_differences(found))}.")
     return said
+
+
+def _by_system(rows: list[dict], values: dict, form: str) -> str:
+    """The values of each row's first seed, in the words of `form`; "" for none."""
+    first = [(row, next(iter(row["runs"].values()))) for row in rows]
+    return "; ".join(
+        f"{row['system']} on {row['column']} {form.format(*values[run])}"
+        for row, run in first if run in values
+    )  # fmt: skip
 
 
 def against_control(found: list[dict], runs: dict) -> str:
@@ -331,14 +332,19 @@ def markdown(folder: Path = FOLDER) -> str:
 
 
 def train(task: str, recipe: str, data: str, out: Path, text=()) -> None:
-    """Trains one cell as the `lrc` of results/glue.json that read most, else by `SETTINGS`."""
+    """Trains one cell as the `lrc` of results/glue.json that read most, else by `SETTINGS`.
+
+    A recipe that has a row keeps its own learning rate.
+    """
     results = load_results("glue")
     cells = sorted((r for r in results.get("rows", ()) if r["recipe"] == "lrc"), key=most_read)
     ids = [next(iter(cell["runs"].values())) for cell in cells[-1:]]
     kept = [results["runs"][run]["spec"] for run in ids]
     places = {"data": data, "general_data": ":".join(["reviews", "wiki", f"glue={data}", *text])}
     spec = RunSpec().replace(**(kept[0] if kept else SETTINGS) | places)
-    spec = spec.replace(task=task, seed=0)
+    own = [row["settings"] for row in results.get("rows", ()) if row["recipe"] == recipe]
+    rate = own[0].get("learning_rate") if own else None
+    spec = spec.replace(task=task, seed=0, learning_rate=rate or spec.learning_rate)
     print(run(spec.teacher_spec() if recipe == "teacher" else spec.replace(recipe=recipe), out).id)
 
 

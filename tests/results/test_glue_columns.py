@@ -183,6 +183,8 @@ def test_a_cell_is_trained_with_the_settings_of_the_others(kept, monkeypatch):
     tool.main(["train", "rte", "lrc_1", "--glue-dir", "D", "--text", "more", "--out", "o"])
     assert asked[0].task == "rte" and asked[0].recipe == "lrc_1" and asked[0].data == "D"
     assert asked[0].student_hidden == 24 and asked[0].general_data == "reviews:wiki:glue=D:more"
+    tool.main(["train", "rte", "finetune", "--glue-dir", "D", "--out", "o"])
+    assert [spec.learning_rate for spec in asked] == [1e-3, 2e-3]  # of the last lrc; its own
     with pytest.raises(SystemExit):
         tool.main(["train", "other", "lrc", "--glue-dir", "D"])
 
