@@ -196,12 +196,14 @@ def test_what_is_kept_scores_the_same_and_a_changed_number_is_named(kept):
     assert len(cells) > 60 and all(cell.agrees for cell in cells) and not without
     results = json.loads(whole)
     results["rows"][1]["value"] += 0.01
+    results["compared"][0]["value"] += 0.01
     results["table"]["rows"][-1][5] = "99.9"
     path.write_text(json.dumps(results), encoding="utf-8")
     wrong = [cell for cell in verify(kept)[0] if not cell.agrees]
     path.write_text(whole, encoding="utf-8")
     assert [cell.where for cell in wrong] == [
         "glue.json, lrc, learning_rate = 0.002 on CoLA, value",
+        "glue.json, compared, lrc_s on CoLA, value",
         "glue.json, table, fine-tuned student (finetune), CoLA",
     ]
 
