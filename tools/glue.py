@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from markup import md_table
 from predictions import entry, pack_predictions
 
 from lrc_lib import RunSpec, paper, run
@@ -23,7 +24,6 @@ from lrc_lib.data.tasks import GLUE, TASKS
 from lrc_lib.models import backbone, model_inputs
 from lrc_lib.results import glue
 from lrc_lib.results.kept import FOLDER, load_results
-from lrc_lib.results.statistics import estimate
 from lrc_lib.runs.card import PACKAGED
 from lrc_lib.runs.spec import data_of
 from lrc_lib.runs.store import default_out, finished
@@ -62,8 +62,7 @@ def take(store: Path, folder: Path = FOLDER) -> None:
     heads = {r.id: x for r in runs.values() if r.id in shown and (x := head_gradient(r))}
     found = runs.values()
     tried = glue.compared(found)
-    said = (*notes(rows, counts, learned, heads), against_control(rows, runs), empty(rows))
-    said = [note for note in said if note]
+    said = [note for note in (*notes(rows, counts), empty(rows)) if note]
     results = {
         "rows": rows,
         "in_train": counts,
@@ -149,10 +148,9 @@ def table(found: list[dict]) -> tuple[list[str], list[list]]:
     here = {row["column"]: row["metric"] for row in found}
     shown = columns(found)
     head = [f"{c}, {here.get(c, paper.METRICS[c].partition('/')[0])}" for c in shown]
-    rows = [[f"{name}, paper", "test", *(paper.TABLE_1[name][c] for c in shown)]
-            for name in PAPERS]  # fmt: skip
-    corrected = [paper.TINYBERT_FINDINGS[c] for c in shown]
-    rows += [["TinyBERT, as its authors corrected it", "test", *corrected]]
+    theirs = {f"{name}, paper": paper.TABLE_1[name] for name in PAPERS}
+    theirs["TinyBERT, as its authors corrected it"] = paper.TINYBERT_FINDINGS
+    rows = [[name, "test", *(f"{of[c]:.1f}" for c in shown)] for name, of in theirs.items()]
     for system in dict.fromkeys(row["system"] for row in found):
         of = {row["column"]: row for row in found if row["system"] == system}
         recipe = next(iter(of.values()))["recipe"]
@@ -172,14 +170,12 @@ def _cell(row: dict) -> str:
     return row["text"] + ", without augmentation" * ("not augmented" in row["differs"])
 
 
-def notes(found: list[dict], counts: dict, learned: dict, heads: dict) -> list[str]:
+def notes(found: list[dict], counts: dict) -> list[str]:
     """What is to be said below the table, a few sentences for each subject.
 
     Args:
         found: `lrc_lib.results.glue.entries`.
         counts: task -> dev split -> dev rows that are also training rows.
-        learned: run id -> `excess`.
-        heads: run id -> `head_gradient`.
     """
     bases = _where((row["basis"], row["column"]) for row in found)
     said = [
@@ -190,26 +186,12 @@ def notes(found: list[dict], counts: dict, learned: dict, heads: dict) -> list[s
     if repeated:
         texts = "; ".join(f"{column} {count}" for column, count in repeated.items())
         said.append(f"Dev rows whose texts are also a training row: {texts}.")
-    students = [row for row in found if row["recipe"] != "teacher"]
-    used: dict[str, dict] = {}  # column -> system -> its settings in words
-    for row in students:
-        s = row["settings"]
-        used.setdefault(row["column"], {})[row["system"]] = (
-            f"rate {s['learning_rate']:g}, batch {s['batch_size']}, {s['epochs']} epochs, "
-            f"{s['precision']}, length buckets {s['bucket']}"
-        )
+    settings = ((row["settings"], row["column"]) for row in found if row["recipe"] != "teacher")
     rates = _where(
-        (words, column if len({*of.values()}) == 1 else f"{column} {system}")
-        for column, of in used.items()
-        for system, words in of.items()
+        (f"batch {s['batch_size']}, {s['precision']}, length buckets {s['bucket']}", column)
+        for s, column in settings
     )
     said.append(f"Students: {rates}.")
-    if falls := _by_system(students, learned, "{:.2f} to {:.2f}"):
-        said.append("Layer loss above its minimum, summed over layers, first and last 100 steps of "
-                    f"stage 1, first seed: {falls}.")  # fmt: skip
-    if pulls := _by_system(students, heads, "{:.2g} of {:.2g}"):
-        said.append("The usual loss's gradient at the end, norm in the head of the norm in all "
-                    f"weights, 64 training rows, first seed: {pulls}.")  # fmt: skip
     if any(row["settings"]["teacher"] in PACKAGED for row in found):
         said.append(
             "The teacher's pre-training saw SNLI, MultiNLI and Quora pairs; BERT's had not."
@@ -230,36 +212,6 @@ def notes(found: list[dict], counts: dict, learned: dict, heads: dict) -> list[s
     return said
 
 
-def _by_system(rows: list[dict], values: dict, form: str) -> str:
-    """The values of each row's first seed, in the words of `form`; "" for none."""
-    first = [(row, next(iter(row["runs"].values()))) for row in rows]
-    return "; ".join(
-        f"{row['system']} on {row['column']} {form.format(*values[run])}"
-        for row, run in first if run in values
-    )  # fmt: skip
-
-
-def against_control(found: list[dict], runs: dict) -> str:
-    """`lrc` minus `finetune` on the same dev rows, a sentence for each system and column.
-
-    Args:
-        found: `lrc_lib.results.glue.entries`.
-        runs: run id -> `RunResult`.
-    """
-    control = {row["column"]: row for row in found if row["recipe"] == "finetune"}
-    said = []
-    for row in found:
-        theirs = control.get(row["column"], {"runs": {}})["runs"]
-        seeds = row["runs"].keys() & theirs.keys()
-        if row["recipe"] == "lrc" and seeds:
-            task = TASKS[row["task"]]
-            lrc, other = (estimate({s: runs[of[s]] for s in sorted(seeds)}, task, row["split"])
-                          for of in (row["runs"], theirs))  # fmt: skip
-            said.append(f"{row['system']} minus finetune on {row['column']}: "
-                        f"{(lrc - other).text(sign='+', unit=' points')}.")  # fmt: skip
-    return " ".join(said)
-
-
 def most_read(entry: dict) -> int:
     """How many tokens the student of an entry read before the task."""
     return entry["general"]["tokens_seen"] if entry["general"] else 0
@@ -278,21 +230,20 @@ def comparison(tried: list[dict], learned: dict) -> str:
     """
     if not tried:
         return ""
-    lines = [("column", "recipe", "settings that differ", "tokens read before the task",
-              "layer loss left over then", "held-out score")]  # fmt: skip
+    head = ("column", "recipe", "settings that differ", "tokens read before the task",
+            "layer loss left over then", "held-out score")  # fmt: skip
+    rows = []
     for one in tried:
         words = ", ".join(f"{name} {value}" for name, value in one["settings"].items())
         start = one["general"] or {}
         tokens = f"{start['tokens_seen'] / 1e6:.1f} million" if start else ""
         left = f"{learned[start['run']][1]:.2f}" if start.get("run") in learned else ""
-        lines.append((one["column"], one["recipe"], words, tokens, left, one["text"]))
-    lines.insert(1, ["---"] * len(lines[0]))
+        rows.append((one["column"], one["recipe"], words, tokens, left, one["text"]))
     how = {f"{one['rows']:,} rows and {one['epochs']} epochs ({one['column']})" for one in tried}
     return (
         "Settings were compared on training rows that were held out, not on dev rows: "
         f"{'; '.join(sorted(how))}. The layer loss is summed over layers, above its minimum, the "
-        "mean of the general distillation's last 100 steps.\n\n"
-        + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        f"mean of the general distillation's last 100 steps.\n\n{md_table(head, rows)}"
     )
 
 
@@ -324,11 +275,11 @@ def markdown(folder: Path = FOLDER) -> str:
     results = load_results("glue", folder)
     if not (made := results.get("table")):
         return empty([])
-    lines = [made["columns"], ["---"] * len(made["columns"]), *made["rows"]]
-    cells = [["" if x is None else str(x).replace("|", r"\|") for x in line] for line in lines]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in cells)
-    table_of_choices = comparison(results["compared"], results["excess"])
-    return "\n\n".join(filter(None, [text, *made["notes"], table_of_choices]))
+    return "\n\n".join(filter(None, [
+        md_table(made["columns"], made["rows"]), *made["notes"],
+        glue.CHECKS, md_table(*glue.checks(results)),
+        comparison(results["compared"], results["excess"]),
+    ]))  # fmt: skip
 
 
 def train(task: str, recipe: str, data: str, out: Path, text=()) -> None:

@@ -14,6 +14,7 @@ import textwrap
 from pathlib import Path
 
 import glue
+from markup import md_table
 from PIL import Image, ImageOps
 from study import sample_report, study_rows
 
@@ -63,16 +64,6 @@ LOOPS = {"plain": "plain, dynamic", "tb-cache": "TextBrewer, cached"}
 BEGIN, END = "<!-- measured: {} -->", "<!-- end of measured -->"
 
 
-def _table(head, rows) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    cells = [["" if cell is None else _cell(cell) for cell in row] for row in rows]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in cells)])
-
-
-def _cell(value) -> str:
-    return (f"{value:.4g}" if isinstance(value, float) else str(value)).replace("|", r"\|")
-
-
 def _minutes(runs) -> float:
     return sum(run["provenance"].get("seconds", 0) for run in runs) / 60
 
@@ -104,7 +95,7 @@ def cost_table() -> str:
     ]
     total = [f"**{results['seconds'] / 60:.1f} min**" for results in profiles.values()]
     rows += [["training, summed over processes", *trained], ["all, wall clock", *total]]
-    table = _table(["notebook", *(f"{name}: s, peak MB" for name in profiles)], rows)
+    table = md_table(["notebook", *(f"{name}: s, peak MB" for name in profiles)], rows)
     machine = _machine(profiles["laptop"])
     return f"{table}\n\nMeasured on {machine}, packages installed and data fetched."
 
@@ -147,7 +138,7 @@ def result_table() -> str:
         note = f"Chosen on {profile.select_rows:,} held-out training rows: {names}. {note}"
     return (
         f"**{forest.counts(claims)}.** Points, unless a unit is given:\n\n"
-        f"{_table(('claim', 'paper', 'ours, 95 % interval', 'verdict'), cells)}\n\n"
+        f"{md_table(('claim', 'paper', 'ours, 95 % interval', 'verdict'), cells)}\n\n"
         f"{profile.title} {made['made']}{shared} {note}".rstrip()
     )
 
@@ -211,7 +202,7 @@ def core_table() -> str:
                 f" Before the task, our LRC-BERT read {tokens / 1e6:.1f} million tokens; the "
                 f"paper's read about {glue.times_the_papers(tokens)} times as many."
             )
-    return f"{_table(['system', *columns], rows)}\n\n{note}"
+    return f"{md_table(['system', *columns], rows)}\n\n{note}"
 
 
 def card_table() -> str:
@@ -237,7 +228,7 @@ def full_tables() -> str:
         parts += [] if found else [NOT_MEASURED.format(STUDY.replace("study", name))]
         for number, made in found:
             head = f"### {made['caption']} (notebook {number})"
-            parts += [head, _table(made["columns"], made["rows"]), _noted(name, made)]
+            parts += [head, md_table(made["columns"], made["rows"]), _noted(name, made)]
     return "\n\n".join(parts)
 
 
@@ -246,14 +237,14 @@ def seeds_table() -> str:
     name, made = _measured("09", "seeds-needed")
     if not made:
         return NOT_MEASURED.format(STUDY)
-    return f"{_table(made['columns'], made['rows'])}\n\nProfile `{name}`. {_noted(name, made)}"
+    return f"{md_table(made['columns'], made['rows'])}\n\nProfile `{name}`. {_noted(name, made)}"
 
 
 def glue_table() -> str:
     """The paper's rows of Table 1 next to ours on GLUE, or the command that measures them."""
     parts = [glue.markdown()] if load_results("glue") else []
     parts += [
-        f"Profile `{name}`:\n\n{_table(made['columns'], made['rows'])}\n\n{made['note']}"
+        f"Profile `{name}`:\n\n{md_table(made['columns'], made['rows'])}\n\n{made['note']}"
         for name, made in glue_results().items()
     ]
     return "\n\n".join(parts) or NOT_MEASURED.format(TO_MEASURE)
@@ -274,7 +265,8 @@ def grid_table() -> str:
     searched = [[name, c["score"]["text"], c["difference"]["text"]] for name, c in weights.items()]
     made = head["made"]
     return (
-        f"{_table(columns, rows)}\n\n{_table(['weights', 'score', 'against 1:1:3'], searched)}\n\n"
+        f"{md_table(columns, rows)}\n\n"
+        f"{md_table(['weights', 'score', 'against 1:1:3'], searched)}\n\n"
         f"{about['task']} {about['split']}, {about['metric']} in points, 95 % intervals, "
         f"uncorrected; {cells[0]['score']['basis']}. Nothing was chosen here. {about['profile']} "
         f"`{head['command']}`, {made['device_name']}, torch {made['versions']['torch']}, commit "
@@ -303,7 +295,7 @@ def step_table() -> str:
     made, (table_head, table) = head["made"], _benchmark("table-cpu")
     together, apart = (table["wall_seconds"][name] / 60 for name in ("as one", "one by one"))
     tokens = " and ".join(f"{task} ({n:.0f} tokens a row)" for task, n in facts["tokens"].items())
-    return _table(columns, rows) + (
+    return md_table(columns, rows) + (
         f"\n\nMedian (least to greatest) of {machine['rounds']} rounds, as many steps of {tokens}; "
         f"a batch is {facts['batch_size']} rows of one task. {made['cores']} CPU cores "
         f"({made['device_name']}), {made['threads']} thread(s), torch {made['versions']['torch']}. "
@@ -354,7 +346,7 @@ def _where() -> str:
         + [f"{line['matrix_gflops']:.0f} ({line['gemm_gflops']:.0f})" for line in lines]
     )
     return (
-        f"{_table(['where the time of an LRC step goes', *head], rows)}\n\nMeasured by "
+        f"{md_table(['where the time of an LRC step goes', *head], rows)}\n\nMeasured by "
         "`torch.profiler` (`python -m benchmarks.where`), which adds to the rest.\n\n"
     )
 
@@ -378,7 +370,7 @@ def _savings() -> str:
     ]
     head = [f"{what}, {p}" for what in ways.values() for p in measured]
     return (
-        f"{_table(['a step costs more without', *head], rows)}\n\nMedian of {machine['rounds']} "
+        f"{md_table(['a step costs more without', *head], rows)}\n\nMedian of {machine['rounds']} "
         "round(s) on the same rows (`--savings`). Those that are added come on top of those above "
         "them.\n\n"
     )
@@ -401,7 +393,9 @@ def _precision() -> str:
     head = ["dev", "system", "metric", "fp32", "bf16", "difference, points"]
     says = f"{' or '.join(sorted(seeds))} seeds, paired by seed and dev row; training rows: "
     says += ", ".join(trained)
-    return f"{_table(head, rows)}\n\n{says} (`python -m benchmarks.precision`).\n\n" if rows else ""
+    return (
+        f"{md_table(head, rows)}\n\n{says} (`python -m benchmarks.precision`).\n\n" if rows else ""
+    )
 
 
 def lesson_table() -> str:
@@ -420,7 +414,7 @@ def lesson_table() -> str:
     total = f"**{results['seconds'] / 60:.1f} min**, wall clock"
     rows.append(["everything, `python reproduce.py`", "", len(runs), total])
     head = ("", "to run from top to bottom", "runs that it reads", "to train them")
-    return _table(head, rows) + (
+    return md_table(head, rows) + (
         f"\n\nProfile `laptop`, {_machine(results)}; training is summed over processes, and each "
         "run is trained once per store."
     )
@@ -429,7 +423,7 @@ def lesson_table() -> str:
 def study_table() -> str:
     """Study time, and what to read, notebook by notebook."""
     head = ("notebook", "reading", "exercises", "must read", "may wait")
-    return _table(head, study_rows())
+    return md_table(head, study_rows())
 
 
 BLOCKS = {

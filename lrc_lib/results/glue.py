@@ -8,6 +8,7 @@ the kit's one rule.
 import dataclasses
 from collections.abc import Iterable
 
+from lrc_lib import paper
 from lrc_lib.data.tasks import GLUE, TASKS
 from lrc_lib.results.statistics import Estimate, estimate
 from lrc_lib.results.systems import differences
@@ -20,6 +21,13 @@ OF_TEACHER = ("teacher", "teacher_lr", "teacher_epochs", "teacher_batch_size", "
               "bucket")  # fmt: skip
 NO_VARIANT = ("task", "data", "seed", "teacher_seed", "general_seed", "cache_gb", "compile",
               "general_data", "augment_mlm", "augment_glove")  # fmt: skip
+
+CHECKS = (
+    "Four checks of each student, first seed, next to its teacher's share above. Layer loss: above "
+    "its minimum, summed over layers, mean of the first and of the last 100 steps of stage 1. "
+    "Gradient: norm of the usual loss's gradient after training, over 64 training rows. The last "
+    "column is the difference on the same dev rows."
+)
 
 
 def entries(runs: Iterable) -> list[dict]:
@@ -35,8 +43,9 @@ def entries(runs: Iterable) -> list[dict]:
     Returns:
         Dictionaries with "task", "split", "column", "recipe", "system", "runs" {seed: id},
         "metric", "n", "value", "low", "high", "text", "basis", "share" of the teacher in percent
-        (None for a teacher), "collapsed", "differs", "settings", and "general": the tokens that
-        the student saw before the task (None if it saw none).
+        (None for a teacher), "control": the score minus that of `finetune` (None for both of
+        these), "collapsed", "differs", "settings", and "general": the tokens that the student saw
+        before the task (None if it saw none).
     """
     known = {run.id: run for run in runs}
     scored = [
@@ -100,6 +109,28 @@ def compared(runs: Iterable) -> list[dict]:
     return sorted(found, key=lambda e: (e["column"], e["recipe"], e["value"]))
 
 
+def checks(results: dict) -> tuple[list[str], list[list]]:
+    """(column names, rows): what each student's score in results/glue.json rests on: `CHECKS`.
+
+    Args:
+        results: the file's contents, with "rows" of `entries`, and of each run's id two means of
+            the layer loss in "excess" and two norms of a gradient in "head_gradient".
+    """
+    head = ["column", "system", "learning rate", "epochs", "layer loss, first to last",
+            "gradient, head of all", "points above finetune"]  # fmt: skip
+    rows = []
+    for row in sorted(results["rows"], key=lambda row: paper.COLUMNS.index(row["column"])):
+        if row["recipe"] != "teacher":
+            first, used = next(iter(row["runs"].values())), row["settings"]
+            loss, pull = (results[part].get(first) for part in ("excess", "head_gradient"))
+            rows.append([
+                row["column"], row["system"], f"{used['learning_rate']:g}", used["epochs"],
+                loss and f"{loss[0]:.2f} to {loss[1]:.2f}",
+                pull and f"{pull[0]:.2g} of {pull[1]:.2g}", row["control"],
+            ])  # fmt: skip
+    return head, rows
+
+
 def _variant(spec, also=()) -> tuple:
     """The settings that a run's result depends on, also through the runs that it needs."""
     parts = [spec]
@@ -126,6 +157,7 @@ def _entry(system: str, runs: dict, split: str, known: dict, scored: list) -> di
         "n": score.n, "value": score.value, "low": score.low, "high": score.high,
         "text": score.text(), "basis": score.basis(), "collapsed": score.fallen(),
         "share": None if is_teacher else _share(score, runs, split, scored),
+        "control": None if is_teacher else _minus_finetune(runs, split, scored),
         "differs": differences(first, task), "settings": settings | facts,
         "general": _general(first, known),
     }  # fmt: skip
@@ -146,6 +178,21 @@ def _share(score: Estimate, runs: dict, split: str, scored: list) -> str | None:
         return None
     task = TASKS[next(iter(runs.values())).spec.task]
     return (score / estimate(theirs, task, split)).scaled(100).text(unit=" %")
+
+
+def _minus_finetune(runs: dict, split: str, scored: list) -> str | None:
+    """The score minus that of the fine-tuned student: same dev rows, same seeds; None without."""
+    spec = next(iter(runs.values())).spec
+    controls = (r for r in scored if (r.spec.recipe, r.spec.task) == ("finetune", spec.task))
+    theirs = {run.spec.seed: run for run in controls}
+    seeds = sorted(runs.keys() & theirs.keys())
+    if spec.recipe == "finetune" or not seeds:
+        return None
+    ours, control = (
+        estimate({seed: of[seed] for seed in seeds}, TASKS[spec.task], split)
+        for of in (runs, theirs)
+    )
+    return (ours - control).text(sign="+")
 
 
 def _general(run, known: dict) -> dict | None:

@@ -60,6 +60,9 @@ def test_entries_are_the_store_s_runs_with_seeds_share_and_what_differs(kept):
     assert lrc["value"] == pytest.approx(50 * (score + other)) and lrc["column"] == "CoLA"
     assert lrc["share"].split(" ")[0] == f"{100 * lrc['value'] / rows['teacher']['value']:.1f}"
     assert rows["teacher"]["share"] is rows["teacher"]["general"] is None
+    gain = 100 * score - rows["finetune"]["value"]  # the control has seed 0 only
+    assert lrc["control"].startswith(f"{gain:+.1f} (") and "rows only" in lrc["control"]
+    assert rows["teacher"]["control"] is rows["finetune"]["control"] is None
     assert "rows only" in rows["finetune"]["text"] and rows["finetune"]["general"] is None
     general = results["runs"][lrc["general"]["run"]]
     assert lrc["general"]["tokens_seen"] == general["metrics"]["tokens"] > 0
@@ -138,14 +141,13 @@ def test_the_table_has_the_paper_s_rows_ours_and_its_notes(kept):
     assert "| LRC-BERT (lrc, learning_rate = 0.002) | dev |" in page
     assert ", without augmentation |" in page and "share of its teacher" in page
     for part in (
-        "first seed: lrc, learning_rate = 0.002 on CoLA ",
+        "| CoLA | lrc, learning_rate = 0.002 | 0.002 | 1 | ",
         "CoLA 5.",
         "General distillation before lrc, learning_rate = 0.002 (CoLA); lrc, learning_rate",
         "million tokens seen",
         "2.5 billion words",
-        "rate 0.002",
-        "lrc, learning_rate = 0.002 minus finetune on CoLA: ",
-        "lrc, learning_rate = 0.001 minus finetune on CoLA: ",
+        "| CoLA | finetune | 0.002 | 1 |  | ",
+        "Students: batch 16, fp32, length buckets 0 (CoLA).",
         "not augm",
     ):
         assert part in page, part
