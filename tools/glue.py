@@ -40,6 +40,7 @@ WORDS_OF_WIKIPEDIA = 2.5e9  # English, as BERT's authors counted; LRC-BERT names
 TOKENS_A_WORD = 1.3  # word pieces, about
 PAPERS = ("BERT-base (teacher)", "LRC-BERT", "LRC-BERT₁", "TinyBERT")
 USUAL = ("sst-2", "mrpc", "rte", "cola", "sts-b")  # columns of the table, also while they are empty
+NAMES = {"f1": "F1", "matthews": "Matthews", "pearson": "Pearson"}  # written with a capital
 POINTS = 300  # of a kept curve
 COMMAND = "python tools/glue.py train {} {} --glue-dir DIR"
 
@@ -143,11 +144,16 @@ def columns(found: list[dict]) -> list[str]:
     return [c for c in paper.COLUMNS if c in here or c in map(_title, USUAL)]
 
 
+def titles(found: list[dict]) -> list[str]:
+    """The `columns` with their metric: "CoLA, Matthews"."""
+    metrics = {c: paper.METRICS[c].partition("/")[0] for c in columns(found)}
+    metrics |= {row["column"]: row["metric"] for row in found}
+    return [f"{c}, {NAMES.get(name, name)}" for c, name in metrics.items()]
+
+
 def table(found: list[dict]) -> tuple[list[str], list[list]]:
     """(column names, rows): the paper's rows on GLUE's test server, then ours on dev."""
-    here = {row["column"]: row["metric"] for row in found}
     shown = columns(found)
-    head = [f"{c}, {here.get(c, paper.METRICS[c].partition('/')[0])}" for c in shown]
     theirs = {f"{name}, paper": paper.TABLE_1[name] for name in PAPERS}
     theirs["TinyBERT, as its authors corrected it"] = paper.TINYBERT_FINDINGS
     rows = [[name, "test", *(f"{of[c]:.1f}" for c in shown)] for name, of in theirs.items()]
@@ -159,7 +165,7 @@ def table(found: list[dict]) -> tuple[list[str], list[list]]:
         if recipe == "lrc":
             shares = [c in of and of[c]["share"] or None for c in shown]
             rows.append([f"{title}, share of its teacher", "dev", *shares])
-    return ["system", "rows", *head], rows
+    return ["system", "rows", *titles(found)], rows
 
 
 def _title(task: str) -> str:

@@ -33,11 +33,11 @@ PICTURE, CONTROL = "claims.svg", "our control: "
 CARDS = {"00": "method", "01": "circle", "02": "headroom", "04": "parts", "05": "differences",
          "06": "fig5", "07": "auc", "08": "controls", "09": "claims"}  # fmt: skip
 CARD, COLOURS, A_ROW = (480, 300), 64, 5  # pixels and colours of a card; cards in a row
-CORE = {  # the core of Table 1: the paper's row, and our recipe
-    "BERT-base (teacher)": "teacher",
-    "LRC-BERT": "lrc",
-    "LRC-BERT₁": "lrc_1",
-    "fine-tuned student": "finetune",
+CORE = {  # the core of Table 1: our recipe, and the paper's row
+    "teacher (paper: BERT-base)": ("teacher", "BERT-base (teacher)"),
+    "LRC-BERT": ("lrc", "LRC-BERT"),
+    "LRC-BERT₁": ("lrc_1", "LRC-BERT₁"),
+    "fine-tuned student": ("finetune", None),
 }
 ONE_SEED = ", rows only"  # after an interval that no second seed widens
 PROFILES = ("smoke", "laptop", "study")  # of the table of costs
@@ -183,17 +183,19 @@ def core_table() -> str:
     """
     found, rows = load_results("glue").get("rows", ()), []
     shown = {(r["recipe"], r["column"]): r for r in sorted(found, key=glue.most_read)}
-    ours = {key: row["text"].replace(ONE_SEED, "") for key, row in shown.items()}
+    ours = {key: _short(row) for key, row in shown.items()}
     columns = glue.columns(found)
-    for title, recipe in CORE.items():
-        theirs = paper.TABLES[1].get(title, {})
+    for title, (recipe, row) in CORE.items():
+        theirs = paper.TABLE_1.get(row, {})
         cells = ((ours.get((recipe, c), ""), theirs.get(c)) for c in columns)
         rows.append([title, *(f"{a} ({b})".strip() if b else a for a, b in cells)])
     note = "In parentheses: the paper's, GLUE's test server; "
     if not found:
         note += f"ours are not measured yet. `{GPU}` measures them."
     else:
-        note += "before them ours, on dev: [what they rest on](docs/results.md#glue-table-1)."
+        note += "before them ours, dev, ± 95 %: [what they rest on](docs/results.md#glue-table-1)."
+        teachers = {row["settings"]["teacher"].rpartition(":")[2] for row in found}
+        note += f" Our teacher: `{'`, `'.join(sorted(teachers))}`."
         if any(ONE_SEED in row["text"] for row in shown.values()):
             note += " One seed: intervals cover the dev rows only."
         read = {glue.most_read(row) for key, row in shown.items() if key[0] == "lrc"} - {0}
@@ -202,7 +204,13 @@ def core_table() -> str:
                 f" Before the task, our LRC-BERT read {tokens / 1e6:.1f} million tokens; the "
                 f"paper's read about {glue.times_the_papers(tokens)} times as many."
             )
-    return f"{md_table(['system', *columns], rows)}\n\n{note}"
+    return f"{md_table(['system', *glue.titles(found)], rows)}\n\n{note}"
+
+
+def _short(entry: dict) -> str:
+    """The score of an entry and half its interval: "62.4 ± 3.3"."""
+    half = (entry["high"] - entry["low"]) / 2
+    return f"{entry['value']:.1f} ± {half:.1f}" + ", collapsed" * bool(entry["collapsed"])
 
 
 def card_table() -> str:

@@ -105,11 +105,14 @@ def test_kept_results_are_shown_with_where_they_are_from(tmp_path, monkeypatch):
     assert str(tmp_path) not in (tmp_path / "results" / "gpu.json").read_text()
     general = {"tokens_seen": 5_000_000}
     text = "61.5 (60.1 to 62.9, rows only)"
-    row = {"recipe": "lrc", "column": "RTE", "text": text, "general": general}
-    less = {**row, "text": "50.0", "general": {"tokens_seen": 1_000_000}}
+    row = {"recipe": "lrc", "column": "RTE", "text": text, "general": general, "value": 61.5,
+           "low": 60.1, "high": 62.9, "collapsed": "", "metric": "accuracy",
+           "settings": {"teacher": "package:one"}}  # fmt: skip
+    less = {**row, "value": 50.0, "general": {"tokens_seen": 1_000_000}}
     (tmp_path / "results" / "glue.json").write_text(json.dumps({"rows": [row, less]}))
     core = readme.core_table()
-    assert "| 61.5 (60.1 to 62.9) (63.1) |" in core and "intervals cover the dev rows only" in core
+    assert "| 61.5 ± 1.4 (63.1) |" in core and "intervals cover the dev rows only" in core
+    assert "Our teacher: `one`." in core
     assert "read 5.0 million tokens" in core and "about 650 times" in core and "50.0" not in core
     assert readme.refreshed("no block") == "no block"
 
