@@ -205,11 +205,12 @@ def notes(found: list[dict], counts: dict) -> list[str]:
     starts = {row["general"]["run"]: row["general"] for row in found if row["general"]}
     for general in starts.values():
         tokens = general["tokens_seen"]
-        after = _where((row["system"], row["column"]) for row in found
+        after = _where((row["recipe"], row["column"]) for row in found
                        if row["general"] == general)  # fmt: skip
         said.append(
-            f"General distillation before {after}: {tokens / 1e6:.1f} million tokens seen, in "
-            f"{general['epochs']} epoch(s). The paper reads Wikipedia once, about "
+            f"The general distillation before {after.replace(';', ' and')} read "
+            f"{tokens / 1e6:.1f} million tokens, in {general['epochs']} epoch(s). The paper reads "
+            f"Wikipedia once, about "
             f"{WORDS_OF_WIKIPEDIA / 1e9:g} billion words (the English one, as BERT's authors "
             f"counted; {TOKENS_A_WORD} tokens each): about "
             f"{times_the_papers(tokens)} times as much. {general['source']}"
