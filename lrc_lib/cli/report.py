@@ -141,13 +141,16 @@ def render(summary: dict, out: Path) -> str:
 def short_table(table: dict) -> dict:
     """A notebook's table as the report shows it: no blank rows, no long commands.
 
-    A row is blank that is empty in most columns, and in all that are empty in some row.
+    A row is blank that is empty from the first column on that is empty in some row. Where fewer
+    than half of the columns are empty in some row, no row is left out.
     """
     columns, rows = table["columns"], table["rows"]
     long = [any("python -c" in str(row[i]) for row in rows) for i in range(len(columns))]
     gaps = [i for i in range(len(columns)) if any(row[i] is None for row in rows)]
     many = 2 * len(gaps) > len(columns)
-    full = [row for row in rows if not many or any(row[i] is not None for i in gaps)]
+    full = [
+        row for row in rows if not many or any(cell not in (None, "") for cell in row[gaps[0] :])
+    ]
     note = f"{len(rows) - len(full)} row(s) that were not run are left out. " * (full != rows)
     note += "The notebook has the commands. " * any(long)
     return {

@@ -165,6 +165,13 @@ def test_blank_rows_and_long_commands_are_left_out():
     assert made["rows"] == [["x", 1, None, 2]] and made["note"].startswith("1 row(s) that were not")
 
 
+def test_a_row_with_a_score_in_the_one_full_column_is_shown():
+    rows = [["paper", 1.0, 2.0, 3.0, 5.0], ["ours", None, None, None, 4.0]]
+    table = {"columns": "system a b c d".split(), "caption": "", "note": "", "rows": rows}
+    made = short_table(table)
+    assert made["rows"] == rows and not made["note"]
+
+
 def test_numbers_have_four_digits_and_what_is_missing_is_empty(summary, tmp_path):
     html = render(summary, tmp_path)
     assert '<td class="number">0.1235</td>' in html and '<th scope="row">b</th><td></td>' in html
