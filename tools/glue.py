@@ -8,26 +8,23 @@ table into out/, with the settings of the other cells.
 import json
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from markup import md_table
 from predictions import entry, pack_predictions
 
-from lrc_lib import RunSpec, paper, run
+from lrc_lib import RunSpec, run
 from lrc_lib.course.display import plain
 from lrc_lib.data.batches import collate, encode
 from lrc_lib.data.corpus import places_of
 from lrc_lib.data.rows import in_train
-from lrc_lib.data.tasks import GLUE, TASKS
+from lrc_lib.data.tasks import GLUE
 from lrc_lib.models import backbone, model_inputs
-from lrc_lib.results import glue
+from lrc_lib.results import glue, glue_table
 from lrc_lib.results.kept import FOLDER, load_results
-from lrc_lib.runs.card import PACKAGED
 from lrc_lib.runs.spec import data_of
 from lrc_lib.runs.store import default_out, finished
-from lrc_lib.schedule import RECIPES
 
 SETTINGS = {  # of the first cell; the others take those of results/glue.json
     "teacher": "package:all_mpnet_base_v2", "teacher_epochs": 3, "teacher_lr": 2e-5,
@@ -36,13 +33,7 @@ SETTINGS = {  # of the first cell; the others take those of results/glue.json
     "general_rows": 85_000, "general_batch_size": 16, "general_lr": 1e-3, "general_epochs": 4,
     "general_max_length": 96,
 }  # fmt: skip
-WORDS_OF_WIKIPEDIA = 2.5e9  # English, as BERT's authors counted; LRC-BERT names no number
-TOKENS_A_WORD = 1.3  # word pieces, about
-PAPERS = ("BERT-base (teacher)", "LRC-BERT", "LRC-BERT₁", "TinyBERT")
-USUAL = ("sst-2", "mrpc", "rte", "cola", "sts-b")  # columns of the table, also while they are empty
-NAMES = {"f1": "F1", "matthews": "Matthews", "pearson": "Pearson"}  # written with a capital
 POINTS = 300  # of a kept curve
-COMMAND = "python tools/glue.py train {} {} --glue-dir DIR"
 
 
 def take(store: Path, folder: Path = FOLDER) -> None:
@@ -57,13 +48,11 @@ def take(store: Path, folder: Path = FOLDER) -> None:
         raise SystemExit(f"'{store}' holds no finished run of a GLUE task; nothing was written.")
     rows, data = glue.entries(runs.values()), {task: data_of(s) for task, s in specs.items()}
     counts = {task: in_train(of.train, of.dev) for task, of in data.items()}
-    head, cells = table(rows)
     shown = {run for row in rows for run in row["runs"].values()}
     learned = {r.id: x for r in runs.values() if (x := excess(r))}
     heads = {r.id: x for r in runs.values() if r.id in shown and (x := head_gradient(r))}
     found = runs.values()
     tried = glue.compared(found)
-    said = [note for note in (*notes(rows, counts), empty(rows)) if note]
     results = {
         "rows": rows,
         "in_train": counts,
@@ -71,7 +60,6 @@ def take(store: Path, folder: Path = FOLDER) -> None:
         "excess": learned,
         "head_gradient": heads,
         "curves": {r.id: x for r in runs.values() if r.id in shown and (x := curve(r))},
-        "table": {"columns": head, "rows": cells, "notes": said},
         "runs": {name: entry(run) for name, run in runs.items()},
     }
     text = json.dumps(plain(results), indent=1, ensure_ascii=False)
@@ -138,155 +126,71 @@ def _folders(specs) -> list[str]:
     return sorted((place for place in found if Path(place).is_absolute()), key=len, reverse=True)
 
 
-def columns(found: list[dict]) -> list[str]:
-    """The paper's columns that are measured or may well be, in its order."""
-    here = {row["column"] for row in found}
-    return [c for c in paper.COLUMNS if c in here or c in map(_title, USUAL)]
-
-
-def titles(found: list[dict]) -> list[str]:
-    """The `columns` with their metric: "CoLA, Matthews"."""
-    metrics = {c: paper.METRICS[c].partition("/")[0] for c in columns(found)}
-    metrics |= {row["column"]: row["metric"] for row in found}
-    return [f"{c}, {NAMES.get(name, name)}" for c, name in metrics.items()]
-
-
-def table(found: list[dict]) -> tuple[list[str], list[list]]:
-    """(column names, rows): the paper's rows on GLUE's test server, then ours on dev."""
-    shown = columns(found)
-    theirs = {f"{name}, paper": paper.TABLE_1[name] for name in PAPERS}
-    theirs["TinyBERT, as its authors corrected it"] = paper.TINYBERT_FINDINGS
-    rows = [[name, "test", *(f"{of[c]:.1f}" for c in shown)] for name, of in theirs.items()]
-    for system in dict.fromkeys(row["system"] for row in found):
-        of = {row["column"]: row for row in found if row["system"] == system}
-        recipe = next(iter(of.values()))["recipe"]
-        title = f"{RECIPES[recipe].title} ({system})" if recipe in RECIPES else system
-        rows.append([title, "dev", *(c in of and _cell(of[c]) or None for c in shown)])
-        if recipe == "lrc":
-            shares = [c in of and of[c]["share"] or None for c in shown]
-            rows.append([f"{title}, share of its teacher", "dev", *shares])
-    return ["system", "rows", *titles(found)], rows
-
-
-def _title(task: str) -> str:
-    return next(iter(TASKS[task].paper_columns.values()))
-
-
-def _cell(row: dict) -> str:
-    return row["text"] + ", without augmentation" * ("not augmented" in row["differs"])
-
-
-def notes(found: list[dict], counts: dict) -> list[str]:
-    """What is to be said below the table, a few sentences for each subject.
-
-    Args:
-        found: `lrc_lib.results.glue.entries`.
-        counts: task -> dev split -> dev rows that are also training rows.
-    """
-    bases = _where((row["basis"], row["column"]) for row in found)
-    said = [
-        f"Ours: 95 % intervals; {bases}. “Rows only”: one seed, whose interval covers the choice "
-        "of dev rows and no other seed."
-    ]
-    repeated = {_title(task): c[split] for task, c in counts.items() for split in c if c[split]}
-    if repeated:
-        texts = "; ".join(f"{column} {count}" for column, count in repeated.items())
-        said.append(f"Dev rows whose texts are also a training row: {texts}.")
-    settings = ((row["settings"], row["column"]) for row in found if row["recipe"] != "teacher")
-    rates = _where(
-        (f"batch {s['batch_size']}, {s['precision']}, length buckets {s['bucket']}", column)
-        for s, column in settings
-    )
-    said.append(f"Students: {rates}.")
-    if any(row["settings"]["teacher"] in PACKAGED for row in found):
-        said.append(
-            "The teacher's pre-training saw SNLI, MultiNLI and Quora pairs; BERT's had not."
-        )
-    starts = {row["general"]["run"]: row["general"] for row in found if row["general"]}
-    for general in starts.values():
-        tokens = general["tokens_seen"]
-        after = _where((row["recipe"], row["column"]) for row in found
-                       if row["general"] == general)  # fmt: skip
-        said.append(
-            f"The general distillation before {after.replace(';', ' and')} read "
-            f"{tokens / 1e6:.1f} million tokens, in {general['epochs']} epoch(s). The paper reads "
-            f"Wikipedia once, about "
-            f"{WORDS_OF_WIKIPEDIA / 1e9:g} billion words (the English one, as BERT's authors "
-            f"counted; {TOKENS_A_WORD} tokens each): about "
-            f"{times_the_papers(tokens)} times as much. {general['source']}"
-        )
-    said.append(f"Differs from the paper: {_where(_differences(found))}.")
-    return said
-
-
-def most_read(entry: dict) -> int:
-    """How many tokens the student of an entry read before the task."""
-    return entry["general"]["tokens_seen"] if entry["general"] else 0
-
-
-def times_the_papers(tokens: float) -> str:
-    """How many times as much text the paper's student read: "665"."""
-    return f"{WORDS_OF_WIKIPEDIA * TOKENS_A_WORD / tokens:,.0f}"
-
-
-def comparison(tried: list[dict], learned: dict) -> str:
+def comparison(results: dict) -> str:
     """The table of `lrc_lib.results.glue.compared`, in Markdown, with what it is; "" for none.
 
+    A general distillation after which no student was trained is a row of its own.
+
     Args:
-        learned: run id -> `excess`, of the general distillations.
+        results: the contents of results/glue.json.
     """
+    tried, learned = results["compared"], results["excess"]
     if not tried:
         return ""
-    head = ("column", "recipe", "settings that differ", "tokens read before the task",
-            "layer loss left over then", "held-out score")  # fmt: skip
     rows = []
     for one in tried:
-        words = ", ".join(f"{name} {value}" for name, value in one["settings"].items())
         start = one["general"] or {}
-        tokens = f"{start['tokens_seen'] / 1e6:.1f} million" if start else ""
-        left = f"{learned[start['run']][1]:.2f}" if start.get("run") in learned else ""
-        rows.append((one["column"], one["recipe"], words, tokens, left, one["text"]))
+        rows.append([one["column"], one["recipe"], _words(one["settings"]), *_left(start, learned),
+                     one["text"], one["over"]])  # fmt: skip
+    used = {e["general"]["run"] for e in (*tried, *results["rows"]) if e["general"]}
+    names = {name for one in tried for name in one["settings"] if name.startswith("general_")}
+    for name, made in results["runs"].items():
+        if name in learned and name not in used and "tokens" in made["metrics"]:
+            seen = made["metrics"]["tokens"] * made["spec"]["general_epochs"]
+            words = _words({k: v for k, v in made["spec"].items() if k in names})
+            left = _left({"run": name, "tokens_seen": seen}, learned)
+            rows.append(["", "no student", words, *left, None, None])
+    rates = {e["settings"]["learning_rate"]: e["value"] for e in tried
+             if e["recipe"] == "finetune" and "learning_rate" in e["settings"]}  # fmt: skip
+    lowest = rates and max(rates, key=rates.get) == min(rates)
+    metric = glue_table.NAMES.get(tried[0]["metric"], tried[0]["metric"])
+    head = ("column", "recipe", "settings that differ", "tokens read before the task",
+            "layer loss left over then", f"held-out score, {metric}",
+            "points above the best `lrc_1`")  # fmt: skip
     how = {f"{one['rows']:,} rows and {one['epochs']} epochs ({one['column']})" for one in tried}
     return (
-        "Settings were compared on training rows that were held out, not on dev rows: "
-        f"{'; '.join(sorted(how))}. The layer loss is summed over layers, above its minimum, the "
-        f"mean of the general distillation's last 100 steps.\n\n{md_table(head, rows)}"
+        "Settings were compared on training rows that were held out from the students, not on dev "
+        f"rows: {'; '.join(sorted(how))}. Texts of these rows, without labels, may have been read "
+        "in general distillation; dev texts never are. Differences are paired, on the same rows. "
+        "The layer loss is summed over layers, above its minimum, the mean of the general "
+        "distillation's last 100 steps; on different texts it is not comparable."
+        + " The best rate of `finetune` is the lowest that was tried; a lower one may do better."
+        * bool(lowest)
+        + f"\n\n{md_table(head, rows)}"
     )
 
 
-def _differences(found: list[dict]) -> Iterable[tuple[str, str]]:
-    return ((what, row["column"]) for row in found for what in row["differs"])
+def _words(settings: dict) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted(settings.items()))
 
 
-def _where(pairs: Iterable[tuple[str, str]]) -> str:
-    """("18 epochs", "STS-B"), ... as "18 epochs (STS-B, SST-2); 90 epochs (CoLA)"."""
-    columns: dict[str, dict] = {}
-    for what, column in pairs:
-        columns.setdefault(what, {})[column] = None
-    return "; ".join(f"{what} ({', '.join(where)})" for what, where in columns.items())
-
-
-def empty(found: list[dict]) -> str:
-    """Which cells of the core systems are empty, and the command that measures one; "" for none."""
-    there = {(row["recipe"], row["task"]) for row in found}
-    core = ("teacher", "lrc", "lrc_1", "finetune")
-    missing = [(task, recipe) for task in USUAL for recipe in core if (recipe, task) not in there]
-    if not missing:
-        return ""
-    named = ", ".join(f"{_title(task)}: {recipe}" for task, recipe in missing)
-    return f"Not measured: {named}. One cell: {COMMAND.format(*missing[0])}"
+def _left(start: dict, learned: dict) -> tuple[str, str]:
+    """Tokens read before the task, and the layer loss left then; "" for a student without."""
+    if not start:
+        return "", ""
+    left = f"{learned[start['run']][1]:.2f}" if start["run"] in learned else ""
+    return f"{start['tokens_seen'] / 1e6:.1f} million", left
 
 
 def markdown(folder: Path = FOLDER) -> str:
-    """The table of results/glue.json for docs/results.md, with its notes and empty cells."""
+    """The tables of results/glue.json for docs/results.md, with their notes and empty cells."""
     results = load_results("glue", folder)
-    if not (made := results.get("table")):
-        return empty([])
-    return "\n\n".join(filter(None, [
-        md_table(made["columns"], made["rows"]), *made["notes"],
-        glue.CHECKS, md_table(*glue.checks(results)),
-        comparison(results["compared"], results["excess"]),
-    ]))  # fmt: skip
+    if not results:
+        return glue_table.empty([])
+    parts = [md_table(*glue_table.table(results["rows"])), *glue_table.notes(results)]
+    parts += [glue_table.empty(results["rows"]), md_table(*glue_table.minus(results["rows"]))]
+    parts += [glue_table.CHECKS, md_table(*glue_table.checks(results)), comparison(results)]
+    return "\n\n".join(filter(None, parts))
 
 
 def train(task: str, recipe: str, data: str, out: Path, text=()) -> None:
@@ -295,7 +199,9 @@ def train(task: str, recipe: str, data: str, out: Path, text=()) -> None:
     A recipe that has a row keeps its own learning rate.
     """
     results = load_results("glue")
-    cells = sorted((r for r in results.get("rows", ()) if r["recipe"] == "lrc"), key=most_read)
+    cells = sorted(
+        (r for r in results.get("rows", ()) if r["recipe"] == "lrc"), key=glue_table.most_read
+    )
     ids = [next(iter(cell["runs"].values())) for cell in cells[-1:]]
     kept = [results["runs"][run]["spec"] for run in ids]
     places = {"data": data, "general_data": ":".join(["reviews", "wiki", f"glue={data}", *text])}

@@ -11,6 +11,7 @@ import json
 import re
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import glue
@@ -23,6 +24,7 @@ from lrc_lib.cli import forest
 from lrc_lib.cli.plan import all_specs
 from lrc_lib.course.notebook import NOTEBOOKS
 from lrc_lib.data.download import cache_dir
+from lrc_lib.results import glue_table
 from lrc_lib.results.kept import FOLDER, glue_results, kept_table, load_results
 from lrc_lib.runs.profiles import load_profile
 
@@ -39,7 +41,6 @@ CORE = {  # the core of Table 1: our recipe, and the paper's row
     "LRC-BERT₁": ("lrc_1", "LRC-BERT₁"),
     "fine-tuned student": ("finetune", None),
 }
-ONE_SEED = ", rows only"  # after an interval that no second seed widens
 PROFILES = ("smoke", "laptop", "study")  # of the table of costs
 MEASURED = ("study", "laptop")  # whose verdicts are shown, the first that there is
 CLAIMS = 12  # the longest table of verdicts in README
@@ -182,35 +183,59 @@ def core_table() -> str:
     Where a recipe has several systems, the one that read most before the task is shown.
     """
     found, rows = load_results("glue").get("rows", ()), []
-    shown = {(r["recipe"], r["column"]): r for r in sorted(found, key=glue.most_read)}
-    ours = {key: _short(row) for key, row in shown.items()}
-    columns = glue.columns(found)
+    shown = {(r["recipe"], r["column"]): r for r in sorted(found, key=glue_table.most_read)}
+    columns = glue_table.columns(found)
     for title, (recipe, row) in CORE.items():
         theirs = paper.TABLE_1.get(row, {})
-        cells = ((ours.get((recipe, c), ""), theirs.get(c)) for c in columns)
+        cells = ((_short(shown.get((recipe, c))), theirs.get(c)) for c in columns)
         rows.append([title, *(f"{a} ({b})".strip() if b else a for a, b in cells)])
-    note = "In parentheses: the paper's, GLUE's test server; "
-    if not found:
-        note += f"ours are not measured yet. `{GPU}` measures them."
+    note = "In parentheses: the paper's, on GLUE's test server; "
+    if found:
+        note += "before them ours, dev, ± 95 % ([details](docs/results.md#glue-table-1)). "
+        note += " ".join(
+            _notes([row for row in shown.values() if row["recipe"] in glue_table.CORE])
+        )
     else:
-        note += "before them ours, dev, ± 95 %: [what they rest on](docs/results.md#glue-table-1)."
-        teachers = {row["settings"]["teacher"].rpartition(":")[2] for row in found}
-        note += f" Our teacher: `{'`, `'.join(sorted(teachers))}`."
-        if any(ONE_SEED in row["text"] for row in shown.values()):
-            note += " One seed: intervals cover the dev rows only."
-        read = {glue.most_read(row) for key, row in shown.items() if key[0] == "lrc"} - {0}
-        for tokens in sorted(read):
-            note += (
-                f" Before the task, our LRC-BERT read {tokens / 1e6:.1f} million tokens; the "
-                f"paper's read about {glue.times_the_papers(tokens)} times as many."
-            )
-    return f"{md_table(['system', *glue.titles(found)], rows)}\n\n{note}"
+        note += f"ours are not measured yet. `{GPU}` measures them."
+    return f"{md_table(['system', *glue_table.titles(found)], rows)}\n\n{note}"
 
 
-def _short(entry: dict) -> str:
-    """The score of an entry and half its interval: "62.4 ± 3.3"."""
+def _short(entry: dict | None) -> str:
+    """The score of an entry and half its interval: "62.4±3.3", with its marks; "" for None."""
+    if entry is None:
+        return ""
     half = (entry["high"] - entry["low"]) / 2
-    return f"{entry['value']:.1f} ± {half:.1f}" + ", collapsed" * bool(entry["collapsed"])
+    marks = "†" * (len(entry["runs"]) == 1) + r"\*" * ("not augmented" in entry["differs"])
+    return f"{entry['value']:.1f}±{half:.1f}{marks}{'‡' * bool(entry['collapsed'])}"
+
+
+def _notes(shown: list[dict]) -> Iterator[str]:
+    """What is to be said of the entries that README shows."""
+    teachers = {row["settings"]["teacher"].rpartition(":")[2] for row in shown}
+    yield f"Our teacher: `{'`, `'.join(sorted(teachers))}`."
+    if any(len(row["runs"]) == 1 for row in shown):
+        yield "†: one seed, ± covers dev rows only."
+    if any("not augmented" in row["differs"] for row in shown):
+        yield r"\*: without augmentation."
+    if any(row["collapsed"] for row in shown):
+        yield "‡: no better than a constant."
+    lrc = [row for row in shown if row["recipe"] == "lrc" and row["general"]]
+    if lrc:
+        start = max(lrc, key=glue_table.most_read)["general"]
+        yield (
+            f"Before the task, our LRC-BERT read {start['tokens_seen'] / 1e6:.1f} million tokens, "
+            f"and the paper's roughly {glue_table.times_the_papers(start)} times as many."
+        )
+    below = [row["column"] for row in shown if row["recipe"] == "lrc_1"
+             and row["high"] < paper.TABLE_1["LRC-BERT₁"][row["column"]]]  # fmt: skip
+    if below:
+        yield (
+            f"LRC-BERT₁ reads nothing then, and is below the paper's on {' and '.join(below)}: we "
+            "do not know why."
+        )
+    for row in lrc:
+        if text := row["minus"].get("lrc_g"):
+            yield f"Perturbation on {row['column']}: {text} points."
 
 
 def card_table() -> str:
@@ -248,7 +273,7 @@ def seeds_table() -> str:
     return f"{md_table(made['columns'], made['rows'])}\n\nProfile `{name}`. {_noted(name, made)}"
 
 
-def glue_table() -> str:
+def glue_section() -> str:
     """The paper's rows of Table 1 next to ours on GLUE, or the command that measures them."""
     parts = [glue.markdown()] if load_results("glue") else []
     parts += [
@@ -447,7 +472,7 @@ BLOCKS = {
     "seeds": seeds_table,
     "step": step_table,
     "lessons": lesson_table,
-    "glue": glue_table,
+    "glue": glue_section,
     "grid": grid_table,
 }
 

@@ -71,13 +71,6 @@ def _cells(name: str, folder: Path) -> Iterator[Cell]:
         yield from _of_entries(f"{name}.json", results["rows"], rows)
         tried = plain(glue.compared(runs.values()))
         yield from _of_entries(f"{name}.json, compared", results["compared"], tried)
-        texts = {(row["column"], row[part]) for row in rows for part in ("text", "share")}
-        head = [column.partition(",")[0] for column in results["table"]["columns"]]
-        for row in (row for row in results["table"]["rows"] if row[1] == "dev"):
-            for column, cell in zip(head[2:], row[2:], strict=True):
-                text = cell and cell.removesuffix(", without augmentation")
-                made = cell if cell is None or (column, text) in texts else "no such score"
-                yield Cell(f"{name}.json, table, {row[0]}, {column}", cell, made)
     if runs and results.get("notebooks"):
         systems = KeptSystems(name, folder)
         for notebook in results["notebooks"]:

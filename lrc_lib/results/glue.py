@@ -8,7 +8,6 @@ the kit's one rule.
 import dataclasses
 from collections.abc import Iterable
 
-from lrc_lib import paper
 from lrc_lib.data.tasks import GLUE, TASKS
 from lrc_lib.results.statistics import Estimate, estimate
 from lrc_lib.results.systems import differences
@@ -19,15 +18,9 @@ SETTINGS = ("teacher", "learning_rate", "batch_size", "precision", "bucket", "ma
             "stage_boundary", "representation", "schedule", "keep")  # fmt: skip
 OF_TEACHER = ("teacher", "teacher_lr", "teacher_epochs", "teacher_batch_size", "precision",
               "bucket")  # fmt: skip
+CONTROLS = ("finetune", "lrc_1", "lrc_g")  # a recipe is held against those before it
 NO_VARIANT = ("task", "data", "seed", "teacher_seed", "general_seed", "cache_gb", "compile",
               "general_data", "augment_mlm", "augment_glove")  # fmt: skip
-
-CHECKS = (
-    "Four checks of each student, first seed, next to its teacher's share above. Layer loss: above "
-    "its minimum, summed over layers, mean of the first and of the last 100 steps of stage 1. "
-    "Gradient: norm of the usual loss's gradient after training, over 64 training rows. The last "
-    "column is the difference on the same dev rows."
-)
 
 
 def entries(runs: Iterable) -> list[dict]:
@@ -43,8 +36,9 @@ def entries(runs: Iterable) -> list[dict]:
     Returns:
         Dictionaries with "task", "split", "column", "recipe", "system", "runs" {seed: id},
         "metric", "n", "value", "low", "high", "text", "basis", "share" of the teacher in percent
-        (None for a teacher), "control": the score minus that of `finetune` (None for both of
-        these), "collapsed", "differs", "settings", and "general": the tokens that the student saw
+        (None for a teacher), "minus" {recipe: the score minus that recipe's}, "constant": the
+        score of the best constant answer, "others" {metric: score of the first seed},
+        "collapsed": why, "differs", "settings", and "general": the tokens that the student saw
         before the task (None if it saw none).
     """
     known = {run.id: run for run in runs}
@@ -85,7 +79,9 @@ def compared(runs: Iterable) -> list[dict]:
     Returns:
         Dictionaries with "column", "recipe", "rows" held out, "epochs", "settings" {name: value} of
         those in which the entries of a recipe and task differ, "runs" {seed: id}, "metric",
-        "value", "low", "high", "text", and "general" as in `entries`; each recipe's best last.
+        "value", "low", "high", "text", "over": the score minus that of the best `lrc_1`, which has
+        read nothing, on the same rows (None without), and "general" as in `entries`; each recipe's
+        best last.
     """
     known = {run.id: run for run in runs}
     groups: dict[tuple, dict] = {}
@@ -93,11 +89,15 @@ def compared(runs: Iterable) -> list[dict]:
         if run.spec.kind == "student" and run.spec.task in GLUE and run.spec.selection_rows:
             key = run.spec.task, run.spec.recipe, _variant(run.spec, ("general_data",))
             groups.setdefault(key, {})[run.spec.seed] = run
+    scores = {key: estimate(seeds, TASKS[key[0]], "selection") for key, seeds in groups.items()}
     found = []
     for (task, recipe, variant), seeds in groups.items():
         of = (other for *names, other in groups if names == [task, recipe])
         shared = set(variant).intersection(*of)
-        first, score = next(iter(seeds.values())), estimate(seeds, TASKS[task], "selection")
+        first, score = next(iter(seeds.values())), scores[task, recipe, variant]
+        bases = [key for key in groups if key[:2] == (task, "lrc_1") and recipe != "lrc_1"]
+        base = groups[max(bases, key=lambda key: scores[key].value)] if bases else {}
+        both = sorted(seeds.keys() & base.keys())
         found.append({
             "column": next(iter(TASKS[task].paper_columns.values())), "recipe": recipe,
             "rows": first.spec.selection_rows, "epochs": first.metrics["epochs"],
@@ -105,30 +105,9 @@ def compared(runs: Iterable) -> list[dict]:
             "runs": {str(seed): run.id for seed, run in sorted(seeds.items())},
             "metric": TASKS[task].primary, "value": score.value, "low": score.low,
             "high": score.high, "text": score.text(), "general": _general(first, known),
+            "over": _difference(seeds, base, both, "selection") if both else None,
         })  # fmt: skip
     return sorted(found, key=lambda e: (e["column"], e["recipe"], e["value"]))
-
-
-def checks(results: dict) -> tuple[list[str], list[list]]:
-    """(column names, rows): what each student's score in results/glue.json rests on: `CHECKS`.
-
-    Args:
-        results: the file's contents, with "rows" of `entries`, and of each run's id two means of
-            the layer loss in "excess" and two norms of a gradient in "head_gradient".
-    """
-    head = ["column", "system", "learning rate", "epochs", "layer loss, first to last",
-            "gradient, head of all", "points above finetune"]  # fmt: skip
-    rows = []
-    for row in sorted(results["rows"], key=lambda row: paper.COLUMNS.index(row["column"])):
-        if row["recipe"] != "teacher":
-            first, used = next(iter(row["runs"].values())), row["settings"]
-            loss, pull = (results[part].get(first) for part in ("excess", "head_gradient"))
-            rows.append([
-                row["column"], row["system"], f"{used['learning_rate']:g}", used["epochs"],
-                loss and f"{loss[0]:.2f} to {loss[1]:.2f}",
-                pull and f"{pull[0]:.2g} of {pull[1]:.2g}", row["control"],
-            ])  # fmt: skip
-    return head, rows
 
 
 def _variant(spec, also=()) -> tuple:
@@ -155,9 +134,13 @@ def _entry(system: str, runs: dict, split: str, known: dict, scored: list) -> di
         "recipe": spec.recipe, "system": system, "metric": task.primary,
         "runs": {str(seed): run.id for seed, run in sorted(runs.items())},
         "n": score.n, "value": score.value, "low": score.low, "high": score.high,
-        "text": score.text(), "basis": score.basis(), "collapsed": score.fallen(),
+        "text": score.text(), "basis": score.basis(),
+        "constant": 100 * first.metrics["constant"][split][task.primary],
+        "others": {name: 100 * first.metrics["splits"][split][name] for name in task.metrics
+                   if name != task.primary},
+        "collapsed": "; ".join(f"seed {seed} {reason}" for _, seed, reason in score.collapsed),
         "share": None if is_teacher else _share(score, runs, split, scored),
-        "control": None if is_teacher else _minus_finetune(runs, split, scored),
+        "minus": {} if is_teacher else _minus(runs, split, scored),
         "differs": differences(first, task), "settings": settings | facts,
         "general": _general(first, known),
     }  # fmt: skip
@@ -180,19 +163,31 @@ def _share(score: Estimate, runs: dict, split: str, scored: list) -> str | None:
     return (score / estimate(theirs, task, split)).scaled(100).text(unit=" %")
 
 
-def _minus_finetune(runs: dict, split: str, scored: list) -> str | None:
-    """The score minus that of the fine-tuned student: same dev rows, same seeds; None without."""
-    spec = next(iter(runs.values())).spec
-    controls = (r for r in scored if (r.spec.recipe, r.spec.task) == ("finetune", spec.task))
-    theirs = {run.spec.seed: run for run in controls}
-    seeds = sorted(runs.keys() & theirs.keys())
-    if spec.recipe == "finetune" or not seeds:
-        return None
+def _minus(runs: dict, split: str, scored: list) -> dict[str, str]:
+    """The score minus that of each other recipe in `CONTROLS`: same dev rows, same seeds, and for
+    `lrc_g` the same general distillation. Of several variants, the one with most of the seeds."""
+    first, found = next(iter(runs.values())), {}
+    for recipe in CONTROLS[: (*CONTROLS, first.spec.recipe).index(first.spec.recipe)]:
+        variants: dict[tuple, dict] = {}
+        for run in scored:
+            start = run.metrics.get("general")
+            if (run.spec.recipe, run.spec.task) == (recipe, first.spec.task) and start in (
+                None, first.metrics.get("general"),
+            ):  # fmt: skip
+                variants.setdefault(_variant(run.spec), {})[run.spec.seed] = run
+        theirs = max(variants.values(), key=lambda of: len(of.keys() & runs.keys()), default={})
+        if seeds := sorted(theirs.keys() & runs.keys()):
+            found[recipe] = _difference(runs, theirs, seeds, split)
+    return found
+
+
+def _difference(runs: dict, theirs: dict, seeds: list, split: str) -> str:
+    task = TASKS[next(iter(runs.values())).spec.task]
     ours, control = (
-        estimate({seed: of[seed] for seed in seeds}, TASKS[spec.task], split)
-        for of in (runs, theirs)
+        estimate({seed: of[seed] for seed in seeds}, task, split) for of in (runs, theirs)
     )
-    return (ours - control).text(sign="+")
+    fewer = f", {len(seeds)} of {len(runs)} seeds" * (len(seeds) < len(runs))
+    return (ours - control).text(sign="+") + fewer
 
 
 def _general(run, known: dict) -> dict | None:

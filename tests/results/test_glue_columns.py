@@ -61,8 +61,11 @@ def test_entries_are_the_store_s_runs_with_seeds_share_and_what_differs(kept):
     assert lrc["share"].split(" ")[0] == f"{100 * lrc['value'] / rows['teacher']['value']:.1f}"
     assert rows["teacher"]["share"] is rows["teacher"]["general"] is None
     gain = 100 * score - rows["finetune"]["value"]  # the control has seed 0 only
-    assert lrc["control"].startswith(f"{gain:+.1f} (") and "rows only" in lrc["control"]
-    assert rows["teacher"]["control"] is rows["finetune"]["control"] is None
+    (control,) = lrc["minus"].items()
+    assert control[0] == "finetune" and control[1].startswith(f"{gain:+.1f} (")
+    assert control[1].endswith(", 1 of 2 seeds") and "rows only" in control[1]
+    assert rows["teacher"]["minus"] == rows["finetune"]["minus"] == {}
+    assert list(lrc["others"]) == ["accuracy"] and lrc["constant"] == 0
     assert "rows only" in rows["finetune"]["text"] and rows["finetune"]["general"] is None
     general = results["runs"][lrc["general"]["run"]]
     assert lrc["general"]["tokens_seen"] == general["metrics"]["tokens"] > 0
@@ -86,7 +89,10 @@ def test_systems_that_began_differently_are_named_by_what_they_read():
         read = {"tokens": 2_000_000 * number, "texts": 9, "source": "s", "splits": {}}
         runs.append(Run(id=f"g{number}", spec=spec.general_spec(), metrics=read))
         facts = {"rows": 9, "epochs": 1, "steps": 1, "max_length": 8, "source": ""}
-        facts |= {"splits": {"dev": {}}}
+        facts |= {
+            "splits": {"dev": {"accuracy": 1.0}},
+            "constant": {"dev": {"matthews": 0.0, "accuracy": 0.5}},
+        }
         read_it = facts | {"general": f"g{number}"}
         runs.append(Run(id=f"r{number}", spec=spec, metrics=read_it, predictions=lambda split: dev))
         alone = spec.replace(recipe="finetune", task=("cola", "sst-2")[number - 1])
@@ -139,11 +145,12 @@ def test_the_table_has_the_paper_s_rows_ours_and_its_notes(kept):
     page = tool.markdown(kept)
     assert f"| {paper.TINYBERT_FINDINGS['CoLA']} |" in page and "corrected" in page
     assert "| LRC-BERT (lrc, learning_rate = 0.002) | dev |" in page
-    assert ", without augmentation |" in page and "share of its teacher" in page
+    assert ", without augmentation" in page and "% of its teacher" in page
+    assert "| best constant answer | dev |" in page
     for part in (
         "| CoLA | lrc, learning_rate = 0.002 | 0.002 | 1 | ",
         "CoLA 5.",
-        "The general distillation before lrc (CoLA) read 0.0 million tokens, in 1 epoch(s)",
+        "0.0 million tokens before lrc (CoLA): 0.0 million, read once.",
         "2.5 billion words",
         "| CoLA | finetune | 0.002 | 1 |  | ",
         "Students: batch 16, fp32, length buckets 0 (CoLA).",
@@ -170,22 +177,26 @@ def test_what_was_compared_on_held_out_rows_is_kept_and_shown(kept):
     losses = open_run(general, kept / "out").history["excess"]
     assert left[1] == pytest.approx(losses[-100:].mean())
     page = tool.markdown(kept).partition("Settings were compared")[2]
-    assert "30 rows and 1 epochs (CoLA)" in page and f"| {left[1]:.2f} | {fast['text']} |" in page
+    assert (
+        "30 rows and 1 epochs (CoLA)" in page and f"| {left[1]:.2f} | {fast['text']} |  |" in page
+    )
     assert not any("30" in row["basis"] for row in results["rows"]) and len(results["rows"]) == 4
-    assert tool.comparison([], {}) == ""
+    assert slow["over"] is fast["over"] is None  # no lrc_1 was tried
+    assert tool.comparison({"compared": [], "excess": {}}) == ""
 
 
 def test_a_cell_is_trained_with_the_settings_of_the_others(kept, monkeypatch):
     asked = []
-    monkeypatch.setattr(tool, "load_results", lambda name: json.loads(
-        (kept / "glue.json").read_text(encoding="utf-8")))  # fmt: skip
+    results = json.loads((kept / "glue.json").read_text(encoding="utf-8"))
+    results["rows"][-1]["settings"]["learning_rate"] = 5e-4
+    monkeypatch.setattr(tool, "load_results", lambda name: results)
     monkeypatch.setattr(tool, "run", lambda spec, out: asked.append(spec) or spec_with_id)
     spec_with_id = type("Run", (), {"id": "x"})
     tool.main(["train", "rte", "lrc_1", "--glue-dir", "D", "--text", "more", "--out", "o"])
     assert asked[0].task == "rte" and asked[0].recipe == "lrc_1" and asked[0].data == "D"
     assert asked[0].student_hidden == 24 and asked[0].general_data == "reviews:wiki:glue=D:more"
     tool.main(["train", "rte", "finetune", "--glue-dir", "D", "--out", "o"])
-    assert [spec.learning_rate for spec in asked] == [1e-3, 2e-3]  # of the last lrc; its own
+    assert [spec.learning_rate for spec in asked] == [2e-3, 5e-4]  # lrc's; its own
     with pytest.raises(SystemExit):
         tool.main(["train", "other", "lrc", "--glue-dir", "D"])
 
@@ -198,14 +209,14 @@ def test_what_is_kept_scores_the_same_and_a_changed_number_is_named(kept):
     results = json.loads(whole)
     results["rows"][1]["value"] += 0.01
     results["compared"][0]["value"] += 0.01
-    results["table"]["rows"][-1][5] = "99.9"
+    results["rows"][1]["minus"]["finetune"] = "+99.9"
     path.write_text(json.dumps(results), encoding="utf-8")
     wrong = [cell for cell in verify(kept)[0] if not cell.agrees]
     path.write_text(whole, encoding="utf-8")
     assert [cell.where for cell in wrong] == [
         "glue.json, lrc, learning_rate = 0.002 on CoLA, value",
+        "glue.json, lrc, learning_rate = 0.002 on CoLA, minus",
         "glue.json, compared, lrc_s on CoLA, value",
-        "glue.json, table, fine-tuned student (finetune), CoLA",
     ]
 
 

@@ -103,17 +103,25 @@ def test_kept_results_are_shown_with_where_they_are_from(tmp_path, monkeypatch):
     for part in ("3 seed(s)", "a card, bf16", "commit abc", "2030-01-02", "Ours: dev."):
         assert part in said
     assert str(tmp_path) not in (tmp_path / "results" / "gpu.json").read_text()
-    general = {"tokens_seen": 5_000_000}
+    general = {"tokens_seen": 5_000_000, "epochs": 2}
     text = "61.5 (60.1 to 62.9, rows only)"
     row = {"recipe": "lrc", "column": "RTE", "text": text, "general": general, "value": 61.5,
-           "low": 60.1, "high": 62.9, "collapsed": "", "metric": "accuracy",
+           "low": 60.1, "high": 62.9, "collapsed": "", "metric": "accuracy", "runs": {"0": "x"},
+           "differs": ["not augmented"], "minus": {"lrc_g": "-2.0 (-3.0 to -1.0)"},
            "settings": {"teacher": "package:one"}}  # fmt: skip
-    less = {**row, "value": 50.0, "general": {"tokens_seen": 1_000_000}}
+    less = {**row, "value": 50.0, "general": {"tokens_seen": 1_000_000, "epochs": 1}}
     (tmp_path / "results" / "glue.json").write_text(json.dumps({"rows": [row, less]}))
     core = readme.core_table()
-    assert "| 61.5 ± 1.4 (63.1) |" in core and "intervals cover the dev rows only" in core
-    assert "Our teacher: `one`." in core
-    assert "read 5.0 million tokens" in core and "about 650 times" in core and "50.0" not in core
+    assert r"| 61.5±1.4†\* (63.1) |" in core and "±" in core and "‡" not in core
+    assert "Our teacher: `one`." in core and "one seed, ± covers dev rows only" in core
+    assert "read 5.0 million tokens" in core and "roughly 680 times" in core and "50.0" not in core
+    assert "Perturbation on RTE: -2.0 (-3.0 to -1.0) points." in core and "know why" not in core
+    seeds = {**row, "runs": {"0": "x", "1": "y"}, "differs": [], "collapsed": "seed 0 is bad"}
+    weak = {**seeds, "recipe": "lrc_1", "high": 50.9}
+    (tmp_path / "results" / "glue.json").write_text(json.dumps({"rows": [seeds, row, weak]}))
+    core = readme.core_table()
+    assert "| 61.5±1.4‡ (63.1) |" in core and "one seed" not in core and "augment" not in core
+    assert "LRC-BERT₁ reads nothing then, and is below the paper's on RTE: we do not" in core
     assert readme.refreshed("no block") == "no block"
 
 
