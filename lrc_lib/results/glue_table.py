@@ -81,9 +81,15 @@ def checks(results: dict) -> tuple[list[str], list[list]]:
 
 def minus(found: list[dict]) -> tuple[list[str], list[list]]:
     """(column names, rows): each paired difference of two students on the same dev rows."""
-    rows = [[row["column"], row["system"], control, text]
-            for row in _ordered(found) for control, text in row["minus"].items()]  # fmt: skip
-    return ["column", "system", "minus", "points"], rows
+    rows = []
+    for row in _ordered(found):
+        for control, text in row["minus"].items():
+            column, theirs = row["column"], None
+            if (row["recipe"], control) == ("lrc", "lrc_1"):
+                ours, without = paper.TABLE_1["LRC-BERT"], paper.TABLE_1["LRC-BERT₁"]
+                theirs = f"{ours[column] - without[column]:+.1f}"
+            rows.append([column, row["system"], control, text, theirs])
+    return ["column", "system", "minus", "points", "the paper's, test"], rows
 
 
 def notes(results: dict) -> list[str]:

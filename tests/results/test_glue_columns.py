@@ -13,6 +13,7 @@ from conftest import sentences
 from lrc_lib import RunSpec, paper, run
 from lrc_lib.cli.verify import verify
 from lrc_lib.errors import InputError
+from lrc_lib.results import glue_table
 from lrc_lib.results.glue import entries
 from lrc_lib.results.predictions import kept_runs
 from lrc_lib.runs.store import open_run
@@ -157,6 +158,9 @@ def test_the_table_has_the_paper_s_rows_ours_and_its_notes(kept):
         "not augm",
     ):
         assert part in page, part
+    assert "| CoLA | lrc, learning_rate = 0.002 | finetune | " in page
+    row = {"column": "CoLA", "system": "lrc", "recipe": "lrc", "minus": {"lrc_1": "+1.0"}}
+    assert glue_table.minus([row])[1] == [["CoLA", "lrc", "lrc_1", "+1.0", "+14.9"]]
     missing = page.partition("Not measured: ")[2]
     assert "MRPC: lrc" in missing and "CoLA: lrc_1" in missing and "CoLA: lrc," not in missing
     nothing = tool.markdown(kept / "nothing")
