@@ -1,10 +1,10 @@
 """One distillation step: the losses of a batch, clean and perturbed. (Eqs. 3-8)
 
-`build_net` decides once what a loss is made of: COS-NCE or another layer loss, classification or
+`Net` decides once what a loss is made of: COS-NCE or another layer loss, classification or
 regression, perturbed or not. The step itself has no such branches. Taught in notebook 04.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from lrc_lib.losses import (
     LAYER_LOSSES,
-    LayerLoss,
-    LossKind,
     attention_loss,
     hard_label_loss,
     layer_loss,
@@ -43,37 +41,46 @@ class Losses(NamedTuple):
 
 
 class Net(nn.Module):
-    """A model with its projection W and the losses by which it is trained.
+    """A model with its projection W and the losses of a recipe by which it is trained.
+
+    Where a recipe or its layer loss sets what an argument sets, too, theirs holds.
 
     Args:
         model: a transformers classifier.
+        recipe: names the losses; see `lrc_lib.schedule.Recipe`.
         W: the projection of Eq. (3); None without a layer loss.
         pairs: 1-based (student layer, teacher layer); (0, 0) are the embeddings.
-        kind: what the layer loss compares, with its representation; see `lrc_lib.losses.LossKind`.
-        layer_loss: see `lrc_lib.losses.LayerLoss`.
-        soft_loss: f(logits (B, C), the teacher's logits (B, C)) -> scalar.
-        hard_loss: f(logits (B, C), labels (B,)) -> scalar.
-        perturb: f(embeddings, loss, mask=) -> moved embeddings (Eqs. 7-8); None: no perturbation.
-        layer_weight: factor on the sum over the layers.
+        regression: the soft and the hard loss are then mean squared errors.
+        layer_reduction: "sum" over the layers (the paper's), or "mean".
+        norm, epsilon: see `lrc_lib.perturbation.perturb_embeddings`.
+        group: the processes whose rows are each other's negatives; None: only one process.
+        negative_count: K; 0: all others of the batch.
+        The other arguments are those of the losses.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        W: nn.Module | None,
-        pairs: Sequence[tuple[int, int]],
-        kind: LossKind,
-        layer_loss: LayerLoss,
-        soft_loss: Callable,
-        hard_loss: Callable,
-        perturb: Callable | None,
-        layer_weight: float,
-    ):
+        self, model: nn.Module, recipe: Recipe, *, W: nn.Module | None = None,
+        pairs: Sequence[tuple[int, int]] = (), regression: bool = False,
+        representation: str = "flatten", layer_reduction: str = "sum", temperature: float = 1.1,
+        hard_target: str = "paper", norm: str = "sample", epsilon: float = 1.0,
+        info_nce_temperature: float = 0.1, negative_count: int = 0, group=None,
+    ):  # fmt: skip
         super().__init__()
         self.model, self.W, self.pairs = model, W, list(pairs)
-        self.kind, self.representation, self.layer_loss = kind, kind.representation, layer_loss
-        self.soft_loss, self.hard_loss, self.perturb = soft_loss, hard_loss, perturb
-        self.layer_weight = layer_weight
+        kind = LAYER_LOSSES[recipe.layer_loss]
+        self.kind, self.representation = kind, kind.representation or representation
+        shape = self.representation, group, info_nce_temperature, negative_count
+        self.layer_loss = layer_loss(recipe.layer_loss, *shape)
+        self.layer_weight = 1.0 if layer_reduction == "sum" else 1 / max(1, len(self.pairs))
+        target = recipe.hard_target or hard_target
+        self.hard_loss = partial(hard_label_loss, temperature=temperature, target=target)
+        self.soft_loss = partial(soft_label_loss, temperature=temperature)
+        if recipe.temperature is not None:
+            self.soft_loss = partial(scaled_soft_loss, temperature=recipe.temperature)
+        if regression:
+            self.soft_loss = self.hard_loss = squared_error
+        moved = partial(perturb_embeddings, norm=norm, epsilon=epsilon)
+        self.perturb = moved if recipe.perturb else None
 
     def embed(self, batch: dict) -> Tensor:
         """emb^S (B, L, d): the output of the student's embedding layer."""
@@ -114,56 +121,6 @@ class Net(nn.Module):
         if not targets or self.layer_loss.minimum is None:
             return None
         return self.layer_weight * sum(self.layer_loss.minimum(t).mean() for t in targets)
-
-
-def build_net(
-    model: nn.Module,
-    recipe: Recipe,
-    *,
-    W: nn.Module | None = None,
-    pairs: Sequence[tuple[int, int]] = (),
-    regression: bool = False,
-    representation: str = "flatten",
-    layer_reduction: str = "sum",
-    temperature: float = 1.1,
-    hard_target: str = "paper",
-    norm: str = "sample",
-    epsilon: float = 1.0,
-    info_nce_temperature: float = 0.1,
-    negative_count: int = 0,
-    group=None,
-) -> Net:
-    """The `Net` of a recipe. What belongs to a recipe or to its layer loss goes before an argument.
-
-    Args:
-        regression: the soft and the hard loss are then mean squared errors.
-        layer_reduction: "sum" over the layers (the paper's), or "mean".
-        norm, epsilon: see `lrc_lib.perturbation.perturb_embeddings`.
-        group: the processes whose rows are each other's negatives; None: only one process.
-        negative_count: K; 0: all others of the batch.
-        The other arguments are those of `Net` and of the losses.
-    """
-    kind = LAYER_LOSSES[recipe.layer_loss]
-    kind = kind._replace(representation=kind.representation or representation)
-    soft = partial(soft_label_loss, temperature=temperature)
-    if recipe.temperature is not None:
-        soft = partial(scaled_soft_loss, temperature=recipe.temperature)
-    target = recipe.hard_target or hard_target
-    return Net(
-        model,
-        W,
-        pairs,
-        kind,
-        layer_loss(
-            recipe.layer_loss, kind.representation, group, info_nce_temperature, negative_count
-        ),
-        squared_error if regression else soft,
-        squared_error
-        if regression
-        else partial(hard_label_loss, temperature=temperature, target=target),
-        partial(perturb_embeddings, norm=norm, epsilon=epsilon) if recipe.perturb else None,
-        1.0 if layer_reduction == "sum" else 1 / max(1, len(pairs)),
-    )
 
 
 def step_losses(net: Net, batch: dict, answers, weights) -> tuple[Losses, Tensor]:

@@ -73,15 +73,10 @@ class LiveTeacher:
     """
 
     def __init__(self, model, layers, representation, device, attentions=False):
-        self.model = model.to(device).eval().requires_grad_(False)
+        self.model = self.running = model.to(device).eval().requires_grad_(False)
         self.layers, self.representation = tuple(layers), representation
         self.scored = [n for n in self.layers if n and attentions]
         self.source = "the teacher"
-
-    @property
-    def running(self):
-        """The model that a training step with a layer loss runs."""
-        return self.model
 
     @torch.no_grad()
     def __call__(self, rows, batch, weights=(1, 1, 0)) -> TeacherOutput | None:
@@ -119,11 +114,7 @@ class CachedTeacher:
             self.states = torch.from_numpy(states)
             if device.type == "cuda" and states.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
                 self.states = self.states.to(device)
-
-    @property
-    def running(self):
-        """The model that a training step with a layer loss runs; None if its states are cached."""
-        return self.live.model if self.states is None else None
+        self.running = live.model if self.states is None else None
 
     def __call__(self, rows, batch, weights=(1, 1, 0)) -> TeacherOutput | None:
         """The answers for a batch, as far as the weights (alpha, beta, gamma) need them."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from lrc_lib import run
 from lrc_lib.data.batches import collate, encode
-from lrc_lib.distil import build_net, pass_losses, step_losses
+from lrc_lib.distil import Net, pass_losses, step_losses
 from lrc_lib.errors import InputError
 from lrc_lib.losses import cos_nce_target, hard_label_loss, soft_label_loss, transformer_layer_loss
 from lrc_lib.models import Projection, build_student, load_encoder_classifier, load_tokenizer
@@ -44,7 +44,7 @@ def net_of(recipe=PLAIN, labels=2, **options):
     """A student of three layers without dropout, its W, and the losses of a recipe."""
     torch.manual_seed(2)
     model = build_student(3, 8, 8, 2, 50, labels, dropout=0.0).train()
-    return build_net(model, recipe, W=Projection(8, 12), pairs=PAIRS, **options)
+    return Net(model, recipe, W=Projection(8, 12), pairs=PAIRS, **options)
 
 
 def by_hand(net, batch, taught, loss="cos_nce", kind="flatten"):
@@ -79,7 +79,7 @@ def test_the_minimum_is_the_sum_over_the_layers(batch):
     least = sum((2 - target.norm(dim=-1)).mean() for target in targets)
     assert clean.minimum.item() == pytest.approx(least.item(), rel=1e-5)
     assert clean.soft is None and clean.hard is None
-    without = build_net(net_of().model, PLAIN, layer_reduction="mean")
+    without = Net(net_of().model, PLAIN, layer_reduction="mean")
     assert without.layer_weight == 1  # no layers: nothing to divide by
     mean, _ = step_losses(net_of(layer_reduction="mean"), batch, taught, (1, 0, 0))
     assert mean.minimum.item() == pytest.approx(least.item() / 3, rel=1e-5)

@@ -103,7 +103,8 @@ def export(result: RunResult, folder) -> Export:
             model.config.save_pretrained(made)
             tokenizer.save_pretrained(made)
             onnx = OnnxClassifier(made / "model.onnx")
-            difference = largest_difference(model, onnx, encoded)
+            both = ((predict(m, encoded, "cpu", n) for m in (model, onnx)) for n in BATCHES)
+            difference = max(float(np.abs(ours - theirs).max()) for ours, theirs in both)
             if not difference <= LARGEST:
                 raise LrcError(
                     f"The exported model's logits differ by {difference:.1e} from the student's, "
@@ -142,11 +143,3 @@ def write_onnx(model: nn.Module, encoded: Encoded, path: Path) -> None:
     except torch.onnx.OnnxExporterError as error:
         reason = str(error).strip().splitlines()[0]
         raise LrcError(f"torch cannot export this model: {reason} {VERSIONS}") from error
-
-
-def largest_difference(model: nn.Module, other: nn.Module, encoded: Encoded) -> float:
-    """The largest absolute difference of a logit over all rows, in batches of 1 and of 16."""
-    return max(
-        float(np.abs(predict(model, encoded, "cpu", n) - predict(other, encoded, "cpu", n)).max())
-        for n in BATCHES
-    )

@@ -15,7 +15,6 @@ from lrc_lib.cli.submission import write_submission
 from lrc_lib.cli.verify import verify
 from lrc_lib.course.notebook import NOTEBOOKS, output_root
 from lrc_lib.data import load_task_data
-from lrc_lib.data.hub import fetch
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.models import load_tokenizer, teacher_folder
 from lrc_lib.results.kept import FOLDER
@@ -89,11 +88,8 @@ def fetch_all(options) -> int:
     """Brings teachers, masked language models and texts of a profile into the caches."""
     specs = all_specs(s for n in NOTEBOOKS.values() for s in n.needs(options.chosen))
     for teacher in dict.fromkeys(spec.teacher for spec in specs):
-        folder = teacher_folder(teacher)
-        if not Path(folder).is_dir():
-            folder = fetch(teacher)
         load_tokenizer(teacher)
-        print(f"teacher {teacher}: {folder}")
+        print(f"teacher {teacher}: {teacher_folder(teacher)}")
     for masked_lm in dict.fromkeys(s.augment_mlm for s in specs if s.augment and s.augment_mlm):
         print(f"masked LM {masked_lm}: {teacher_folder(masked_lm)}")
     cache = output_root(options.out) / "cache"

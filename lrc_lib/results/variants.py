@@ -63,7 +63,7 @@ def variants(run) -> list[Variant]:
     model, data = run.student(), data_of(run.spec)
     rows = next(iter(data.dev.values()))
     encoded = encode(rows, run.tokenizer(), usable_length(run.spec))
-    forms = {"fp32": (model, _bytes(model)), "fp16": (rounded(model), _bytes(half(model)))}
+    forms = {"fp32": (model, _bytes(model)), "fp16": (half(model).float(), _bytes(half(model)))}
     if small := quantized(model):
         forms["int8"] = (small, _bytes(small))
     timed, found = min(TIMED, len(encoded)), []
@@ -82,11 +82,6 @@ def variants(run) -> list[Variant]:
 def half(model: nn.Module) -> nn.Module:
     """A copy with its weights in float16."""
     return copy.deepcopy(model).half()
-
-
-def rounded(model: nn.Module) -> nn.Module:
-    """A copy with its weights rounded to float16, that computes in float32."""
-    return half(model).float()
 
 
 def quantized(model: nn.Module) -> nn.Module | None:

@@ -25,7 +25,7 @@ from lrc_lib import models
 from lrc_lib.data.batches import encode
 from lrc_lib.data.fingerprints import model_fingerprint
 from lrc_lib.data.manifest import PARTIAL, write_whole
-from lrc_lib.distil import Net, build_net
+from lrc_lib.distil import Net
 from lrc_lib.errors import InputError, LrcError
 from lrc_lib.evaluate import compute_metrics, constant_metrics, predict, row_keys
 from lrc_lib.losses import LAYER_LOSSES
@@ -157,7 +157,7 @@ def fine_tune_teacher(spec: RunSpec, out: Path, folder: Path, device, report) ->
     )
     check_fits(model, tokenizer, rows, spec)
     regression = task.kind == "regression"
-    net = build_net(model, FINE_TUNE, regression=regression, hard_target="one_hot")
+    net = Net(model, FINE_TUNE, regression=regression, hard_target="one_hot")
     if spec.teacher_epochs:
         torch.manual_seed(spec.teacher_seed)
         trainer = new_trainer(
@@ -252,7 +252,7 @@ def distil(spec: RunSpec, out: Path, folder: Path, device, report) -> dict:
         if recipe.teacher_layers:
             extra["start"] = models.start_from_teacher(student, model, recipe.teacher_layers)
     else:
-        net = build_net(student, recipe, regression=regression, hard_target="one_hot")
+        net = Net(student, recipe, regression=regression, hard_target="one_hot")
     start = start_from(spec, net, out)
     if start:
         extra[start.spec.kind] = start.id
@@ -321,7 +321,7 @@ def student_net(spec: RunSpec, recipe: Recipe, student, teacher, regression=Fals
         models.check_scores(student, teacher)
     if current().processes > 1 and (recipe.layer_loss == "info_nce" or spec.negative_count):
         raise InputError("InfoNCE and negative_count need one process that has the whole batch.")
-    return build_net(
+    return Net(
         student, recipe, W=new_projection(spec, config.hidden_size, pairs) if layered else None,
         pairs=pairs, regression=regression, representation=spec.representation,
         layer_reduction=spec.layer_reduction, temperature=spec.temperature,
