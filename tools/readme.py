@@ -222,9 +222,11 @@ def _notes(shown: list[dict]) -> Iterator[str]:
     lrc = [row for row in shown if row["recipe"] == "lrc" and row["general"]]
     if lrc:
         start = max(lrc, key=glue_table.most_read)["general"]
+        seen, times = start["tokens_seen"] / 1e6, start["epochs"]
         yield (
-            f"Before the task, our LRC-BERT read {start['tokens_seen'] / 1e6:.1f} million tokens, "
-            f"and the paper's roughly {glue_table.times_the_papers(start)} times as many."
+            f"Before the task, our LRC-BERT read {seen:.1f} million tokens ({seen / times:.1f} "
+            f"million, {times} times), and the paper's roughly "
+            f"{glue_table.times_the_papers(start)} times as many."
         )
     below = [row["column"] for row in shown if row["recipe"] == "lrc_1"
              and row["high"] < paper.TABLE_1["LRC-BERT₁"][row["column"]]]  # fmt: skip

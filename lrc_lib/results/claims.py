@@ -207,6 +207,9 @@ def less_fluctuation(perturbed: Sequence, plain: Sequence) -> tuple[Estimate | N
 
 def _residuals(history) -> tuple[np.ndarray, int]:
     """The log loss of stage 2 less its running mean, where that fits, and the mean's width."""
-    loss = np.log(history.query("stage == 2")["loss"].astype(float))
+    loss = np.log(history.query("stage == 2")["loss"].to_numpy(float))
     width = max(3, len(loss) // 10 // 2 * 2 + 1)
-    return (loss - loss.rolling(width, center=True).mean()).dropna().to_numpy(), width
+    if len(loss) < width:
+        return loss[:0], width
+    mean = np.convolve(loss, np.ones(width) / width, "valid")
+    return loss[width // 2 :][: len(mean)] - mean, width

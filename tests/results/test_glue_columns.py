@@ -14,7 +14,7 @@ from lrc_lib import RunSpec, paper, run
 from lrc_lib.cli.verify import verify
 from lrc_lib.errors import InputError
 from lrc_lib.results import glue_table
-from lrc_lib.results.glue import entries
+from lrc_lib.results.glue import compared, entries
 from lrc_lib.results.predictions import kept_runs
 from lrc_lib.runs.store import open_run
 
@@ -104,6 +104,50 @@ def test_systems_that_began_differently_are_named_by_what_they_read():
         "finetune",  # has read nothing: one system on both tasks
         "finetune",
     ]
+
+
+def test_differences_are_to_students_with_the_same_start_and_to_the_best_that_read_nothing():
+    labels, tried = np.array([0, 1] * 20), {"selection_rows": 40}
+    runs = []
+
+    def add(name, wrong, start=None, **values):
+        logits = np.eye(2)[np.where(np.arange(40) < wrong, 1 - labels, labels)]
+        dev = {"logits": logits, "labels": labels, "keys": np.arange(40)}
+        score = {"accuracy": 1 - wrong / 40, "matthews": 0.5}
+        facts = {"rows": 9, "epochs": 1, "steps": 1, "max_length": 8, "source": "",
+                 "splits": {"dev": score}, "constant": {"dev": score}}  # fmt: skip
+        facts |= {"general": start} if start else {}
+        spec = RunSpec(task="sst-2", **values)
+        runs.append(Run(id=name, spec=spec, metrics=facts, predictions=lambda split: dev))
+
+    read = {"tokens": 2_000_000, "texts": 9, "source": "s", "splits": {}}
+    for start in ("g1", "g2"):
+        runs.append(Run(id=start, spec=RunSpec(task="sst-2").general_spec(), metrics=read))
+    add("a", 4, "g1")
+    add("b", 10, "g2", recipe="lrc_g", general_rows=7)  # began elsewhere
+    add("c", 12, recipe="lrc_1")
+    add("d", 14, recipe="lrc_1", learning_rate=1e-5, **tried)
+    add("e", 8, recipe="lrc_1", learning_rate=1e-3, **tried)
+    add("f", 6, "g1", **tried)
+    (row,) = (row for row in entries(runs) if row["recipe"] == "lrc")
+    assert list(row["minus"]) == ["lrc_1"] and row["minus"]["lrc_1"].startswith("+20.0 (")
+    add("h", 5, "g1", recipe="lrc_g")
+    (row,) = (row for row in entries(runs) if row["recipe"] == "lrc")
+    assert list(row["minus"]) == ["lrc_1", "lrc_g"] and row["minus"]["lrc_g"].startswith("+2.5 (")
+    over = {one["recipe"]: one["over"] for one in compared(runs)}
+    assert over["lrc"].startswith("+5.0 (") and over["lrc_1"] is None
+
+
+def test_a_start_without_a_student_is_a_row_of_its_own():
+    spec = {"general_epochs": 2, "general_lr": 0.002}
+    one = {"column": "STS-B", "recipe": "lrc", "settings": {"general_lr": 0.001}, "rows": 30,
+           "epochs": 1, "metric": "pearson", "text": "60.0", "over": None,
+           "general": {"run": "g1", "tokens_seen": 2_000_000}}  # fmt: skip
+    made = {name: {"spec": spec, "metrics": {"tokens": 1_000_000}} for name in ("g1", "g2")}
+    page = tool.comparison({"compared": [one], "rows": [], "runs": made,
+                            "excess": {"g1": [5, 1.5], "g2": [5, 2.25]}})  # fmt: skip
+    assert "| STS-B | lrc | general_lr 0.001 | 2.0 million | 1.50 | 60.0 |  |" in page
+    assert page.endswith("|  | no student | general_lr 0.002 | 2.0 million | 2.25 |  |  |")
 
 
 def test_the_head_s_gradient_is_that_of_the_label_loss(kept):

@@ -114,7 +114,11 @@ def test_kept_results_are_shown_with_where_they_are_from(tmp_path, monkeypatch):
     core = readme.core_table()
     assert r"| 61.5±1.4†\* (63.1) |" in core and "±" in core and "‡" not in core
     assert "Our teacher: `one`." in core and "one seed, ± covers dev rows only" in core
-    assert "read 5.0 million tokens" in core and "roughly 680 times" in core and "50.0" not in core
+    assert (
+        "read 5.0 million tokens (2.5 million, 2 times)" in core
+        and "roughly 680 times" in core
+        and "50.0" not in core
+    )
     assert "Perturbation on RTE: -2.0 (-3.0 to -1.0) points." in core and "know why" not in core
     seeds = {**row, "runs": {"0": "x", "1": "y"}, "differs": [], "collapsed": "seed 0 is bad"}
     weak = {**seeds, "recipe": "lrc_1", "high": 50.9}
