@@ -95,7 +95,8 @@ def compared(runs: Iterable) -> list[dict]:
         of = (other for *names, other in groups if names == [task, recipe])
         shared = set(variant).intersection(*of)
         first, score = next(iter(seeds.values())), scores[task, recipe, variant]
-        bases = [key for key in groups if key[:2] == (task, "lrc_1") and recipe != "lrc_1"]
+        bases = [key for key in groups if key[:2] == (task, "lrc_1") and recipe != "lrc_1"
+                 and scores[key].n == score.n]  # fmt: skip
         base = groups[max(bases, key=lambda key: scores[key].value)] if bases else {}
         both = sorted(seeds.keys() & base.keys())
         found.append({

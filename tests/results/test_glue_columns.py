@@ -129,6 +129,8 @@ def test_differences_are_to_students_with_the_same_start_and_to_the_best_that_re
     add("d", 14, recipe="lrc_1", learning_rate=1e-5, **tried)
     add("e", 8, recipe="lrc_1", learning_rate=1e-3, **tried)
     add("f", 6, "g1", **tried)
+    add("g", 1, recipe="lrc_1", selection_rows=39)  # on other rows
+    runs[-1].predictions = lambda split: {k: x[:39] for k, x in runs[2].predictions("").items()}
     (row,) = (row for row in entries(runs) if row["recipe"] == "lrc")
     assert list(row["minus"]) == ["lrc_1"] and row["minus"]["lrc_1"].startswith("+20.0 (")
     add("h", 5, "g1", recipe="lrc_g")
