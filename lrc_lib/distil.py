@@ -10,17 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from lrc_lib.losses import (
-    LAYER_LOSSES,
-    attention_loss,
-    hard_label_loss,
-    layer_loss,
-    reduce_states,
-    scaled_soft_loss,
-    soft_label_loss,
-    squared_error,
-    total_loss,
-)
+from lrc_lib import losses
 from lrc_lib.models import attention_scores, backbone, embeddings_replaced, model_inputs
 from lrc_lib.perturbation import perturb_embeddings
 from lrc_lib.schedule import Recipe
@@ -67,18 +57,18 @@ class Net(nn.Module):
     ):  # fmt: skip
         super().__init__()
         self.model, self.W, self.pairs = model, W, list(pairs)
-        kind = LAYER_LOSSES[recipe.layer_loss]
+        kind = losses.LAYER_LOSSES[recipe.layer_loss]
         self.kind, self.representation = kind, kind.representation or representation
         shape = self.representation, group, info_nce_temperature, negative_count
-        self.layer_loss = layer_loss(recipe.layer_loss, *shape)
+        self.layer_loss = losses.layer_loss(recipe.layer_loss, *shape)
         self.layer_weight = 1.0 if layer_reduction == "sum" else 1 / max(1, len(self.pairs))
         target = recipe.hard_target or hard_target
-        self.hard_loss = partial(hard_label_loss, temperature=temperature, target=target)
-        self.soft_loss = partial(soft_label_loss, temperature=temperature)
+        self.hard_loss = partial(losses.hard_label_loss, temperature=temperature, target=target)
+        self.soft_loss = partial(losses.soft_label_loss, temperature=temperature)
         if recipe.temperature is not None:
-            self.soft_loss = partial(scaled_soft_loss, temperature=recipe.temperature)
+            self.soft_loss = partial(losses.scaled_soft_loss, temperature=recipe.temperature)
         if regression:
-            self.soft_loss = self.hard_loss = squared_error
+            self.soft_loss = self.hard_loss = losses.squared_error
         moved = partial(perturb_embeddings, norm=norm, epsilon=epsilon)
         self.perturb = moved if recipe.perturb else None
 
@@ -108,12 +98,12 @@ class Net(nn.Module):
         """
         total = 0.0
         for index, ((m, _), target) in enumerate(zip(self.pairs, targets, strict=True)):
-            states, kept = reduce_states(hidden_states[m], mask, self.representation)
+            states, kept = losses.reduce_states(hidden_states[m], mask, self.representation)
             total += self.layer_loss.value(self.W(states, index), target, kept).mean()
         mapped = [m for m, _ in self.pairs if m]
         for m, scores in zip(mapped, attentions, strict=False):
             own = attention_scores(self.model, hidden_states[m - 1], m)
-            total += attention_loss(own, scores, mask).mean()
+            total += losses.attention_loss(own, scores, mask).mean()
         return self.layer_weight * total
 
     def layer_minimum(self, targets: list) -> Tensor | None:
@@ -165,4 +155,4 @@ def pass_losses(net: Net, batch: dict, answers, targets, weights, embeddings=Non
         soft = net.soft_loss(output.logits, answers.logits)
     if gamma:
         hard = net.hard_loss(output.logits, batch["labels"])
-    return Losses(layers, soft, hard, total_loss(layers, soft, hard, weights))
+    return Losses(layers, soft, hard, losses.total_loss(layers, soft, hard, weights))

@@ -6,19 +6,19 @@ Taught in notebooks/02_teacher_and_student.
 import itertools
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
 from lrc_lib.data.batches import Encoded, by_length, collate, ragged
-from lrc_lib.data.manifest import is_whole, rename, write_manifest
+from lrc_lib.data.resumable import whole_folder
 from lrc_lib.data.tasks import Task
 from lrc_lib.errors import InputError, TrainingError
 from lrc_lib.evaluate import bootstrap, chance_level, constant_metrics
@@ -222,11 +222,8 @@ def open_teacher(
     name = f"{folder.name}-logits"
     if fits:
         name = "-".join([folder.name, kind, *map(str, live.layers)])
-    folder = folder.with_name(name)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(str(folder) + ".lock"):
-        if not is_whole(folder):
-            build_cache(live, encoded, folder, device, states=fits)
+    make = partial(build_cache, live, encoded, device=device, states=fits)
+    folder = whole_folder(folder.with_name(name), "the teacher's answers", make)
     line = f"teacher outputs cached: {size:.2f} GB"
     if not fits:
         line = (
@@ -239,21 +236,19 @@ def open_teacher(
 
 
 def build_cache(teacher: LiveTeacher, encoded: Encoded, folder: Path, device, states=True) -> None:
-    """Write the teacher's logits and, in float16, its states for all rows, or nothing at all.
+    """Write the teacher's logits and, in float16, its states for all rows, into a new folder.
 
     Raises:
         TrainingError: an answer is not finite.
     """
-    partial = folder.with_name(folder.name + ".partial")
-    for leftover in (partial, folder):  # a folder without a manifest is not whole
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
+    shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted call
+    folder.mkdir()
     reduced = teacher.representation in ("mean", "cls")
     kept = np.ones(len(encoded), dtype=np.int64) if reduced else encoded.lengths
     offsets = np.concatenate([[0], np.cumsum(kept)])
     shape = (int(offsets[-1]), len(teacher.layers), teacher.model.config.hidden_size)
     if states:
-        vectors = np.lib.format.open_memmap(partial / "states.npy", "w+", np.float16, shape)
+        vectors = np.lib.format.open_memmap(folder / "states.npy", "w+", np.float16, shape)
     logits = np.zeros((len(encoded), teacher.model.config.num_labels), dtype=np.float32)
     for rows in by_length(encoded, 32):
         answers = teacher(rows, collate(encoded, rows, device), (int(states), 1, 0))
@@ -268,10 +263,8 @@ def build_cache(teacher: LiveTeacher, encoded: Encoded, folder: Path, device, st
                 vectors[offsets[index] : offsets[index + 1]] = row[: kept[index]]
     if states:
         vectors.flush()
-    np.save(partial / "logits.npy", logits)
-    np.save(partial / "offsets.npy", offsets)
-    write_manifest(partial)
-    rename(partial, folder)
+    np.save(folder / "logits.npy", logits)
+    np.save(folder / "offsets.npy", offsets)
 
 
 def check_fits(teacher, tokenizer, encoded, spec) -> None:

@@ -185,8 +185,8 @@ class Trainer:
         # Without a loss in stage 1 there is nothing to learn in it.
         self.first = 0 if any(recipe.stage1) else self.boundary
         self._waiting: list[tuple[dict, list, dict]] = []
+        self.best: dict = {}  # "run", "score" and "step" of stage 2's best epoch
         self.start = max(self.first, self._load())
-        self.best = self._earlier_best()
         if self.start == self.boundary:  # interrupted before it was shared
             self._share_stage1(self.start)
         self._began, self._saved = time.perf_counter(), time.monotonic()
@@ -266,15 +266,6 @@ class Trainer:
             decay = self.settings.weight_decay
             shrink = math.prod(1 - self.rate(step) * decay for step in range(self.first, done))
             self.net.model.set_input_embeddings(self.words.restore(shrink))
-
-    def _earlier_best(self) -> dict:
-        """ "score" and "step" of the best epoch that an interrupted run had kept."""
-        path = self.folder / "best.pt"
-        if self.score and self.start > self.boundary and path.exists():
-            state = _load_whole(path)
-            return {name: state[name] for name in ("run", "score", "step")}
-        path.unlink(missing_ok=True)
-        return {}
 
     def _keep_if_best(self, done: int) -> float:
         value = float(self.score())
@@ -416,6 +407,7 @@ class Trainer:
         for part, folder in ((state, path.parent), (kept, self.folder)):
             if part["run"] != folder.name:
                 raise ValueError(f"a part of it is of the run '{part['run']}'")
+        self.best = {name: kept[name] for name in ("run", "score", "step")} if best else {}
         return state
 
 
