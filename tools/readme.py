@@ -219,6 +219,8 @@ def _notes(shown: list[dict]) -> Iterator[str]:
         yield r"\*: without augmentation."
     if any(row["collapsed"] for row in shown):
         yield "‡: no better than a constant."
+    if own := {row["column"] for row in shown if "not GLUE's own split" in row["differs"]}:
+        yield f"{', '.join(sorted(own))}: not GLUE's own split."
     lrc = [row for row in shown if row["recipe"] == "lrc" and row["general"]]
     if lrc:
         start = max(lrc, key=glue_table.most_read)["general"]
@@ -232,8 +234,8 @@ def _notes(shown: list[dict]) -> Iterator[str]:
              and row["high"] < paper.TABLE_1["LRC-BERT₁"][row["column"]]]  # fmt: skip
     if below:
         yield (
-            f"LRC-BERT₁ reads nothing then, and is below the paper's on {' and '.join(below)}: we "
-            "do not know why."
+            f"LRC-BERT₁ reads nothing then, and is below the paper's on {', '.join(below)}: we do "
+            "not know why."
         )
     for row in lrc:
         if text := row["minus"].get("lrc_g"):

@@ -120,11 +120,13 @@ def test_kept_results_are_shown_with_where_they_are_from(tmp_path, monkeypatch):
         and "50.0" not in core
     )
     assert "Perturbation on RTE: -2.0 (-3.0 to -1.0) points." in core and "know why" not in core
+    assert "own split" not in core
     seeds = {**row, "runs": {"0": "x", "1": "y"}, "differs": [], "collapsed": "seed 0 is bad"}
-    weak = {**seeds, "recipe": "lrc_1", "high": 50.9}
+    weak = {**seeds, "recipe": "lrc_1", "high": 50.9, "differs": ["not GLUE's own split"]}
     (tmp_path / "results" / "glue.json").write_text(json.dumps({"rows": [seeds, row, weak]}))
     core = readme.core_table()
     assert "| 61.5±1.4‡ (63.1) |" in core and "one seed" not in core and "augment" not in core
+    assert "RTE: not GLUE's own split." in core
     assert "LRC-BERT₁ reads nothing then, and is below the paper's on RTE: we do not" in core
     assert readme.refreshed("no block") == "no block"
 
