@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "errors.md"
 KINDS = {"LrcError": 1, "TrainingError": 1, "InputError": 2, "unknown": 2, "UnavailableError": 3}
 HEAD = """# Errors
 
-Whatever can be mended by you ends with one line: what is wrong, where, and what to do next. No
+An error that you can fix ends with one line: what is wrong, where, and what to do next. No
 traceback is shown, and nothing half-written is left behind. In Python these are the classes of
 `lrc_lib.errors`; on the command line they decide the exit code:
 

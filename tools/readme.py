@@ -132,13 +132,14 @@ def result_table() -> str:
         (row["claim"], row["paper"], row["ours"], f"{row['sign']} {row['verdict']}")
         for row in rows[:CLAIMS]
     ]
+    first = f"The first {CLAIMS}, in" if len(rows) > CLAIMS else "In"
     profile = load_profile(name)
     note = profile.dev_note
     if profile.select:
         names = " and ".join(key.replace("_", " ") for key in profile.select)
         note = f"Chosen on {profile.select_rows:,} held-out training rows: {names}. {note}"
     return (
-        f"**{forest.counts(claims)}.** Points, unless a unit is given:\n\n"
+        f"**{forest.counts(claims)}.** {first} points, unless a unit is given:\n\n"
         f"{md_table(('claim', 'paper', 'ours, 95 % interval', 'verdict'), cells)}\n\n"
         f"{profile.title} {made['made']}{shared} {note}".rstrip()
     )
@@ -239,7 +240,7 @@ def _notes(shown: list[dict]) -> Iterator[str]:
         )
     for row in lrc:
         if text := row["minus"].get("lrc_g"):
-            yield f"Perturbation on {row['column']}: {text} points."
+            yield f"Perturbation changes {row['column']} by {text} points."
 
 
 def card_table() -> str:
@@ -338,9 +339,8 @@ def step_table() -> str:
         f"({made['device_name']}), {made['threads']} thread(s), torch {made['versions']['torch']}. "
         "lrc_lib draws batches from length buckets, the others do not. "
         "TextBrewer has no COS-NCE and no perturbation: its rows are to be compared with the last "
-        "one. Tables before this one mixed two tasks in a batch and flattered this kit: single "
-        "sentences were padded to the longest pair, and length buckets looked like a factor of "
-        f"2.\n\n{_where()}{_savings()}{_precision()}"
+        "one.\n\n"
+        f"{_where()}{_savings()}{_precision()}"
         f"A table's {len(table['recipes'])} recipes together, as `reproduce.py` trains them, took "
         f"{table['as one']['ratio']:.2f} of the time of as many commands one after the other "
         f"({together:.1f} and {apart:.1f} min; {table_head['made']['cores']} cores, a store that "

@@ -38,7 +38,8 @@ renames of open files, is tested by simulation only. A real loss of power was no
 ## What was tried
 
 Every trial is compared with an undisturbed one. "Problems" counts results that were lost or that
-differ, files that were half-written or wrong without a word, and errors that were no sentence.
+differ, files that were half-written or wrong without a word, and errors that did not end
+in one plain sentence.
 
 {disturbances}
 

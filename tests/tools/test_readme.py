@@ -119,8 +119,8 @@ def test_kept_results_are_shown_with_where_they_are_from(tmp_path, monkeypatch):
         and "roughly 680 times" in core
         and "50.0" not in core
     )
-    assert "Perturbation on RTE: -2.0 (-3.0 to -1.0) points." in core and "know why" not in core
-    assert "own split" not in core
+    assert "Perturbation changes RTE by -2.0 (-3.0 to -1.0) points." in core
+    assert "know why" not in core and "own split" not in core
     seeds = {**row, "runs": {"0": "x", "1": "y"}, "differs": [], "collapsed": "seed 0 is bad"}
     weak = {**seeds, "recipe": "lrc_1", "high": 50.9, "differs": ["not GLUE's own split"]}
     (tmp_path / "results" / "glue.json").write_text(json.dumps({"rows": [seeds, row, weak]}))

@@ -52,7 +52,10 @@ def ex_08_1(in_batch_pair):
     what = "the losses for batches of 2, 5 and 16"
     compare(in_batch_pair, _pair(_a, _b), PAIR, what=what, probe=losses)
     a, b = _a(16), _b(16)
-    return f"For the paper's 16, v is {a:.3f} t - {b:.3f} mean(t): b / a is {b / a:.3f}, not 1/3."
+    return (
+        f"For the paper's 16, v is {a:.3f} t - {b:.3f} mean(t): b / a is {b / a:.3f}. "
+        "The mean holds the row's own t, and a takes it out again."
+    )
 
 
 @exercise()
