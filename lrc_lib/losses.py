@@ -31,7 +31,7 @@ from torch import Tensor
 
 REPRESENTATIONS = ("flatten", "token", "mean", "cls")
 HARD_TARGETS = ("paper", "one_hot")
-SHORTEST = 1e-6  # a shorter vector counts as zero: its cosine with anything is 0
+SHORTEST = 1e-6  # a shorter vector is divided by this: its cosines shrink to 0 with its length
 
 
 # ---- Eqs. (1) and (2): the angle, and COS-NCE on it
@@ -178,7 +178,7 @@ def cos_nce_minimum(teacher: Tensor, group=None) -> Tensor:
         group: see `in_batch_cos_nce`.
 
     Returns:
-        (B,), in [0, 1].
+        (B,), in [0, 1]; in [1.5, 2] where the teacher's vector is zero.
 
     Raises:
         ValueError: B < 2.

@@ -187,7 +187,7 @@ class Trainer:
         self._waiting: list[tuple[dict, list, dict]] = []
         self.best: dict = {}  # "run", "score" and "step" of stage 2's best epoch
         self.start = max(self.first, self._load())
-        if self.start == self.boundary:  # interrupted before it was shared
+        if 0 < self.start == self.boundary:  # interrupted before it was shared
             self._share_stage1(self.start)
         self._began, self._saved = time.perf_counter(), time.monotonic()
 

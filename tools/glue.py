@@ -6,6 +6,7 @@ table into out/, with the settings of the other cells.
 """
 
 import json
+import os
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -204,7 +205,10 @@ def train(task: str, recipe: str, data: str, out: Path, text=()) -> None:
     )
     ids = [next(iter(cell["runs"].values())) for cell in cells[-1:]]
     kept = [results["runs"][run]["spec"] for run in ids]
-    places = {"data": data, "general_data": ":".join(["reviews", "wiki", f"glue={data}", *text])}
+    places = {
+        "data": data,
+        "general_data": os.pathsep.join(["reviews", "wiki", f"glue={data}", *text]),
+    }
     spec = RunSpec().replace(**(kept[0] if kept else SETTINGS) | places)
     own = [row["settings"] for row in results.get("rows", ()) if row["recipe"] == recipe]
     rate = own[0].get("learning_rate") if own else None

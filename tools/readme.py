@@ -127,7 +127,7 @@ def result_table() -> str:
         return NOT_MEASURED.format(STUDY)
     rows = forest.short(claims)
     bases = [re.search("[0-9]+ seeds that share .*", row["basis"]) for row in rows]
-    shared = "".join(f" {basis.capitalize()}." for basis in {b[0] for b in bases if b})
+    shared = "".join(f" {b.capitalize()}." for b in dict.fromkeys(b[0] for b in bases if b))
     cells = [
         (row["claim"], row["paper"], row["ours"], f"{row['sign']} {row['verdict']}")
         for row in rows[:CLAIMS]

@@ -39,8 +39,8 @@ def load_task_data(
 
     Args:
         task: a name in `lrc_lib.data.tasks.TASKS`, or that of the user's own task in `data`.
-        data: "" for the built-in sources, "hub", or a folder. The built-in tasks reviews and nli
-            ignore it.
+        data: "" for the built-in sources, "hub", or a folder. The tasks reviews, reviews-score
+            and nli read nothing from it, but it must exist and hold no other task.
         train_rows, dev_rows: 0 for all, else the size of a sample, the same for every seed of a
             run; `dev_rows` counts per dev split.
         selection_rows: 0, or how many training rows are held out of training and become the only

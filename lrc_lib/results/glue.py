@@ -61,7 +61,9 @@ def entries(runs: Iterable) -> list[dict]:
         system = ", ".join([recipe, *(f"{name} = {value}" for name, value in own.items())])
         of_task: dict[str, dict] = {}
         for run in groups[recipe, variant]:
-            of_task.setdefault(run.spec.task, {})[run.spec.seed] = run
+            is_teacher = run.spec.recipe == "teacher"
+            seed = run.spec.teacher_seed if is_teacher else run.spec.seed
+            of_task.setdefault(run.spec.task, {})[seed] = run
         for task, seeds in of_task.items():
             for split in TASKS[task].dev_splits:
                 found.append(_entry(system, seeds, split, known, scored))
@@ -124,7 +126,7 @@ def _variant(spec, also=()) -> tuple:
 
 
 def _entry(system: str, runs: dict, split: str, known: dict, scored: list) -> dict:
-    first = next(iter(runs.values()))
+    first = runs[min(runs)]
     spec, task = first.spec, TASKS[first.spec.task]
     score = estimate(dict(sorted(runs.items())), task, split)
     is_teacher = spec.recipe == "teacher"
@@ -171,15 +173,18 @@ def _minus(runs: dict, split: str, scored: list) -> dict[str, str]:
     for recipe in CONTROLS[: (*CONTROLS, first.spec.recipe).index(first.spec.recipe)]:
         variants: dict[tuple, dict] = {}
         for run in scored:
-            start = run.metrics.get("general")
-            if (run.spec.recipe, run.spec.task) == (recipe, first.spec.task) and start in (
-                None, first.metrics.get("general"),
-            ):  # fmt: skip
+            same = (run.spec.recipe, run.spec.task) == (recipe, first.spec.task)
+            if same and _start(run) in (None, _start(first)):
                 variants.setdefault(_variant(run.spec), {})[run.spec.seed] = run
         theirs = max(variants.values(), key=lambda of: len(of.keys() & runs.keys()), default={})
         if seeds := sorted(theirs.keys() & runs.keys()):
             found[recipe] = _difference(runs, theirs, seeds, split)
     return found
+
+
+def _start(run) -> str | None:
+    """The id of the run from whose weights a student began."""
+    return run.metrics.get("augmented") or run.metrics.get("general")
 
 
 def _difference(runs: dict, theirs: dict, seeds: list, split: str) -> str:

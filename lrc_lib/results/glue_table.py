@@ -126,8 +126,9 @@ def notes(results: dict) -> list[str]:
         )
     differs = _where((what, row["column"]) for row in found for what in row["differs"])
     said.append(
-        f"Differs from the paper: dev rows instead of GLUE's test server; {differs}. Length "
-        "buckets make the negatives alike in length."
+        f"Differs from the paper: dev rows instead of GLUE's test server; {differs}."
+        + " Length buckets make the negatives alike in length."
+        * any(row["settings"]["bucket"] for row in students)
     )
     starts = {row["general"]["run"]: row["general"] for row in sorted(found, key=most_read)
               if row["general"]}  # fmt: skip

@@ -174,11 +174,16 @@ def estimate(results, task: Task, split: str) -> Estimate:
         results: {seed: run} (`RunResult`), or a list of runs, numbered from 0.
         task: its primary metric is the score.
         split: a dev split of the task.
+
+    Raises:
+        ValueError: the runs answered different dev rows.
     """
     of = dict(results) if isinstance(results, dict) else dict(enumerate(results))
-    values, draws, why, (rows, *_), (keys, *_) = zip(
+    values, draws, why, (rows, *others), (keys, *_) = zip(
         *(_score(result, task, split) for result in of.values()), strict=True
     )
+    if {*others} - {rows}:
+        raise ValueError(f"the runs answered different dev rows: {sorted({rows, *others})}")
     runs = of.values()
     collapsed = {  # by run, because one teacher may stand for all seeds
         run.id: (run.spec.recipe, seed, f"{reason} ({split})")

@@ -3,12 +3,13 @@
 Nothing is trained here. Taught in notebooks/05_ablations and 09_glue_results.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from lrc_lib.data import get_task, own_task
-from lrc_lib.data.corpus import places_of
+from lrc_lib.data.corpus import is_wikipedia, places_of
 from lrc_lib.data.tasks import GLUE, Task
 from lrc_lib.results.statistics import Estimate, estimate
 from lrc_lib.runs.profiles import Profile, student_of
@@ -34,7 +35,7 @@ class Column(NamedTuple):
 
 def without_place(spec: RunSpec) -> RunSpec:
     """The spec without what changes no score: where its rows lie, its cache, what is kept of it."""
-    return spec.replace(data="", cache_gb=0.0, save_weights=True)
+    return spec.replace(data="", cache_gb=0.0, compile="off", save_weights=True)
 
 
 class Stored:
@@ -176,9 +177,13 @@ def differences(run, task: Task) -> list[str]:
         f"teacher {teacher}": teacher != BERT and (recipe is None or recipe.uses_teacher),
         f"student {shape[0]} x {shape[1]}": recipe and shape != (4, 312, 1200),
         f"{metrics['epochs']} epochs": recipe and metrics["epochs"] != task.epochs,
-        f"general text {', '.join(places)}": recipe and recipe.general,
+        f"general text {', '.join(places)}": recipe
+        and recipe.general
+        and not is_wikipedia(spec.general_data),
         "not augmented": recipe and recipe.general and augmented,
-        f"{metrics['rows']:,} training rows": "a fixed sample" in metrics["source"],
+        f"{metrics['rows']:,} training rows": re.search(
+            r"\btrain [\d,]+ \(a fixed sample", metrics["source"]
+        ),
         "not GLUE's own split": "not GLUE's own split" in metrics["source"],
     }
     return [difference for difference, is_so in holds.items() if is_so]

@@ -27,9 +27,9 @@ READINGS = ("lrc_c", "lrc_c_last20", "one-hot")
 SAID = {"supported": "better without it", "opposite": "worse without it"}  # of notebook 05
 
 
-def claims(systems: Systems, more: Iterable[Claim] = ()) -> list[Claim]:
-    """The paper's claims with their verdicts. `more`: rows that rest on no dev score."""
-    return judge([*compare(systems, "paper"), kept_share(systems), steadier(systems), *more])
+def claims(systems: Systems) -> list[Claim]:
+    """The paper's claims with their verdicts."""
+    return judge([*compare(systems, "paper"), kept_share(systems), steadier(systems)])
 
 
 def verdict(systems: Systems) -> list[list]:

@@ -105,8 +105,10 @@ def _scores(result) -> Iterator[Score]:
     for split, values in metrics["splits"].items():
         arrays = result.predictions(split)
         names = tuple(name for name in values if name != "n")
-        kind = "regression" if arrays["logits"].shape[1] == 1 else "classification"
-        task = Task(result.spec.task, "", kind, (), pair=metrics["pair"], metrics=names)
+        width = arrays["logits"].shape[1]
+        kind = "regression" if width == 1 else "classification"
+        labels = tuple(map(str, range(width))) if width > 1 else ()
+        task = Task(result.spec.task, "", kind, labels, pair=metrics["pair"], metrics=names)
         collapsed = collapse(task, arrays["logits"], arrays["labels"])
         for name in names:
             _, low, high = bootstrap(task, **arrays, metric=name)

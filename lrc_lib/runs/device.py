@@ -1,7 +1,8 @@
 """On which device and with which precision a run is computed, and what to do without memory.
 
-Only the precision changes a result (by rounding), so only it is part of a run's id. Losses stay in
-float32 whatever the precision (`lrc_lib.losses`).
+Device, threads, compilation and the number of processes change rounding, and which numbers dropout
+draws, as another seed would. They are in a run's provenance; only the precision is part of its id.
+Losses stay in float32 whatever the precision (`lrc_lib.losses`).
 """
 
 import platform

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from joblib import cpu_count
 
+from lrc_lib.data.manifest import MANIFEST, PARTIAL
 from lrc_lib.runs.store import find
 from lrc_lib.runs.worker import work
 
@@ -151,7 +152,7 @@ class Queue:
         Runs that others depend on come first. A run waits while another trains their first stage.
         """
         stages = {self.shared[key] for key in self.running if key in self.shared}
-        unfinished = {stage for stage in stages if not (stage / "checkpoint.pt").exists()}
+        unfinished = {stage for stage in stages if not (stage / MANIFEST).exists()}
         ready = [
             key
             for key in self.waiting
@@ -196,7 +197,7 @@ class Queue:
             "general",
             *(k for k, spec in self.specs.items() if spec.kind == "teacher" and done),
         ]
-        answers = [folder for name in names for folder in self.cache.glob(f"{name}-*")]
+        answers = [f for name in names for f in self.cache.glob(f"{name}-*") if f.suffix != PARTIAL]
         for folder in (*self.shared.values(), *answers):
             shutil.rmtree(folder, ignore_errors=True)
 

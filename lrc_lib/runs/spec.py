@@ -17,7 +17,13 @@ from lrc_lib.errors import InputError, unknown
 from lrc_lib.losses import HARD_TARGETS, LAYER_LOSSES, REPRESENTATIONS
 from lrc_lib.perturbation import NORMS
 from lrc_lib.runs.augmentation import Augmentation
-from lrc_lib.schedule import RECIPES, SCHEDULES, boundary_step, get_recipe
+from lrc_lib.schedule import (
+    RECIPES,
+    SCHEDULES,
+    boundary_step,
+    get_recipe,
+    learning_rate_factor,
+)
 
 SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 RUN_FORMAT = 6  # raise it when the same spec would give another result
@@ -37,8 +43,8 @@ def setting(default, kinds, choices=(), least=None, above=None, most=None, locat
         kinds: the kinds of run whose result follows from it.
         choices: the values that it takes; () for any.
         least, above, most: bounds on a number; `above` without the bound itself.
-        location: it says where something lies or how it is computed, and changes no result. Such
-            fields are not part of an id.
+        location: it says where something lies or how it is computed: it makes no other experiment,
+            though dropout may draw other numbers. Such fields are not part of an id.
     """
     metadata = {name: value for name, value in locals().items() if name != "default"}
     return dataclasses.field(default=default, metadata=metadata)
@@ -160,6 +166,12 @@ class RunSpec:
                 most = f"{name} = {getattr(self, name)}"
                 raise InputError(f"negative_count = {self.negative_count} must be below {most}.")
         boundary_step(1, self.stage_boundary)
+        learning_rate_factor(0, 1, self.warmup)
+        if self.student_hidden % self.student_heads:
+            raise InputError(
+                f"student_hidden = {self.student_hidden} must be a multiple of student_heads = "
+                f"{self.student_heads}."
+            )
 
     @property
     def kind(self) -> str:
@@ -286,7 +298,7 @@ class RunSpec:
         is not a student or learns nothing in stage 1.
         """
         recipe = RECIPES.get(self.recipe)
-        if recipe is None or not any(recipe.stage1):
+        if recipe is None or not any(recipe.stage1) or not self.stage_boundary:
             return ""
         return f"stage1-{_digest(self, recipe.first_stage)}"
 

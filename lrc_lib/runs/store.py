@@ -251,8 +251,10 @@ def _open(folder: Path) -> RunResult | None:
     if folder.suffix in ASIDE or not is_whole(folder):
         return None
     spec = _stored_spec(folder)
-    if spec is None or folder.name.rpartition("-")[0] != spec.label:
-        set_aside(folder, "its spec.json is missing or describes another run")
+    if spec is None:  # it agrees with its manifest: another version's fields or recipes
+        return None
+    if folder.name.rpartition("-")[0] != spec.label:
+        set_aside(folder, "its spec.json describes another run")
         return None
     for name in CHECKPOINTS:  # left where its publishing was interrupted at the end
         with suppress(OSError):

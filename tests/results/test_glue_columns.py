@@ -106,6 +106,24 @@ def test_systems_that_began_differently_are_named_by_what_they_read():
     ]
 
 
+def test_teachers_of_several_seeds_are_one_row_with_all_of_them():
+    labels = np.array([0, 1] * 20)
+    dev = {"logits": np.eye(2)[labels], "labels": labels, "keys": np.arange(40)}
+    facts = {"rows": 9, "epochs": 1, "steps": 1, "max_length": 8, "source": ""}
+    facts["splits"] = {"dev": {"accuracy": 1.0}}
+    facts["constant"] = {"dev": {"matthews": 0.0, "accuracy": 0.5}}
+    (row,) = entries(
+        Run(
+            id=f"t{seed}",
+            spec=RunSpec(task="cola", teacher_seed=seed).teacher_spec(),
+            metrics=facts,
+            predictions=lambda split: dev,
+        )
+        for seed in (0, 1)
+    )
+    assert row["runs"] == {"0": "t0", "1": "t1"} and "2 seeds" in row["basis"]
+
+
 def test_differences_are_to_students_with_the_same_start_and_to_the_best_that_read_nothing():
     labels, tried = np.array([0, 1] * 20), {"selection_rows": 40}
     runs = []

@@ -57,6 +57,11 @@ def test_estimates_on_other_rows_or_seeds_are_neither_subtracted_nor_divided():
                 combine(*pair)
 
 
+def test_runs_on_other_dev_rows_have_no_common_mean():
+    with pytest.raises(ValueError, match="different dev rows"):
+        of(*(fake(REVIEWS, labels_of(REVIEWS, n), 1) for n in (50, 60)))
+
+
 def test_seeds_widen_the_interval_only_where_they_differ():
     labels = labels_of(REVIEWS, 300)
     good, bad = (fake(REVIEWS, labels, skill, f"s{skill}") for skill in (4, 1))

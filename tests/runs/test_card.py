@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import mistune
 import numpy as np
@@ -12,8 +13,9 @@ from huggingface_hub import ModelCard
 
 from lrc_lib import run
 from lrc_lib.evaluate import bootstrap
-from lrc_lib.runs.card import model_card
+from lrc_lib.runs.card import _scores, model_card
 from lrc_lib.runs.spec import data_of
+from lrc_lib.schedule import RECIPES
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,23 @@ def test_scores_and_intervals_are_the_run_s_own(result):
         assert value == f"{exact:.3f}" == f"{result.score(metric=metric):.3f}"
         assert interval == f"{low:.3f} to {high:.3f}" and low < high
         assert constant == f"{result.metrics['constant']['dev'][metric]:.3f}"
+
+
+def test_a_student_below_the_most_frequent_class_is_collapsed_whichever_class_it_is(tiny_spec):
+    labels = np.array([1] * 25 + [0] * 15)
+    guesses = np.array([1] * 12 + [0] * 13 + [0] * 8 + [1] * 7)
+    dev = {"logits": np.eye(2)[guesses], "labels": labels, "keys": np.arange(40)}
+    metrics = {"splits": {"dev": {"n": 40, "accuracy": 0.5}}, "pair": False}
+    metrics["constant"] = {"dev": {"accuracy": 0.625}}
+    result = SimpleNamespace(spec=tiny_spec, metrics=metrics, predictions=lambda split: dev)
+    (score,) = _scores(result)
+    assert "not above the best constant answer's 0.625" in score.collapsed
+
+
+def test_a_rival_s_temperature_is_its_own(result):
+    card = model_card(type(result)(result.spec.replace(recipe="distilbert"), result.path))
+    assert dict(table(card, "setting"))["temperature"] == str(RECIPES["distilbert"].temperature)
+    assert RECIPES["distilbert"].temperature != result.spec.temperature
 
 
 def test_recipe_data_and_machine_are_the_run_s_own(result, tiny_data, tiny_teacher, tiny_texts):

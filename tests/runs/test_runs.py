@@ -41,6 +41,8 @@ def test_a_spec_that_is_none():
         ("temperature", 0, "positive"),
         ("cache_gb", -1, "at least 0 .0: no cache"),
         ("stage_boundary", 1.0, "stage_boundary"),
+        ("student_heads", 5, "multiple of student_heads"),
+        ("warmup", 1.0, "warmup must be in"),
         ("epochs", "many", "must be of type int"),
         ("epochs", 1.5, "must be of type int"),
         ("drop_last", "perhaps", "must be of type bool"),
@@ -130,6 +132,7 @@ def test_saved_student_is_a_plain_transformers_model(tiny_spec, out):
              projection="per_layer", layer_reduction="mean"),
         dict(representation="cls", projection_bias=True, epsilon=-1.0, drop_last=False,
              batch_size=48),
+        dict(stage_boundary=0.0),
     ],
     ids=str,
 )  # fmt: skip

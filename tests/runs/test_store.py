@@ -117,6 +117,16 @@ def test_one_damaged_run_is_set_aside_and_no_other_run_suffers(learned, tmp_path
             assert len(said) == 1 and f"{learned.id}.damaged" in said[0] and not bad.exists()
 
 
+def test_a_run_with_a_recipe_that_is_not_here_stays_where_it_is(learned, tmp_path, capsys):
+    copy = tmp_path / "runs" / "good-mine-s0-0123456789"
+    shutil.copytree(learned.path, copy)
+    values = json.loads((copy / "spec.json").read_text()) | {"recipe": "mine"}
+    (copy / "spec.json").write_text(json.dumps(values))
+    store.write_manifest(copy)
+    assert list(finished(tmp_path)) == [] and copy.exists()
+    assert not capsys.readouterr().err
+
+
 def test_a_run_under_another_name_or_with_another_spec_is_refused(learned, tmp_path, capsys):
     other = learned.spec.replace(seed=7)
     for out, spec in ((tmp_path / "renamed", other), (tmp_path / "other", learned.spec)):
