@@ -50,6 +50,7 @@ FULL = {  # notebook: its tables in docs/results.md
     "08": ("verdict", "controls", "needed"),
 }
 NOT_MEASURED = "Not measured yet. To measure:\n\n```\n{}\n```"
+LAPTOP = "python reproduce.py --out NEW\npython tools/readme.py laptop NEW"
 STUDY = "python reproduce.py --profile study --only 05,08,09\npython tools/readme.py study out"
 LESSONS = ("01", "04")
 ANSWERS = "08_is_it_contrastive"
@@ -84,6 +85,8 @@ def cost_table() -> str:
         name: results for name, results in kept.items()
         if all(run.get("status") == "trained" for run in results["runs"].values())
     }  # fmt: skip
+    if not profiles:
+        return NOT_MEASURED.format(LAPTOP)
     entries = [{n["name"]: n for n in results["notebooks"]} for results in profiles.values()]
     rows = [
         [name, *(f"{e[name]['seconds']:.0f} s, {e[name]['peak_mb']:.0f}" if name in e else None
@@ -97,7 +100,7 @@ def cost_table() -> str:
     total = [f"**{results['seconds'] / 60:.1f} min**" for results in profiles.values()]
     rows += [["training, summed over processes", *trained], ["all, wall clock", *total]]
     table = md_table(["notebook", *(f"{name}: s, peak MB" for name in profiles)], rows)
-    machine = _machine(profiles["laptop"])
+    machine = _machine(next(reversed(profiles.values())))
     return f"{table}\n\nMeasured on {machine}, packages installed and data fetched."
 
 
@@ -151,7 +154,7 @@ def answer_line() -> str:
     if not made:
         return NOT_MEASURED.format(STUDY)
     (record,) = (n["result"] for n in load_results(name)["notebooks"] if n["name"] == ANSWERS)
-    seeds = sorted({int(n) for n in re.findall(r"(\d+) seeds", str(made["rows"]))})
+    seeds = sorted({int(n) for n in re.findall(r"(\d+) seeds", str([r[2] for r in made["rows"]]))})
     return (
         f"**{record['question']}** {record['numbers']['answer']} Profile `{name}`, "
         f"{' or '.join(map(str, seeds))} seeds; the predictions in "

@@ -15,6 +15,7 @@ Without a task.toml, columns are found by common names. Texts are data: markup a
 characters stay as they are.
 """
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -108,6 +109,14 @@ def read_task(data: str) -> Task:
         InputError: a missing file or column, or a task.toml that does not fit.
     """
     folder = Path(data).resolve()
+    files = [folder / "task.toml", *_split_files(folder).values()]
+    facts = [(path.name, path.stat()) for path in files if path.exists()]
+    return _read_task(data, folder, tuple((n, s.st_size, s.st_mtime_ns) for n, s in facts))
+
+
+@functools.lru_cache(maxsize=8)
+def _read_task(data: str, folder: Path, files: tuple) -> Task:
+    """The task, read again only if a file's size or time of change differs."""
     given, splits = _settings(folder), _split_files(folder)
     for split, there in (("train", "train" in splits), ("dev", len(splits) > 1)):
         if not there:

@@ -38,11 +38,11 @@ def verdict(systems: Systems) -> list[list]:
 
 def seeds_needed(judged: Iterable[Claim]) -> list[list]:
     """For each tested claim about points: how many seeds find the paper's effect, and 1 point, at
-    the first step of Holm's correction."""
-    points = [c for c in judged if c.measured and " points " in c.ours]
-    tested = [c for c in points if c.measured.seeds > 1 and c.verdict != "not tested here"]
+    the first step of Holm's correction, whose family holds the other tested claims, too."""
+    measured = [c for c in judged if c.measured and c.measured.seeds > 1]
+    tested = [c for c in measured if c.verdict != "not tested here"]
     rows = []
-    for claim in tested:
+    for claim in (c for c in tested if " points " in c.ours):
         e, alpha = claim.measured, 0.05 / len(tested)
         effect = claim.effect and e.seeds_to_find(abs(claim.effect), alpha)
         spread = round(e.scores.std(ddof=1), 2)

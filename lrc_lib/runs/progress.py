@@ -29,6 +29,8 @@ def bar():
         if spec not in bars:
             bars[spec] = tqdm(total=total, desc=spec.name, unit="step", leave=True)
         bars[spec].update(step - bars[spec].n)
+        if line and step == 0:  # such as that a teacher's answers do not fit
+            tqdm.write(f"[{spec.name}] {line}")
         if step >= total:
             bars.pop(spec).close()
 
