@@ -85,7 +85,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe("bert_m", "BERT_M", layer_loss="mse", summary="MSE instead of COS-NCE"),
         Recipe(
             "finetune", "fine-tuned student", **_both((0, 0, 1)), perturb=False, general=False,
-            summary="no teacher: the control",
+            hard_target="one_hot", summary="no teacher: the control",
         ),
         # The rivals of Table 1. None perturbs, and only TinyBERT has a general distillation of its
         # own. `lrc_lib.losses` gives their equations. Weights and temperatures:

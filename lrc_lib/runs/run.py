@@ -51,7 +51,7 @@ from lrc_lib.teacher import (
 )
 from lrc_lib.training import Settings, Trainer, train
 
-FINE_TUNE = Recipe("teacher", "teacher", (0, 0, 1), (0, 0, 1), perturb=False)
+FINE_TUNE = Recipe("teacher", "teacher", (0, 0, 1), (0, 0, 1), perturb=False, hard_target="one_hot")
 DAMAGED = (EOFError, BadZipFile, SafetensorError, UnpicklingError, json.JSONDecodeError)
 LAYERS_ONLY = Recipe("general", "general distillation", (1, 0, 0), (1, 0, 0), perturb=False)
 
@@ -157,7 +157,7 @@ def fine_tune_teacher(spec: RunSpec, out: Path, folder: Path, device, report) ->
     )
     check_fits(model, tokenizer, rows, spec)
     regression = task.kind == "regression"
-    net = Net(model, FINE_TUNE, regression=regression, hard_target="one_hot")
+    net = Net(model, FINE_TUNE, regression=regression)
     if spec.teacher_epochs:
         torch.manual_seed(spec.teacher_seed)
         trainer = new_trainer(
@@ -252,7 +252,7 @@ def distil(spec: RunSpec, out: Path, folder: Path, device, report) -> dict:
         if recipe.teacher_layers:
             extra["start"] = models.start_from_teacher(student, model, recipe.teacher_layers)
     else:
-        net = Net(student, recipe, regression=regression, hard_target="one_hot")
+        net = Net(student, recipe, regression=regression)
     start = start_from(spec, net, out)
     if start:
         extra[start.spec.kind] = start.id
