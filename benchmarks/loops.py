@@ -154,8 +154,8 @@ def left_out(saving: str):
     pull = LayerLoss(lambda states, mask: states, _cos_nce_from_states)
     pairs = LayerLoss(lambda states, mask: states, _all_pairs)
     places = {
-        "closed_form": ("lrc_lib.distil.layer_loss", lambda *args: pairs),
-        "shared_pull": ("lrc_lib.distil.layer_loss", lambda *args: pull),
+        "closed_form": ("lrc_lib.losses.layer_loss", lambda *args: pairs),
+        "shared_pull": ("lrc_lib.losses.layer_loss", lambda *args: pull),
         "fused_adamw": ("lrc_lib.training.build_optimizer", _unfused),
         "trimmed_vocabulary": ("lrc_lib.training.trim_vocabulary", lambda *args: None),
         "cheap_dropout": ("lrc_lib.runs.run.cheap_dropout", nullcontext),
