@@ -142,7 +142,7 @@ def result_table() -> str:
         names = " and ".join(key.replace("_", " ") for key in profile.select)
         note = f"Chosen on {profile.select_rows:,} held-out training rows: {names}. {note}"
     return (
-        f"**{forest.counts(claims)}.** {first} points, unless a unit is given:\n\n"
+        f"**{forest.counts(claims)}.** {first} points unless a unit is given:\n\n"
         f"{md_table(('claim', 'paper', 'ours, 95 % interval', 'verdict'), cells)}\n\n"
         f"{profile.title} {made['made']}{shared} {note}".rstrip()
     )
@@ -154,7 +154,8 @@ def answer_line() -> str:
     if not made:
         return NOT_MEASURED.format(STUDY)
     (record,) = (n["result"] for n in load_results(name)["notebooks"] if n["name"] == ANSWERS)
-    seeds = sorted({int(n) for n in re.findall(r"(\d+) seeds", str([r[2] for r in made["rows"]]))})
+    measured = [row[made["columns"].index("measured")] for row in made["rows"]]
+    seeds = sorted({int(n) for n in re.findall(r"(\d+) seeds", str(measured))})
     return (
         f"**{record['question']}** {record['numbers']['answer']} Profile `{name}`, "
         f"{' or '.join(map(str, seeds))} seeds; the predictions in "

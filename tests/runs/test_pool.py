@@ -92,6 +92,14 @@ def test_runs_are_trained_side_by_side_with_one_first_stage_and_then_read(tiny_s
     assert {outcome.status for outcome in outcomes.values()} == {"read"} and not again.lines
 
 
+@pytest.mark.parametrize("boundary", [0.0, 0.01])  # 0.01 of 10 steps is no step
+def test_recipes_without_a_step_in_stage_1_have_nothing_to_share(tiny_spec, tmp_path, boundary):
+    spec = tiny_spec.replace(stage_boundary=boundary, epochs=1, general_rows=64)
+    specs = close_over([spec, spec.replace(recipe="lrc_s")])
+    outcomes = train_all(specs, tmp_path, "cpu", 2, Screen())
+    assert {outcome.status for outcome in outcomes.values()} == {"trained"}
+
+
 def test_a_failed_run_fails_those_that_need_it_and_no_other(tiny_spec, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", threads := str((os.cpu_count() or 1) + 1))
     bad = tiny_spec.replace(teacher_lr=1e30)

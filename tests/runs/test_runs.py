@@ -132,7 +132,6 @@ def test_saved_student_is_a_plain_transformers_model(tiny_spec, out):
              projection="per_layer", layer_reduction="mean"),
         dict(representation="cls", projection_bias=True, epsilon=-1.0, drop_last=False,
              batch_size=48),
-        dict(stage_boundary=0.0),
     ],
     ids=str,
 )  # fmt: skip
